@@ -7,8 +7,15 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/protocol"
 )
+
+// Authorizer is the one decision point. Authorize identifies the caller and compares what it was granted with what the
+// operation needs; a refusal is a *protocol.Error as Azure words it. It is safe for concurrent use.
+type Authorizer interface {
+	Authorize(ctx context.Context, acct *account.Account, r *Request, needs *Needs) (Grant, error)
+}
 
 // Service is one of the storage services, by the letter that an account SAS uses for it.
 type Service byte
