@@ -17,9 +17,9 @@ const (
 // with one state from beginning to end.
 type Account struct {
 	Name    string
-	Keys    [][]byte // decoded, key1 and key2; either signs
-	Kind    string   // x-ms-account-kind
-	SKU     string   // x-ms-sku-name
+	Keys    []Key  // key1 and key2; either signs
+	Kind    string // x-ms-account-kind
+	SKU     string // x-ms-sku-name
 	Created time.Time
 
 	// Switches of the resource provider, as their defaults for a new account are in Azure's.
