@@ -204,3 +204,33 @@ type Policy struct {
 	Permission    string
 	HasPermission bool
 }
+
+// Failed is AuthenticationFailed with the detail that tells its reason.
+func Failed(detail string) *protocol.Error {
+	return protocol.ErrAuthenticationFailed.With("AuthenticationErrorDetail", detail)
+}
+
+// Satisfy reports whether the letters fulfil a letter expression of Needs: "w|c", "a&u", "*", and "" that nothing fulfils.
+func (l Letters) Satisfy(expression string) bool {
+	if expression == "" {
+		return false
+	}
+	if expression == "*" {
+		return true
+	}
+	all := true
+	for i := 0; i < len(expression); i++ {
+		switch c := expression[i]; {
+		case c == '|':
+			if all {
+				return true
+			}
+			all = true
+		case c >= 'a' && c <= 'z':
+			all = all && l.Has(c)
+		case c != '&':
+			return false
+		}
+	}
+	return all
+}
