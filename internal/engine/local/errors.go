@@ -1,0 +1,26 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// kind gives an error from below the kind that callers of the engine look for.
+func kind(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, engine.ErrNoSpace), errors.Is(err, engine.ErrUnavailable):
+		return err
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", engine.ErrNoSpace, err)
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
+	}
+	return err
+}

@@ -1,0 +1,81 @@
+package local
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// mergerName is kept by Pebble on disk. Operands and values are zigzag varints (docs/format.md, "Key space").
+const mergerName = "blobd.merge.1"
+
+// Keys of engine.SpaceSystem, after the space byte.
+const (
+	sysCounter = 'c' // + counter name: sum of what was added
+	sysRef     = 'r' // + Ref: number of owners of a chunk; absent at zero
+	sysStamp   = 's' // every stamp given is below its value
+)
+
+// merger sums the operands of counters and reference counts and takes the maximum for the stamp limit. A sum of zero leaves no
+// entry, so a chunk without owner costs nothing and can be told by its absence.
+//
+// A key under this merger is only ever written by Merge: a Set or Delete below a sum that vanished would show again.
+var merger = &pebble.Merger{
+	Name: mergerName,
+	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
+		m := &valueMerger{}
+		if len(key) < 2 {
+			return nil, fmt.Errorf("merge operand under the key %x", key)
+		}
+		switch key[1] {
+		case sysStamp:
+			m.max = true
+		case sysCounter, sysRef:
+		default:
+			return nil, fmt.Errorf("merge operand under the key %x", key)
+		}
+		return m, m.MergeNewer(value)
+	},
+}
+
+type valueMerger struct {
+	v   int64
+	max bool
+}
+
+func (m *valueMerger) MergeNewer(value []byte) error {
+	v, err := decodeInt(value)
+	if err != nil {
+		return err
+	}
+	if m.max {
+		m.v = max(m.v, v)
+	} else {
+		m.v += v
+	}
+	return nil
+}
+
+// MergeOlder is MergeNewer: both operations commute.
+func (m *valueMerger) MergeOlder(value []byte) error { return m.MergeNewer(value) }
+
+func (m *valueMerger) Finish(bool) ([]byte, io.Closer, error) { return appendInt(nil, m.v), nil, nil }
+
+func (m *valueMerger) DeletableFinish(includesBase bool) ([]byte, bool, io.Closer, error) {
+	if m.v == 0 && includesBase && !m.max {
+		return nil, true, nil, nil
+	}
+	return appendInt(nil, m.v), false, nil, nil
+}
+
+func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
+
+func decodeInt(b []byte) (int64, error) {
+	v, n := binary.Varint(b)
+	if n <= 0 || n != len(b) {
+		return 0, fmt.Errorf("malformed integer %x", b)
+	}
+	return v, nil
+}

@@ -1,0 +1,156 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// source is what a reader reads from: a snapshot, or the store under a stripe's lock.
+type source interface {
+	Get(key []byte) ([]byte, io.Closer, error)
+	NewIter(o *pebble.IterOptions) (*pebble.Iterator, error)
+}
+
+// reader implements engine.Reader over a source. What it handed out is let go by release.
+type reader struct {
+	src     source
+	key     []byte      // scratch: the stored key
+	closers []io.Closer // of values handed out
+	iters   int         // iterators still open
+}
+
+// release lets go of the values handed out.
+func (r *reader) release() {
+	for i, c := range r.closers {
+		_ = c.Close() // a release of cache, without an outcome
+		r.closers[i] = nil
+	}
+	r.closers = r.closers[:0]
+	r.src = nil
+}
+
+func (r *reader) stored(space engine.Space, key []byte) []byte {
+	r.key = append(append(r.key[:0], byte(space)), key...)
+	return r.key
+}
+
+func (r *reader) get(key []byte) ([]byte, error) {
+	v, c, err := r.src.Get(key)
+	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil, engine.ErrNotFound
+		}
+		return nil, fmt.Errorf("get: %w", kind(err))
+	}
+	r.closers = append(r.closers, c)
+	return v, nil
+}
+
+// Get implements engine.Reader.
+func (r *reader) Get(space engine.Space, key []byte) ([]byte, error) {
+	return r.get(r.stored(space, key))
+}
+
+// Counter implements engine.Reader.
+func (r *reader) Counter(key []byte) (int64, error) {
+	return r.integer(sysCounter, key)
+}
+
+// integer reads a merged integer of the system space, 0 if there is none.
+func (r *reader) integer(family byte, key []byte) (int64, error) {
+	r.key = append(append(r.key[:0], byte(engine.SpaceSystem), family), key...)
+	v, err := r.get(r.key)
+	if err != nil {
+		if err == engine.ErrNotFound {
+			return 0, nil
+		}
+		return 0, err
+	}
+	n, err := decodeInt(v)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
+	}
+	return n, nil
+}
+
+// Scan implements engine.Reader.
+func (r *reader) Scan(space engine.Space, lower, upper []byte) engine.Iterator {
+	buf := make([]byte, 0, 2+len(lower)+len(upper))
+	buf = append(append(buf, byte(space)), lower...)
+	n := len(buf)
+	if upper == nil {
+		buf = append(buf, byte(space)+1)
+	} else {
+		buf = append(append(buf, byte(space)), upper...)
+	}
+	it, err := r.src.NewIter(&pebble.IterOptions{LowerBound: buf[:n:n], UpperBound: buf[n:]})
+	if err != nil {
+		return &iterator{err: fmt.Errorf("scan: %w", kind(err))}
+	}
+	return &iterator{it: it, space: byte(space)}
+}
+
+// iterator implements engine.Iterator.
+type iterator struct {
+	it      *pebble.Iterator
+	space   byte
+	started bool
+	key     []byte // scratch of seeks
+	err     error
+}
+
+func (i *iterator) Next() bool {
+	if i.it == nil {
+		return false
+	}
+	if !i.started {
+		i.started = true
+		return i.it.First()
+	}
+	return i.it.Next()
+}
+
+func (i *iterator) SeekGE(key []byte) bool {
+	if i.it == nil {
+		return false
+	}
+	i.started = true
+	i.key = append(append(i.key[:0], i.space), key...)
+	return i.it.SeekGE(i.key)
+}
+
+func (i *iterator) SeekLT(key []byte) bool {
+	if i.it == nil {
+		return false
+	}
+	i.started = true
+	i.key = append(append(i.key[:0], i.space), key...)
+	return i.it.SeekLT(i.key)
+}
+
+func (i *iterator) Key() []byte { return i.it.Key()[1:] }
+
+func (i *iterator) Value() ([]byte, error) {
+	v, err := i.it.ValueAndErr()
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", kind(err))
+	}
+	return v, nil
+}
+
+func (i *iterator) Close() error {
+	if i.it == nil {
+		return i.err
+	}
+	err := i.it.Close()
+	i.it = nil
+	if err != nil {
+		i.err = fmt.Errorf("scan: %w", kind(err))
+	}
+	return i.err
+}

@@ -1,0 +1,168 @@
+package local
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// tx implements engine.Tx. Its reads go to the store itself: the lock of its stripe keeps its partition still.
+type tx struct {
+	reader
+	store     *Store
+	partition []byte
+	batch     *pebble.Batch
+	size      int // bytes of keys and values written
+	stamp     engine.Stamp
+	limit     engine.Stamp // stamp limit in the batch, or 0
+	retained  []engine.Ref
+	err       error // first defect of the caller or failure of the batch
+}
+
+var txPool = sync.Pool{New: func() any { return new(tx) }}
+
+func (t *tx) reset() {
+	t.release()
+	if t.batch != nil {
+		_ = t.batch.Close() // returns it to Pebble's pool; no outcome
+	}
+	*t = tx{reader: reader{key: t.key[:0], closers: t.closers[:0]}, retained: t.retained[:0]}
+}
+
+// Stamp implements engine.Tx.
+func (t *tx) Stamp() engine.Stamp {
+	if t.stamp == 0 {
+		t.stamp, t.limit = t.store.clock.stamp()
+		if t.limit != 0 {
+			t.merge(sysStamp, nil, int64(t.limit))
+		}
+	}
+	return t.stamp
+}
+
+func (t *tx) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// check admits a write of n bytes under key.
+func (t *tx) check(space engine.Space, key []byte, value int) bool {
+	switch {
+	case t.err != nil:
+	case space == engine.SpaceSystem || space == 0xff:
+		t.fail(fmt.Errorf("write to space %#x, which is the engine's", byte(space)))
+	case !bytes.HasPrefix(key, t.partition):
+		t.fail(fmt.Errorf("write to key %q outside of partition %q", key, t.partition))
+	case len(key) > engine.MaxKey:
+		t.fail(fmt.Errorf("key of %d bytes: %w", len(key), engine.ErrTooLarge))
+	case value > engine.MaxValue:
+		t.fail(fmt.Errorf("value of %d bytes: %w", value, engine.ErrTooLarge))
+	case t.size+len(key)+value > engine.MaxTransaction:
+		t.fail(fmt.Errorf("transaction of over %d bytes: %w", engine.MaxTransaction, engine.ErrTooLarge))
+	default:
+		t.size += len(key) + value
+		return true
+	}
+	return false
+}
+
+// Set implements engine.Tx.
+func (t *tx) Set(space engine.Space, key, value []byte) {
+	if !t.check(space, key, len(value)) {
+		return
+	}
+	op := t.batch.SetDeferred(1+len(key), len(value))
+	op.Key[0] = byte(space)
+	copy(op.Key[1:], key)
+	copy(op.Value, value)
+	t.keep(op.Finish())
+}
+
+// Delete implements engine.Tx.
+func (t *tx) Delete(space engine.Space, key []byte) {
+	if !t.check(space, key, 0) {
+		return
+	}
+	op := t.batch.DeleteDeferred(1 + len(key))
+	op.Key[0] = byte(space)
+	copy(op.Key[1:], key)
+	t.keep(op.Finish())
+}
+
+// DeleteRange implements engine.Tx.
+func (t *tx) DeleteRange(space engine.Space, lower, upper []byte) {
+	if !t.check(space, lower, len(upper)) {
+		return
+	}
+	// upper may be the end of the partition, which does not begin with it, but nothing beyond it.
+	if !bytes.HasPrefix(upper, t.partition) && !bytes.Equal(upper, prefixEnd(t.partition)) {
+		t.fail(fmt.Errorf("delete of a range up to %q outside of partition %q", upper, t.partition))
+		return
+	}
+	if bytes.Compare(lower, upper) >= 0 {
+		return
+	}
+	op := t.batch.DeleteRangeDeferred(1+len(lower), 1+len(upper))
+	op.Key[0] = byte(space)
+	copy(op.Key[1:], lower)
+	op.Value[0] = byte(space)
+	copy(op.Value[1:], upper)
+	t.keep(op.Finish())
+}
+
+// Add implements engine.Tx.
+func (t *tx) Add(counter []byte, delta int64) {
+	if t.err == nil && len(counter) > engine.MaxKey {
+		t.fail(fmt.Errorf("counter name of %d bytes: %w", len(counter), engine.ErrTooLarge))
+	}
+	if delta != 0 {
+		t.merge(sysCounter, counter, delta)
+	}
+}
+
+// Retain implements engine.Tx.
+func (t *tx) Retain(ref engine.Ref) {
+	t.retained = append(t.retained, ref)
+	t.merge(sysRef, ref[:], 1)
+}
+
+// Release implements engine.Tx.
+func (t *tx) Release(ref engine.Ref) { t.merge(sysRef, ref[:], -1) }
+
+// merge adds an operand to a key of the system space.
+func (t *tx) merge(family byte, key []byte, v int64) {
+	if t.err != nil {
+		return
+	}
+	var buf [10]byte
+	operand := appendInt(buf[:0], v)
+	op := t.batch.MergeDeferred(2+len(key), len(operand))
+	op.Key[0], op.Key[1] = byte(engine.SpaceSystem), family
+	copy(op.Key[2:], key)
+	copy(op.Value, operand)
+	t.keep(op.Finish())
+}
+
+// keep notes a failure of the batch.
+func (t *tx) keep(err error) {
+	if err != nil {
+		t.fail(fmt.Errorf("batch: %w", err))
+	}
+}
+
+// prefixEnd returns the first key after all that begin with p, nil if there is none.
+func prefixEnd(p []byte) []byte {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] != 0xff {
+			end := append([]byte(nil), p[:i+1]...)
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}
