@@ -52,16 +52,16 @@ func (id LeaseID) String() string {
 	return string(b[:])
 }
 
-// LeaseState is what a lease is at a moment.
+// LeaseState is what a lease is at a moment. Stored: never renumber.
 type LeaseState byte
 
-// The states (x-ms-lease-state). Released is Available.
+// The states (x-ms-lease-state). A released lease is available.
 const (
-	LeaseAvailable LeaseState = iota
-	LeaseLeased
-	LeaseBreaking
-	LeaseBroken
-	LeaseExpired
+	LeaseAvailable LeaseState = 0
+	LeaseLeased    LeaseState = 1
+	LeaseBreaking  LeaseState = 2
+	LeaseBroken    LeaseState = 3 // never stored: a break whose period is over
+	LeaseExpired   LeaseState = 4 // never stored: a fixed lease whose time is over
 )
 
 func (s LeaseState) String() string {
@@ -79,28 +79,25 @@ func (s LeaseState) Status() string {
 // InfiniteLease is the duration of a lease that never expires, in seconds as on the wire.
 const InfiniteLease = -1
 
-// Lease is what is kept of the lease on a container or blob. The zero Lease is available. Its state depends on the time, so
-// expiry and the end of a break need no writing.
+// Lease is what is stored of the lease on a container or blob. The zero Lease is available. Its state depends on the time (At),
+// so expiry and the end of a break need no writing.
 type Lease struct {
+	State    LeaseState // as stored: LeaseAvailable, LeaseLeased, or LeaseBreaking also after the break's end
 	ID       LeaseID
-	Duration int32        // seconds as acquired, or InfiniteLease
-	Ends     engine.Stamp // end of a fixed lease or of the break period; 0 for an infinite lease
-	Breaking bool         // a break was asked for; broken from Ends on
+	Duration int32 // seconds as acquired, or InfiniteLease
+	// Until is when a fixed lease expires or a breaking one is broken; 0 for an infinite lease.
+	Until engine.Stamp
 }
 
-// State returns the lease's state at a moment.
-func (l *Lease) State(now engine.Stamp) LeaseState {
+// At returns the lease's state at a moment.
+func (l *Lease) At(now engine.Stamp) LeaseState {
 	switch {
-	case l.ID == LeaseID{}:
-		return LeaseAvailable
-	case l.Breaking && now < l.Ends:
-		return LeaseBreaking
-	case l.Breaking:
+	case l.State == LeaseBreaking && now >= l.Until:
 		return LeaseBroken
-	case l.Duration != InfiniteLease && now >= l.Ends:
+	case l.State == LeaseLeased && l.Duration != InfiniteLease && now >= l.Until:
 		return LeaseExpired
 	}
-	return LeaseLeased
+	return l.State
 }
 
 // LeaseAction is the x-ms-lease-action of a request.
@@ -137,7 +134,7 @@ type LeaseResult struct {
 // Apply returns the lease after a request, or the error that the state calls for (blob.md section 11; the REST page "Lease
 // Blob", outcomes of lease operations by state). The rules for containers are the same.
 func (l *Lease) Apply(now engine.Stamp, r *LeaseRequest) (LeaseResult, error) {
-	state := l.State(now)
+	state := l.At(now)
 	switch r.Action {
 	case LeaseAcquire:
 		return l.acquire(now, state, r)
@@ -163,7 +160,7 @@ func (l *Lease) acquire(now engine.Stamp, state LeaseState, r *LeaseRequest) (Le
 	case state == LeaseBreaking:
 		return LeaseResult{}, protocol.ErrLeaseIsBreakingAndCannotBeAcquired
 	}
-	return LeaseResult{Lease: Lease{ID: r.Proposed, Duration: r.Duration, Ends: leaseEnd(now, r.Duration)}}, nil
+	return LeaseResult{Lease: Lease{State: LeaseLeased, ID: r.Proposed, Duration: r.Duration, Until: leaseUntil(now, r.Duration)}}, nil
 }
 
 func (l *Lease) renew(now engine.Stamp, state LeaseState, r *LeaseRequest) (LeaseResult, error) {
@@ -174,7 +171,7 @@ func (l *Lease) renew(now engine.Stamp, state LeaseState, r *LeaseRequest) (Leas
 		return LeaseResult{}, protocol.ErrLeaseIsBrokenAndCannotBeRenewed
 	}
 	// An expired lease can be renewed as long as nothing was written since: a write takes it away (Written).
-	return LeaseResult{Lease: Lease{ID: l.ID, Duration: l.Duration, Ends: leaseEnd(now, l.Duration)}}, nil
+	return LeaseResult{Lease: Lease{State: LeaseLeased, ID: l.ID, Duration: l.Duration, Until: leaseUntil(now, l.Duration)}}, nil
 }
 
 func (l *Lease) change(state LeaseState, r *LeaseRequest) (LeaseResult, error) {
@@ -199,23 +196,23 @@ func (l *Lease) change(state LeaseState, r *LeaseRequest) (LeaseResult, error) {
 func (l *Lease) breakUp(now engine.Stamp, state LeaseState, r *LeaseRequest) (LeaseResult, error) {
 	const second = engine.Stamp(time.Second / 100)
 	broken := *l
-	broken.Breaking = true
+	broken.State = LeaseBreaking
 	switch {
 	case state == LeaseAvailable:
 		return LeaseResult{}, protocol.ErrLeaseNotPresentWithLeaseOperation
 	case state == LeaseBroken, state == LeaseExpired:
 		// Stays broken (or is now), at once.
-		broken.Ends = min(broken.Ends, now)
+		broken.Until = min(broken.Until, now)
 		return LeaseResult{Lease: broken}, nil
 	case state == LeaseLeased && l.Duration == InfiniteLease:
-		broken.Ends = now + engine.Stamp(max(r.Period, 0))*second
+		broken.Until = now + engine.Stamp(max(r.Period, 0))*second
 	case r.Period >= 0: // a fixed lease, or one already breaking: the period only shortens
-		broken.Ends = min(l.Ends, now+engine.Stamp(r.Period)*second)
+		broken.Until = min(l.Until, now+engine.Stamp(r.Period)*second)
 	}
-	return LeaseResult{Lease: broken, Remaining: int32((broken.Ends - now + second - 1) / second)}, nil
+	return LeaseResult{Lease: broken, Remaining: int32((broken.Until - now + second - 1) / second)}, nil
 }
 
-func leaseEnd(now engine.Stamp, duration int32) engine.Stamp {
+func leaseUntil(now engine.Stamp, duration int32) engine.Stamp {
 	if duration == InfiniteLease {
 		return 0
 	}
@@ -237,7 +234,7 @@ func (l *Lease) CheckWrite(now engine.Stamp, given LeaseID, scope LeaseScope) er
 	if given != (LeaseID{}) {
 		return l.CheckRead(now, given, scope)
 	}
-	switch l.State(now) {
+	switch l.At(now) {
 	case LeaseLeased, LeaseBreaking:
 		if scope == ContainerLease {
 			return protocol.ErrLeaseIdMissing.Saying("There is currently a lease on the container and no lease ID was specified in the request.")
@@ -253,7 +250,7 @@ func (l *Lease) CheckRead(now engine.Stamp, given LeaseID, scope LeaseScope) err
 		return nil
 	}
 	blob := scope == BlobLease
-	switch state := l.State(now); {
+	switch state := l.At(now); {
 	case state == LeaseLeased, state == LeaseBreaking:
 		switch {
 		case l.ID == given:
@@ -276,7 +273,7 @@ func (l *Lease) CheckRead(now engine.Stamp, given LeaseID, scope LeaseScope) err
 // Written returns the lease after a write: what is broken or expired is gone, so that its holder cannot renew it and overlook
 // that write.
 func (l *Lease) Written(now engine.Stamp) Lease {
-	if s := l.State(now); s == LeaseBroken || s == LeaseExpired {
+	if s := l.At(now); s == LeaseBroken || s == LeaseExpired {
 		return Lease{}
 	}
 	return *l

@@ -49,7 +49,7 @@ func TestLeaseState(t *testing.T) {
 		"expired": {"expired", "unlocked"},
 	}
 	for name, l := range leasesBy(t) {
-		s := l.State(leaseT)
+		s := l.At(leaseT)
 		require.Equal(t, want[name], [2]string{s.String(), s.Status()}, name)
 	}
 }
@@ -59,12 +59,12 @@ func TestLeaseEdges(t *testing.T) {
 	res, err := (&Lease{}).Apply(leaseT, &LeaseRequest{Action: LeaseAcquire, Proposed: leaseA, Duration: 15})
 	require.NoError(t, err)
 	l := res.Lease
-	require.Equal(t, LeaseLeased, l.State(leaseT+15*leaseSecond-1))
-	require.Equal(t, LeaseExpired, l.State(leaseT+15*leaseSecond))
+	require.Equal(t, LeaseLeased, l.At(leaseT+15*leaseSecond-1))
+	require.Equal(t, LeaseExpired, l.At(leaseT+15*leaseSecond))
 	res, err = l.Apply(leaseT, &LeaseRequest{Action: LeaseBreak, Period: 5})
 	require.NoError(t, err)
-	require.Equal(t, LeaseBreaking, res.Lease.State(leaseT+5*leaseSecond-1))
-	require.Equal(t, LeaseBroken, res.Lease.State(leaseT+5*leaseSecond))
+	require.Equal(t, LeaseBreaking, res.Lease.At(leaseT+5*leaseSecond-1))
+	require.Equal(t, LeaseBroken, res.Lease.At(leaseT+5*leaseSecond))
 	require.Equal(t, int32(5), res.Remaining)
 }
 
@@ -88,7 +88,7 @@ func TestLeaseTransitions(t *testing.T) {
 		err   error
 		state LeaseState
 		id    LeaseID
-		left  int32 // seconds until Ends
+		left  int32 // seconds until Until
 	}
 	ok := func(s LeaseState, id LeaseID, left int32) outcome { return outcome{nil, s, id, left} }
 	no := func(err error) outcome { return outcome{err: err} }
@@ -138,12 +138,12 @@ func TestLeaseTransitions(t *testing.T) {
 					return
 				}
 				require.NoError(t, err)
-				require.Equal(t, want.state, res.Lease.State(leaseT))
+				require.Equal(t, want.state, res.Lease.At(leaseT))
 				require.Equal(t, want.id, res.Lease.ID)
 				if want.left > 0 {
-					require.Equal(t, leaseT+engine.Stamp(want.left)*leaseSecond, res.Lease.Ends)
+					require.Equal(t, leaseT+engine.Stamp(want.left)*leaseSecond, res.Lease.Until)
 				} else if want.state == LeaseLeased {
-					require.Equal(t, LeaseLeased, res.Lease.State(leaseT+1e6*leaseSecond), "an infinite lease stays one")
+					require.Equal(t, LeaseLeased, res.Lease.At(leaseT+1e6*leaseSecond), "an infinite lease stays one")
 				}
 				if row.req.Action == LeaseBreak {
 					require.Equal(t, want.left, res.Remaining)
@@ -158,13 +158,13 @@ func TestRenewAfterWrite(t *testing.T) {
 	for name, l := range leasesBy(t) {
 		after := l.Written(leaseT)
 		_, err := after.Apply(leaseT, &LeaseRequest{Action: LeaseRenew, ID: leaseA})
-		switch l.State(leaseT) {
+		switch l.At(leaseT) {
 		case LeaseLeased:
 			require.NoError(t, err, name)
 		case LeaseBreaking:
 			require.ErrorIs(t, err, protocol.ErrLeaseIsBrokenAndCannotBeRenewed, name)
 		default:
-			require.Equal(t, LeaseAvailable, after.State(leaseT), name)
+			require.Equal(t, LeaseAvailable, after.At(leaseT), name)
 			require.ErrorIs(t, err, protocol.ErrLeaseIdMismatchWithLeaseOperation, name)
 		}
 	}
