@@ -1,0 +1,144 @@
+package entity
+
+import (
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Limits of the service (protocol/table.md section 4). Lengths of text are in UTF-16 code units.
+const (
+	MaxProperties   = 252
+	MaxNameLength   = 255
+	MaxKeyLength    = 1024
+	MaxStringLength = 32 << 10 // code units: 64 KiB
+	MaxBinaryLength = 64 << 10 // bytes
+	MaxSize         = 1 << 20  // bytes, as the service counts them: see Size
+)
+
+// CheckKey tells whether a PartitionKey or RowKey may be stored. name says which it is.
+func CheckKey(name, key string) error {
+	for i := 0; i < len(key); i++ {
+		c := key[i]
+		bad := c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == '#' || c == '?' ||
+			c == 0xC2 && i+1 < len(key) && key[i+1] < 0xA0 // U+0080…U+009F
+		if bad {
+			return protocol.ErrOutOfRangeInput.Saying("The '" + name + "' parameter of value '" + printable(key) + "' is out of range.")
+		}
+	}
+	if len(key) > MaxKeyLength && UTF16Len(key) > MaxKeyLength {
+		return protocol.ErrKeyValueTooLarge
+	}
+	return nil
+}
+
+// printable keeps a key that is echoed in a message on one line and short.
+func printable(key string) string {
+	q := strconv.Quote(key)
+	q = q[1 : len(q)-1]
+	if len(q) > 128 {
+		q = q[:128]
+	}
+	return q
+}
+
+// CheckName tells whether a property may have that name: a C# identifier of at most 255 characters.
+func CheckName(name string) error {
+	if len(name) > MaxNameLength && UTF16Len(name) > MaxNameLength {
+		return protocol.ErrPropertyNameTooLong
+	}
+	if name == "" {
+		return protocol.ErrPropertyNameInvalid
+	}
+	for i := 0; i < len(name); {
+		c := name[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(name[i:])
+			if !unicode.IsLetter(r) && (i == 0 || !unicode.In(r, unicode.Nd, unicode.Mn, unicode.Mc, unicode.Pc, unicode.Cf)) {
+				return protocol.ErrPropertyNameInvalid
+			}
+			i += n
+			continue
+		}
+		if !(c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || i > 0 && c >= '0' && c <= '9') {
+			return protocol.ErrPropertyNameInvalid
+		}
+		i++
+	}
+	return nil
+}
+
+// CheckValue tells whether a property may hold the value.
+func CheckValue(v Value) error {
+	switch v.Type {
+	case String:
+		if len(v.Data) > MaxStringLength && UTF16Len(v.Data) > MaxStringLength {
+			return protocol.ErrPropertyValueTooLarge
+		}
+	case Binary:
+		if len(v.Data) > MaxBinaryLength {
+			return protocol.ErrPropertyValueTooLarge
+		}
+	case DateTime:
+		if v.Bits < MinDateTime || v.Bits > MaxDateTime {
+			return protocol.ErrOutOfRangeInput
+		}
+	}
+	return nil
+}
+
+// Size counts an entity as the service does: 4 + 2·(keys) + Σ(8 + 2·(name) + value), text in UTF-16.
+func Size(pk, rk string, props []Property) int {
+	n := 4 + 2*(UTF16Len(pk)+UTF16Len(rk))
+	for i := range props {
+		n += 8 + 2*UTF16Len(props[i].Name)
+		switch v := &props[i].Value; v.Type {
+		case Null:
+			n -= 8 + 2*UTF16Len(props[i].Name)
+		case String:
+			n += 4 + 2*UTF16Len(v.Data)
+		case Binary:
+			n += 4 + len(v.Data)
+		case Boolean:
+			n++
+		case Int32:
+			n += 4
+		case Guid:
+			n += 16
+		default:
+			n += 8
+		}
+	}
+	return n
+}
+
+// sizeBound is no less than Size and cheaper.
+func sizeBound(pk, rk string, props []Property) int {
+	n := 4 + 2*(len(pk)+len(rk))
+	for i := range props {
+		n += 28 + 2*(len(props[i].Name)+len(props[i].Value.Data))
+	}
+	return n
+}
+
+// CheckWhole tells whether an entity is within the limits of a whole one: number of properties that are not null, and size.
+// Names and values have been checked one by one.
+func CheckWhole(pk, rk string, props []Property) error {
+	if len(props) > MaxProperties {
+		n := 0
+		for i := range props {
+			if props[i].Value.Type != Null {
+				n++
+			}
+		}
+		if n > MaxProperties {
+			return protocol.ErrTooManyProperties
+		}
+	}
+	if sizeBound(pk, rk, props) > MaxSize && Size(pk, rk, props) > MaxSize {
+		return protocol.ErrEntityTooLarge
+	}
+	return nil
+}

@@ -1,0 +1,282 @@
+package entity
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Ticks of 100 ns.
+const (
+	ticksPerSecond = 10_000_000
+	ticksPerDay    = 24 * 3600 * ticksPerSecond
+	// MinDateTime and MaxDateTime bound a DateTime property: 1601-01-01 to the last tick of 9999-12-31.
+	MinDateTime = 504_911_232_000_000_000
+	MaxDateTime = 3_155_378_975_999_999_999
+)
+
+// AppendDateTime appends ticks in the service's form, "2021-01-04T22:26:49.64333Z": trailing zeros of the fraction dropped.
+func AppendDateTime(dst []byte, ticks uint64) []byte { return appendDateTime(dst, ticks, ":") }
+
+// AppendETag appends the ETag of an entity with that Timestamp: W/"datetime'2021-01-04T22%3A26%3A49.64333Z'".
+func AppendETag(dst []byte, ticks uint64) []byte {
+	dst = append(dst, `W/"datetime'`...)
+	dst = appendDateTime(dst, ticks, "%3A")
+	return append(dst, `'"`...)
+}
+
+func appendDateTime(dst []byte, ticks uint64, colon string) []byte {
+	y, m, d := civil(ticks / ticksPerDay)
+	rest := ticks % ticksPerDay
+	s, frac := rest/ticksPerSecond, rest%ticksPerSecond
+	dst = append2(append2(dst, y/100), y%100)
+	dst = append2(append(dst, '-'), m)
+	dst = append2(append(dst, '-'), d)
+	dst = append2(append(dst, 'T'), s/3600)
+	dst = append2(append(dst, colon...), s/60%60)
+	dst = append2(append(dst, colon...), s%60)
+	if frac != 0 {
+		dst = append(dst, '.')
+		for p := uint64(ticksPerSecond / 10); frac != 0; p /= 10 {
+			dst = append(dst, byte('0'+frac/p))
+			frac %= p
+		}
+	}
+	return append(dst, 'Z')
+}
+
+func append2(dst []byte, n uint64) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
+
+// civil turns days since 0001-01-01 into a date of the Gregorian calendar, counting eras of 400 years from March.
+func civil(days uint64) (y, m, d uint64) {
+	z := days + 306 // since 0000-03-01
+	era, doe := z/146097, z%146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	d = doy - (153*mp+2)/5 + 1
+	y = era*400 + yoe
+	if mp < 10 {
+		return y, mp + 3, d
+	}
+	return y + 1, mp - 9, d
+}
+
+// daysBefore is the number of days from 0001-01-01 to a date.
+func daysBefore(y, m, d uint64) uint64 {
+	if m <= 2 {
+		y--
+		m += 9
+	} else {
+		m -= 3
+	}
+	return y*365 + y/4 - y/100 + y/400 + (153*m+2)/5 + d - 1 - 306
+}
+
+func daysIn(y, m uint64) uint64 {
+	switch m {
+	case 2:
+		if y%4 == 0 && (y%100 != 0 || y%400 == 0) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	}
+	return 31
+}
+
+// ParseDateTime reads an ISO 8601 moment, "2020-01-01[T01:02[:03[.1234567]]][Z|+hh:mm]", as UTC when it names no zone. It gives
+// ticks; whether a property may hold them is Validate's to say.
+func ParseDateTime(s string) (ticks uint64, ok bool) {
+	num := func(at, n int) uint64 {
+		if len(s) < at+n {
+			ok = false
+			return 0
+		}
+		v := uint64(0)
+		for _, c := range []byte(s[at : at+n]) {
+			if c < '0' || c > '9' {
+				ok = false
+				return 0
+			}
+			v = v*10 + uint64(c-'0')
+		}
+		return v
+	}
+	is := func(at int, c byte) bool { return len(s) > at && s[at] == c }
+	ok = true
+	y, m, d := num(0, 4), num(5, 2), num(8, 2)
+	if !ok || s[4] != '-' || s[7] != '-' || y < 1 || m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
+		return 0, false
+	}
+	ticks = daysBefore(y, m, d) * ticksPerDay
+	at := 10
+	if is(at, 'T') || is(at, 't') || is(at, ' ') {
+		h, min, sec := num(11, 2), num(14, 2), uint64(0)
+		if !ok || s[13] != ':' {
+			return 0, false
+		}
+		at = 16
+		if is(at, ':') {
+			sec = num(17, 2)
+			at = 19
+		}
+		if !ok || h > 23 || min > 59 || sec > 59 {
+			return 0, false
+		}
+		ticks += (h*3600 + min*60 + sec) * ticksPerSecond
+		if at == 19 && is(at, '.') {
+			at++
+			p := uint64(ticksPerSecond / 10)
+			from := at
+			for ; at < len(s) && s[at] >= '0' && s[at] <= '9'; at++ {
+				ticks += uint64(s[at]-'0') * p
+				p /= 10
+			}
+			if at == from || at-from > 7 {
+				return 0, false
+			}
+		}
+	}
+	switch {
+	case at == len(s):
+		return ticks, true
+	case is(at, 'Z') || is(at, 'z'):
+		return ticks, at+1 == len(s)
+	case is(at, '+') || is(at, '-'):
+		h, min := num(at+1, 2), num(at+4, 2)
+		if !ok || s[at+3] != ':' || len(s) != at+6 || h > 14 || min > 59 {
+			return 0, false
+		}
+		off := (h*3600 + min*60) * ticksPerSecond
+		if s[at] == '-' {
+			return ticks + off, ticks+off <= MaxDateTime
+		}
+		return ticks - off, ticks >= off
+	}
+	return 0, false
+}
+
+// ParseETag reads an ETag of AppendETag's form and gives its ticks. A ":" may be percent-encoded or not.
+func ParseETag(s string) (ticks uint64, ok bool) {
+	s, weak := strings.CutPrefix(s, `W/"datetime'`)
+	s, closed := strings.CutSuffix(s, `'"`)
+	if !weak || !closed || len(s) > 64 {
+		return 0, false
+	}
+	var buf [64]byte
+	b := buf[:0]
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) && s[i+1] == '3' && s[i+2]|0x20 == 'a' {
+			b = append(b, ':')
+			i += 2
+			continue
+		}
+		b = append(b, s[i])
+	}
+	return ParseDateTime(string(b))
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendGuid appends 16 bytes as "a455c695-df98-5678-aaaa-81d3367e5a34".
+func AppendGuid(dst []byte, g string) []byte {
+	for i := 0; i < len(g); i++ {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = append(dst, hexDigits[g[i]>>4], hexDigits[g[i]&15])
+	}
+	return dst
+}
+
+// AppendParsedGuid reads a Guid with its dashes, in any case, and appends its 16 bytes.
+func AppendParsedGuid(dst []byte, s string) ([]byte, bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return dst, false
+	}
+	ok := true
+	for _, group := range [...]string{s[:8], s[9:13], s[14:18], s[19:23], s[24:]} {
+		if dst, ok = AppendParsedHex(dst, group); !ok {
+			break
+		}
+	}
+	return dst, ok
+}
+
+// AppendParsedHex reads pairs of hexadecimal digits and appends their bytes.
+func AppendParsedHex(dst []byte, s string) ([]byte, bool) {
+	if len(s)%2 != 0 {
+		return dst, false
+	}
+	for i := 0; i < len(s); i += 2 {
+		hi, lo := unhex(s[i]), unhex(s[i+1])
+		if hi|lo > 15 {
+			return dst, false
+		}
+		dst = append(dst, hi<<4|lo)
+	}
+	return dst, true
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 0xFF
+}
+
+// AppendDouble appends a Double as the service writes it: 1.0, 1.1, 1.23456789012346E+24, NaN, Infinity, -Infinity. It is the
+// shortest text that reads back as the same number, scientific from 1E+15 up and from 1E-05 down, never without a mark that
+// tells it from an integer.
+func AppendDouble(dst []byte, f float64) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	}
+	from := len(dst)
+	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
+		return strconv.AppendFloat(dst, f, 'E', -1, 64)
+	}
+	dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
+	for _, c := range dst[from:] {
+		if c == '.' {
+			return dst
+		}
+	}
+	return append(dst, ".0"...)
+}
+
+// ParseDouble reads a decimal number, or NaN, Infinity, INF and their negatives. ok is false for anything else, hexadecimal
+// floats and numbers out of range among it.
+func ParseDouble(s string) (f float64, ok bool) {
+	switch s {
+	case "NaN":
+		return math.NaN(), true
+	case "Infinity", "INF":
+		return math.Inf(1), true
+	case "-Infinity", "-INF":
+		return math.Inf(-1), true
+	case "":
+		return 0, false
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9', c == '+', c == '-', c == '.', c == 'e', c == 'E':
+		default:
+			return 0, false
+		}
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	return f, err == nil
+}
