@@ -1,0 +1,128 @@
+package blob
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// ContainerRecord is one container as it is stored. Its strings alias what it was decoded from.
+type ContainerRecord struct {
+	Generation Generation
+	Changed    engine.Stamp // ETag and Last-Modified
+	Public     auth.PublicAccess
+	Metadata   []Pair
+	Policies   []auth.Policy // stored access policies, in the order set
+	Lease      Lease
+	// DefaultScope is empty for $account-encryption-key.
+	DefaultScope      string
+	DenyScopeOverride bool
+	Deleted           SoftDelete
+
+	extra string
+}
+
+// The form is that of a blob record: a version byte, generation and stamp, then fields.
+const containerVersion = 1
+
+const (
+	fieldContainerPublic = iota + 1
+	fieldContainerMetadata
+	fieldContainerPolicy // one for each: the only field that is repeated
+	fieldContainerLease
+	fieldContainerScope
+	fieldContainerDenyScope
+	fieldContainerDeleted
+	fieldsContainerKnown
+)
+
+var errContainerRecord = errors.New("container record is malformed")
+
+// AppendTo appends the stored form.
+func (c *ContainerRecord) AppendTo(b []byte) []byte {
+	b = append(b, containerVersion)
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.Generation))
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.Changed))
+	if c.Public != auth.PublicNever {
+		b = append(b, fieldContainerPublic, 1, byte(c.Public))
+	}
+	b = appendPairs(b, fieldContainerMetadata, c.Metadata)
+	for i := range c.Policies {
+		p := &c.Policies[i]
+		var f []byte
+		for _, s := range []string{p.ID, p.Start, p.Expiry, p.Permission} {
+			f = appendString(f, s)
+		}
+		b = append(b, fieldContainerPolicy)
+		b = binary.AppendUvarint(b, uint64(len(f)+1))
+		b = append(append(b, f...), flag(p.HasPermission))
+	}
+	if c.Lease.State != LeaseAvailable {
+		b = append(b, fieldContainerLease, leaseSize)
+		b = c.Lease.appendTo(b)
+	}
+	b = appendText(b, fieldContainerScope, c.DefaultScope)
+	if c.DenyScopeOverride {
+		b = append(b, fieldContainerDenyScope, 0)
+	}
+	if c.Deleted != (SoftDelete{}) {
+		b = append(b, fieldContainerDeleted, 16)
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.Deleted.At))
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.Deleted.Until))
+	}
+	return append(b, c.extra...)
+}
+
+// Decode reads the stored form. The record's strings alias v.
+func (c *ContainerRecord) Decode(v string) error {
+	*c = ContainerRecord{}
+	d := decoder{v: v}
+	if version := d.byte(); version != containerVersion {
+		return fmt.Errorf("%w: version %d", errContainerRecord, version)
+	}
+	c.Generation = Generation(d.uint64())
+	c.Changed = engine.Stamp(d.uint64())
+	for last := byte(0); d.more(); {
+		start := len(v) - len(d.v)
+		tag := d.byte()
+		if tag < last || tag == last && tag != fieldContainerPolicy || tag == 0 {
+			d.fail()
+			break
+		}
+		if tag >= fieldsContainerKnown {
+			c.extra = v[start:]
+			d.skipFields()
+			break
+		}
+		last = tag
+		f := decoder{v: d.text()}
+		switch tag {
+		case fieldContainerPublic:
+			c.Public = auth.PublicAccess(f.byte())
+		case fieldContainerMetadata:
+			c.Metadata = f.pairs(nil)
+		case fieldContainerPolicy:
+			c.Policies = append(c.Policies, auth.Policy{ID: f.text(), Start: f.text(), Expiry: f.text(), Permission: f.text(), HasPermission: f.byte() != 0})
+		case fieldContainerLease:
+			c.Lease.decode(&f)
+		case fieldContainerScope:
+			c.DefaultScope = f.rest()
+		case fieldContainerDenyScope:
+			c.DenyScopeOverride = true
+		case fieldContainerDeleted:
+			c.Deleted = SoftDelete{engine.Stamp(f.uint64()), engine.Stamp(f.uint64())}
+		default:
+			f.fail()
+		}
+		if f.bad || f.more() {
+			d.fail()
+		}
+	}
+	if d.bad {
+		return errContainerRecord
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package blob
+
+import (
+	"encoding/binary"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// workKind is what the sweeper has to do. Stored: never renumber.
+type workKind byte
+
+const (
+	// workContainer: the contents of a deleted container. Lies under the container's partition; the stamp is the generation.
+	workContainer workKind = 1
+	// workContent: a chunk list or page map without an owner; the stamp is its id, the value its ContentKind.
+	workContent workKind = 2
+	// workPending: uncommitted blocks of an epoch that is over; the stamp is the epoch.
+	workPending workKind = 3
+	// workExpiry: a soft-deleted blob in the slot with this stamp, whose retention may end.
+	workExpiry workKind = 4
+	// workCopy: a copy under way; the stamp is when it began.
+	workCopy workKind = 5
+	// workRehydrate: a blob on its way out of the archive.
+	workRehydrate workKind = 6
+)
+
+// workSize is what follows the partition in a key of SpaceBlobQueue: kind and stamp.
+const workSize = 1 + 8
+
+func appendWorkKey(b, partition []byte, kind workKind, stamp engine.Stamp) []byte {
+	b = append(append(b, partition...), byte(kind))
+	return binary.BigEndian.AppendUint64(b, uint64(stamp))
+}
+
+// enqueue leaves work for the sweeper, which is told after the transaction.
+func (t *Txn) enqueue(kind workKind, stamp engine.Stamp, detail ContentKind) {
+	t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, kind, stamp), []byte{byte(detail)})
+	t.svc.wake()
+}

@@ -1,0 +1,174 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// place is one blob name in one life of a container: what a View or Txn works on.
+type place struct {
+	account *account.Account
+	gen     Generation
+	name    string
+	key     []byte // the partition
+}
+
+func newPlace(a *account.Account, g Generation, name string) *place {
+	return &place{a, g, name, appendPartition(make([]byte, 0, 8+len(name)+2+1+slotSize), g, name)}
+}
+
+// slotKey returns the key of a slot in SpaceBlobHistory or SpaceBlobData, and in SpaceBlob for the current one.
+func (p *place) slotKey(s Slot) []byte {
+	if s.Kind == SlotCurrent {
+		return p.key
+	}
+	return appendSlot(p.key[:len(p.key):len(p.key)], s)
+}
+
+// getContainer reads a container's record, ContainerNotFound if there is none.
+func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
+	v, err := r.Get(engine.SpaceContainer, key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil, protocol.ErrContainerNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &ContainerRecord{}
+	if err := c.Decode(string(v)); err != nil {
+		return nil, fmt.Errorf("container %q: %w", key, err)
+	}
+	return c, nil
+}
+
+// container looks a container up.
+func (s *Service) container(ctx context.Context, account, name string) (c *ContainerRecord, err error) {
+	key := appendContainerKey(make([]byte, 0, 96), account, name)
+	err = s.store.View(ctx, key, func(r engine.Reader) error {
+		c, err = getContainer(r, key)
+		return err
+	})
+	return c, err
+}
+
+// changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
+func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *ContainerRecord) error) error {
+	key := appendContainerKey(make([]byte, 0, 96), account, name)
+	return s.store.Update(ctx, key, func(tx engine.Tx) error {
+		c, err := getContainer(tx, key)
+		if err != nil {
+			return err
+		}
+		if err := fn(tx, c); err != nil {
+			return err
+		}
+		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
+		return nil
+	})
+}
+
+// getRecord reads the blob in a slot, nil if there is none. The record does not depend on the reader's life.
+func getRecord(r engine.Reader, p *place, slot Slot) (*Record, error) {
+	space := engine.SpaceBlob
+	if slot.Kind != SlotCurrent {
+		space = engine.SpaceBlobHistory
+	}
+	v, err := r.Get(space, p.slotKey(slot))
+	if err != nil {
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	rec := &Record{}
+	if err := rec.Decode(string(v)); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", p.name, err)
+	}
+	return rec, nil
+}
+
+// Txn is a transaction on one blob name. Like an engine.Tx it reads the state before it and may run again.
+type Txn struct {
+	engine.Tx
+	*place
+	svc   *Service
+	delta int64 // bytes that the account's use grows by
+}
+
+// change runs fn as a transaction on a blob name and books the account's use.
+func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
+	return s.store.Update(ctx, p.key, func(tx engine.Tx) error {
+		t := Txn{Tx: tx, place: p, svc: s}
+		if err := fn(&t); err != nil {
+			return err
+		}
+		if t.delta != 0 {
+			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
+		}
+		return nil
+	})
+}
+
+// Record returns the blob in a slot as it was before the transaction, nil if there is none.
+func (t *Txn) Record(slot Slot) (*Record, error) { return getRecord(t.Tx, t.place, slot) }
+
+// set writes a record into a slot. Its content must be there.
+func (t *Txn) set(slot Slot, r *Record) {
+	space := engine.SpaceBlob
+	if slot.Kind != SlotCurrent {
+		space = engine.SpaceBlobHistory
+	}
+	t.Set(space, t.slotKey(slot), r.AppendTo(make([]byte, 0, 192)))
+}
+
+// Modify writes the current blob with changed properties and the content that it had.
+func (t *Txn) Modify(r *Record) { t.set(Slot{}, r) }
+
+// Replace makes r the current blob in place of old, which may be nil. The content of r is inline bytes, or what own, share or a
+// page map gave. What old had is kept as a version or soft-deleted, or let go (see retire).
+func (t *Txn) Replace(old, r *Record, inline []byte) error {
+	if err := t.retire(old, r.Content.Kind == ContentInline); err != nil {
+		return err
+	}
+	if inline != nil {
+		t.Set(engine.SpaceBlobData, t.key, inline)
+		r.Content = Content{Kind: ContentInline}
+	}
+	t.delta += r.Size
+	t.set(Slot{}, r)
+	return t.retag(Slot{}, old, r)
+}
+
+// Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good.
+func (t *Txn) Remove(old *Record) error {
+	if err := t.retire(old, false); err != nil {
+		return err
+	}
+	t.Delete(engine.SpaceBlob, t.key)
+	return t.retag(Slot{}, old, nil)
+}
+
+// retire takes the current blob out of its place: what keeps it is told by the account's settings.
+func (t *Txn) retire(old *Record, inlineFollows bool) error {
+	if old == nil {
+		return nil
+	}
+	t.delta -= old.Size
+	return t.drop(old, Slot{}, inlineFollows)
+}
+
+// retag brings the tag index from old's tags to those of r; either may be nil.
+func (t *Txn) retag(_ Slot, _, _ *Record) error { return nil }
+
+// clone copies a string out of a request's buffers.
+func clone(s string) string { return strings.Clone(s) }
+
+// view sees bytes as a string for as long as they live.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
