@@ -97,27 +97,6 @@ const (
 // maxDirect is the most chunks named in a record: more would thin out the scan of List Blobs.
 const maxDirect = 4
 
-// Lease is the stored state of a lease. Expiry is a matter of the clock, not of the record.
-type Lease struct {
-	State    LeaseState
-	ID       [16]byte
-	Duration int32 // seconds, -1 is infinite
-	// Until is when a fixed lease expires or a breaking one is broken.
-	Until engine.Stamp
-}
-
-// LeaseState is the stored part of a lease's state. Stored: never renumber.
-type LeaseState byte
-
-// The lease states.
-const (
-	LeaseAvailable LeaseState = 0
-	LeaseLeased    LeaseState = 1
-	LeaseBreaking  LeaseState = 2
-	LeaseBroken    LeaseState = 3
-	LeaseExpired   LeaseState = 4 // never stored: what a fixed lease becomes when its time is over
-)
-
 // Tiering is the access tier and its history.
 type Tiering struct {
 	Tier    Tier // TierUnset: inferred

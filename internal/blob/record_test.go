@@ -32,7 +32,7 @@ var sampleRecords = map[string]Record{
 		HTTP:     HTTPProperties{"t", "e", "l", "d", "c"},
 		Content:  Content{Kind: ContentChunks, Chunks: []engine.Chunk{{Ref: ref(1), Size: 8 << 20, CRC64: 5}, {Ref: ref(2), Size: 1, CRC64: 6}}},
 		Metadata: []Pair{{"CamelCase", "Value"}, {"b", ""}}, Tags: []Pair{{"k 1", "v"}},
-		Lease: Lease{State: LeaseBreaking, ID: id(3), Duration: -1, Until: 9},
+		Lease: Lease{State: LeaseBreaking, ID: LeaseID(id(3)), Duration: -1, Until: 9},
 		Tier:  Tiering{TierArchive, 10, TierHot, true},
 		Copy: &CopyState{ID: id(4), Status: CopyFailed, Incremental: true, Source: "http://x/y", Progress: 1, Total: 2,
 			Completed: 11, Description: "404", Snapshot: 12},
@@ -128,7 +128,7 @@ var sampleContainers = map[string]ContainerRecord{
 	"container minimal": {Generation: 1, Changed: 2},
 	"container everything": {Generation: 0x8DB00B42101E88C, Changed: 3, Public: auth.PublicBlob, Metadata: []Pair{{"A", "b"}},
 		Policies: []auth.Policy{{ID: "one", Start: "2024-01-01", Expiry: "2025-01-01", Permission: "r", HasPermission: true}, {ID: "two"}},
-		Lease:    Lease{State: LeaseLeased, ID: id(3), Duration: 15, Until: 9}, DefaultScope: "s", DenyScopeOverride: true,
+		Lease:    Lease{State: LeaseLeased, ID: LeaseID(id(3)), Duration: 15, Until: 9}, DefaultScope: "s", DenyScopeOverride: true,
 		Deleted: SoftDelete{4, 5}},
 }
 
