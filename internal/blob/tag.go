@@ -1,0 +1,162 @@
+package blob
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Bounds of a blob's tags (REST page "Set Blob Tags").
+const (
+	maxTags     = 10
+	maxTagKey   = 128     // characters
+	maxTagValue = 256     // characters
+	maxTagsXML  = 8 << 10 // bytes: ten of the longest tags with their mark-up take less
+)
+
+// tagChars are the characters allowed in keys and values of tags.
+var tagChars = func() (set [256]bool) {
+	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-./:=_" {
+		set[c] = true
+	}
+	return set
+}()
+
+func validTagText(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !tagChars[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// checkTags sorts tags by key, as records keep them, and holds them to the rules.
+func checkTags(tags []Pair) ([]Pair, error) {
+	if len(tags) > maxTags {
+		return nil, protocol.ErrTagsTooLarge
+	}
+	for _, t := range tags {
+		switch {
+		case t.Name == "":
+			return nil, protocol.ErrEmptyTagName
+		case utf8.RuneCountInString(t.Name) > maxTagKey, utf8.RuneCountInString(t.Value) > maxTagValue:
+			return nil, protocol.ErrTagsTooLarge
+		case !validTagText(t.Name), !validTagText(t.Value):
+			return nil, protocol.ErrInvalidTag
+		}
+	}
+	slices.SortFunc(tags, func(a, b Pair) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(tags); i++ {
+		if tags[i].Name == tags[i-1].Name {
+			return nil, protocol.ErrDuplicateTagNames
+		}
+	}
+	return tags, nil
+}
+
+// parseTagHeader reads x-ms-tags: k1=v1&k2=v2, URL-encoded. An empty header is no tags. The tags do not alias s.
+func parseTagHeader(s string) ([]Pair, error) {
+	if s == "" {
+		return nil, nil
+	}
+	if strings.Count(s, "&") >= maxTags {
+		return nil, protocol.ErrTagsTooLarge
+	}
+	var tags []Pair
+	for _, item := range strings.Split(s, "&") {
+		k, v, ok := strings.Cut(item, "=")
+		if !ok {
+			return nil, protocol.InvalidHeader("x-ms-tags", s)
+		}
+		key, err := url.QueryUnescape(k)
+		if err != nil {
+			return nil, protocol.InvalidHeader("x-ms-tags", s)
+		}
+		value, err := url.QueryUnescape(v)
+		if err != nil {
+			return nil, protocol.InvalidHeader("x-ms-tags", s)
+		}
+		tags = append(tags, Pair{clone(key), clone(value)})
+	}
+	return checkTags(tags)
+}
+
+// parseTagsXML reads the body of Set Blob Tags.
+func parseTagsXML(body []byte) ([]Pair, error) {
+	type tag struct {
+		Key   *string
+		Value *string
+	}
+	var doc struct {
+		XMLName xml.Name `xml:"Tags"`
+		TagSet  *struct {
+			Tag []tag
+		}
+	}
+	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\xEF\xBB\xBF"))))
+	if err := d.Decode(&doc); err != nil {
+		return nil, protocol.ErrInvalidXmlDocument.Because(err)
+	}
+	for { // nothing but space and comments may follow
+		t, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, protocol.ErrInvalidXmlDocument.Because(err)
+		}
+		switch t := t.(type) {
+		case xml.CharData:
+			if len(bytes.TrimSpace(t)) == 0 {
+				continue
+			}
+		case xml.Comment, xml.ProcInst:
+			continue
+		}
+		return nil, protocol.ErrInvalidXmlDocument
+	}
+	if doc.TagSet == nil {
+		return nil, protocol.ErrMissingRequiredXmlNode.With("XmlNodeName", "TagSet")
+	}
+	var tags []Pair
+	for _, t := range doc.TagSet.Tag {
+		switch {
+		case t.Key == nil:
+			return nil, protocol.ErrMissingRequiredXmlNode.With("XmlNodeName", "Key")
+		case t.Value == nil:
+			return nil, protocol.ErrMissingRequiredXmlNode.With("XmlNodeName", "Value")
+		}
+		tags = append(tags, Pair{*t.Key, *t.Value})
+	}
+	return checkTags(tags)
+}
+
+// appendTagSet appends <TagSet>…</TagSet>. No character that a tag may hold needs escaping.
+func appendTagSet(b []byte, tags []Pair) []byte {
+	b = append(b, "<TagSet>"...)
+	for _, t := range tags {
+		b = append(b, "<Tag><Key>"...)
+		b = append(b, t.Name...)
+		b = append(b, "</Key><Value>"...)
+		b = append(b, t.Value...)
+		b = append(b, "</Value></Tag>"...)
+	}
+	return append(b, "</TagSet>"...)
+}
+
+// tagValue returns the value of a key among sorted tags.
+func tagValue(tags []Pair, key string) (string, bool) {
+	i, ok := slices.BinarySearchFunc(tags, key, func(p Pair, k string) int { return strings.Compare(p.Name, k) })
+	if !ok {
+		return "", false
+	}
+	return tags[i].Value, true
+}
