@@ -43,6 +43,8 @@ var (
 	ErrUnavailable = errors.New("too few data disks are available")
 	// ErrTooLarge: a value, a transaction or a chunk is over its limit. A defect of the caller.
 	ErrTooLarge = errors.New("over the engine's limit")
+	// ErrReleased: a chunk was let go of by its last owner between the look-up of its Ref and its use. Look again.
+	ErrReleased = errors.New("the chunk has no owner any more")
 	// ErrClosed: the store is closed or closing.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -96,7 +98,8 @@ type Store interface {
 	Forget(refs ...Ref)
 
 	// Open reads length bytes of a chunk from offset, each verified before it is handed out. The reader also implements
-	// io.WriterTo. The chunk stays readable until Close even if its last owner lets go of it meanwhile.
+	// io.WriterTo. The chunk stays readable until Close even if its last owner lets go of it meanwhile. ErrReleased if it was
+	// collected before.
 	Open(ctx context.Context, ref Ref, offset, length int64) (io.ReadCloser, error)
 
 	// Health tells what an operator has to know of the disks.
@@ -118,7 +121,8 @@ type Reader interface {
 }
 
 // Tx is a transaction on one partition. Its reads show the state before the transaction, not its own writes. Every key given
-// to Set, Delete and DeleteRange begins with the partition; another one is a defect and fails the transaction.
+// to Set, Delete and DeleteRange begins with the partition; another one is a defect and fails the transaction. Within the
+// partition its reads are one snapshot; what it reads elsewhere (its container's record) may change before it commits.
 type Tx interface {
 	Reader
 	// Stamp is the transaction's time: later than every stamp given before it by this store, also after a restart with a
@@ -130,7 +134,8 @@ type Tx interface {
 	DeleteRange(space Space, lower, upper []byte)
 	// Add adds to a counter. Counters lie outside the partitions and commute; they change with the transaction.
 	Add(counter []byte, delta int64)
-	// Retain makes the transaction one more owner of a chunk, Release one fewer; the last owner's release frees it.
+	// Retain makes the transaction one more owner of a chunk, Release one fewer; the last owner's release frees it. A Ref that
+	// neither has an owner nor is protected since its Put fails the transaction with ErrReleased.
 	Retain(ref Ref)
 	Release(ref Ref)
 }

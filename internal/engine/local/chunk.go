@@ -86,11 +86,16 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 	if err := b.SyncWait(); err != nil {
 		return engine.Chunk{}, fmt.Errorf("put: %w", s.fail(err))
 	}
+	s.pins.pin(c.Ref)
 	return c, nil
 }
 
 // Forget implements engine.Store.
-func (s *Store) Forget(refs ...engine.Ref) {}
+func (s *Store) Forget(refs ...engine.Ref) {
+	for _, ref := range refs {
+		s.pins.unpin(ref)
+	}
+}
 
 // Open implements engine.Store.
 func (s *Store) Open(ctx context.Context, ref engine.Ref, offset, length int64) (io.ReadCloser, error) {
@@ -99,7 +104,7 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, offset, length int64) 
 	}
 	defer s.gate.leave()
 	size := int64(binary.BigEndian.Uint64(ref[8:]))
-	if offset < 0 || length < 0 || offset+length > size {
+	if offset < 0 || length < 0 || length > size-offset {
 		return nil, fmt.Errorf("range %d+%d of a chunk of %d bytes", offset, length, size)
 	}
 	var buf []byte

@@ -57,6 +57,11 @@ type Store struct {
 	clock   clock
 	gate    gate
 	chunks  chunks
+	pins    pins
+
+	// collecting is held for writing at the moment a collection decides what lives, for reading by a transaction from the
+	// check of the chunks it retains to its queueing. Taken after a stripe's lock.
+	collecting sync.RWMutex
 
 	failMu  sync.Mutex
 	failure error // sticky: the metadata can no longer be written
@@ -196,6 +201,13 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	}
 	if t.batch.Empty() {
 		return 0, nil
+	}
+	if len(t.retained) > 0 {
+		s.collecting.RLock()
+		defer s.collecting.RUnlock()
+		if err := t.checkRetained(); err != nil {
+			return 0, err
+		}
 	}
 	seq = p.queue()
 	if err := s.apply(t.batch); err != nil {

@@ -134,6 +134,24 @@ func (t *tx) Retain(ref engine.Ref) {
 // Release implements engine.Tx.
 func (t *tx) Release(ref engine.Ref) { t.merge(sysRef, ref[:], -1) }
 
+// checkRetained verifies that the chunks that the transaction retains have an owner or a pin, so that they are not collected
+// from under it.
+func (t *tx) checkRetained() error {
+	for _, ref := range t.retained {
+		if t.store.pins.pinned(ref) {
+			continue
+		}
+		n, err := t.integer(sysRef, ref[:])
+		if err != nil {
+			return err
+		}
+		if n <= 0 {
+			return fmt.Errorf("retain chunk %x: %w", ref, engine.ErrReleased)
+		}
+	}
+	return nil
+}
+
 // merge adds an operand to a key of the system space.
 func (t *tx) merge(family byte, key []byte, v int64) {
 	if t.err != nil {
