@@ -1,21 +1,26 @@
 package rest
 
 import (
-	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Body is the request body. It ends with io.EOF after exactly the declared length and with an error before; it never holds
-// more than the connection's buffer.
+// more than the connection's buffer. Once a read has failed the connection is lost, whatever the handler returns.
 type Body struct {
-	stream io.Reader
-	left   int64
+	stream   io.Reader
+	declared int64
+	left     int64
+	err      error
 }
 
 // Read implements io.Reader.
 func (b *Body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
 	if b.left == 0 {
 		return 0, io.EOF
 	}
@@ -24,12 +29,13 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	n, err := b.stream.Read(p)
 	b.left -= int64(n)
-	if err == io.EOF && b.left > 0 {
+	switch {
+	case err == io.EOF && b.left > 0:
 		err = io.ErrUnexpectedEOF
-	}
-	if err == io.EOF {
+	case err == io.EOF:
 		err = nil
 	}
+	b.err = err
 	return n, err
 }
 
@@ -43,7 +49,7 @@ func (r *Request) Body() *Body { return &r.body }
 func (r *Request) ReadBody(limit int64) ([]byte, error) {
 	n := r.body.Len()
 	if n > limit {
-		return nil, protocol.ErrRequestBodyTooLarge.With("MaxLimit", fmt.Sprint(limit))
+		return nil, protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10))
 	}
 	p := make([]byte, n)
 	if _, err := io.ReadFull(&r.body, p); err != nil {

@@ -94,11 +94,12 @@ func NewRouter[S any](t Table[S]) *Router[S] {
 	return rt
 }
 
-// Find returns the row for a request at a level, or the error that says why there is none.
+// Find returns the row for a request at a level, or the error that says why there is none. A row that the request's version
+// does not know is not there: the request is taken as it was before the operation was invented.
 func (rt *Router[S]) Find(r *Request, level Level) (*Operation[S], error) {
 	comp, restype := r.Query("comp"), r.Query("restype")
 	for _, op := range rt.rows[routeKey{r.Method, level, restype, comp}] {
-		if op.fits(r) {
+		if op.Since <= r.Version && op.fits(r) {
 			return op, nil
 		}
 	}
@@ -115,9 +116,9 @@ func (rt *Router[S]) Find(r *Request, level Level) (*Operation[S], error) {
 
 func (op *Operation[S]) fits(r *Request) bool {
 	for _, s := range op.When {
-		v, ok := r.headers.Get(s.Name)
+		v, ok := r.headers.get(s.Name)
 		if s.Query {
-			v, ok = r.query.Get(s.Name)
+			v, ok = r.query.get(s.Name)
 		}
 		if !ok || s.Value != "" && !strings.EqualFold(v, s.Value) {
 			return false

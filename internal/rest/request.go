@@ -1,13 +1,15 @@
 // Package rest is one request on the wire, as the services see it: its address, headers, query and body, and the answer being
-// made. It also has the operation table, from which routing, authorization, metrics labels and docs/compatibility.md come.
+// made. It also has the operation table, from which routing, authorization, metrics labels and docs/compatibility.md come, and
+// Dispatch, the one way that a request takes through a service.
 //
-// Strings that a Request hands out alias the connection's buffers and live until the handler returns; what is kept longer is
+// Strings that a Request hands out alias the connection's buffers and live until the answer is sent; what is kept longer is
 // cloned. A Request is used by one goroutine.
 package rest
 
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -16,11 +18,13 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest/framing"
 )
 
 // Request is one request and its answer.
 type Request struct {
-	ctx *fasthttp.RequestCtx
+	ctx  *fasthttp.RequestCtx
+	conn *framing.Conn
 
 	// Context ends when the server gives up on the request.
 	Context context.Context
@@ -43,56 +47,28 @@ type Request struct {
 
 	headers fields
 	query   fields
+	scratch scratch
 	body    Body
-	close   bool // the connection cannot be used again
-}
+	stream  replyStream
+	auth    auth.Request
+	idText  [36]byte
+	cancel  context.CancelFunc // of a timeout that the client asked for
 
-// Address is what a request line and Host name.
-type Address struct {
-	Service     auth.Service
-	AccountName string // without "-secondary"
-	Secondary   bool
-	// PathStyle tells that the account stood in the path.
-	PathStyle bool
-	// RawPath is the path as sent, without the query.
-	RawPath string
-	// Resource is the path after the account, as sent, without its leading slash.
-	Resource string
-	// Container and Blob are decoded. "/blob" alone is in $root only when the service decides so; here it is a Container.
-	Container string
-	Blob      string
-}
-
-// field is one header or query parameter. Lower is the name in lower case.
-type field struct{ name, lower, value string }
-
-type fields []field
-
-// Get returns the first value of the name, which must be given in lower case.
-func (f fields) Get(lower string) (string, bool) {
-	for i := range f {
-		if f[i].lower == lower {
-			return f[i].value, true
-		}
-	}
-	return "", false
-}
-
-// All visits every field in the order sent.
-func (f fields) All(visit func(name, value string)) {
-	for i := range f {
-		visit(f[i].name, f[i].value)
-	}
+	front    *Front
+	status   int
+	sent     int64 // bytes of the answer's body
+	cause    error // what the log has to know
+	finished bool
 }
 
 // Header returns the first value of a request header ("" when absent). The name is given in lower case.
 func (r *Request) Header(lower string) string {
-	v, _ := r.headers.Get(lower)
+	v, _ := r.headers.get(lower)
 	return v
 }
 
 // HeaderOK tells an absent header from an empty one.
-func (r *Request) HeaderOK(lower string) (string, bool) { return r.headers.Get(lower) }
+func (r *Request) HeaderOK(lower string) (string, bool) { return r.headers.get(lower) }
 
 // Headers visits every request header whose lower-case name begins with prefix, in the order sent. name is as sent.
 func (r *Request) Headers(prefix string, visit func(name, lower, value string)) {
@@ -105,29 +81,53 @@ func (r *Request) Headers(prefix string, visit func(name, lower, value string)) 
 
 // Query returns the first value of a query parameter, percent-decoded ("" when absent). The name is given in lower case.
 func (r *Request) Query(lower string) string {
-	v, _ := r.query.Get(lower)
+	v, _ := r.query.get(lower)
 	return v
 }
 
 // QueryOK tells an absent parameter from an empty one.
-func (r *Request) QueryOK(lower string) (string, bool) { return r.query.Get(lower) }
+func (r *Request) QueryOK(lower string) (string, bool) { return r.query.get(lower) }
 
-// AuthRequest is the request as authorization sees it.
+// AuthRequest is the request as authorization sees it. It lives as long as the request.
 func (r *Request) AuthRequest() *auth.Request {
-	return &auth.Request{
+	r.auth = auth.Request{
 		Service: r.Service, Method: r.Method, Account: r.AccountName, Secondary: r.Secondary, RawPath: r.RawPath,
-		Headers: r.headers, Query: r.query, ContentLength: r.ContentLength(), Version: r.Version,
-		Client: r.Client, HTTPS: r.HTTPS, Now: r.Now, Container: r.Container, Blob: r.Blob,
+		Headers: &r.headers, Query: &r.query, ContentLength: r.ContentLength(), Version: r.Version,
+		Client: r.Client, HTTPS: r.HTTPS, Now: r.Now, Container: r.Container, Blob: r.Blob, Table: r.Table,
 	}
+	return &r.auth
 }
 
 // ContentLength is the declared length of the body in bytes, -1 if none is declared.
-func (r *Request) ContentLength() int64 {
-	if _, ok := r.headers.Get("content-length"); !ok {
-		return -1
-	}
-	return int64(r.ctx.Request.Header.ContentLength())
-}
+func (r *Request) ContentLength() int64 { return r.conn.Head().Length }
+
+// Status is the status of the answer.
+func (r *Request) Status() int { return r.status }
+
+// Received is the number of body bytes that were read.
+func (r *Request) Received() int64 { return r.body.declared - r.body.left }
+
+// Sent is the number of body bytes in the answer, as far as they were sent.
+func (r *Request) Sent() int64 { return r.sent }
+
+// Cause is the failure behind the answer, nil if there is none. It is for the log and may tell what the client must not know.
+func (r *Request) Cause() error { return r.cause }
+
+// RawQuery is the query as sent.
+func (r *Request) RawQuery() string { return rawQuery(r.ctx) }
 
 // str views bytes of the connection's buffer as a string, which lives as long as they do.
 func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+var requests = sync.Pool{New: func() any { return new(Request) }}
+
+// release makes the Request ready for another use.
+func (r *Request) release() {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	clear(r.headers)
+	clear(r.query)
+	*r = Request{headers: r.headers[:0], query: r.query[:0], scratch: r.scratch}
+	requests.Put(r)
+}

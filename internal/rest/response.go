@@ -2,24 +2,37 @@ package rest
 
 import (
 	"io"
+	"net/http"
+	"sync"
 )
 
-// SetHeader sets a response header. Names are sent as given. A CR, LF or NUL in value is taken out: nothing that a client
-// stored may split the answer.
+// SetHeader sets a response header. Names are sent as given. A CR, LF or NUL in name or value is taken out: nothing that a
+// client stored may split the answer.
 func (r *Request) SetHeader(name, value string) {
-	r.ctx.Response.Header.Set(name, clean(value))
+	r.ctx.Response.Header.Set(clean(name), clean(value))
 }
 
 // Reply answers with a status and no body.
 func (r *Request) Reply(status int) {
+	r.status = status
 	r.ctx.Response.SetStatusCode(status)
-	r.ctx.Response.SkipBody = r.Method == "HEAD"
+	if r.Method == http.MethodHead {
+		r.ctx.Response.SkipBody = true
+		r.ctx.Response.Header.SetContentLength(0)
+	}
+}
+
+// ReplyHead answers a HEAD with the length that the entity of the corresponding GET has.
+func (r *Request) ReplyHead(status int, length int64) {
+	r.Reply(status)
+	r.ctx.Response.Header.SetContentLength(int(length))
 }
 
 // ReplyBytes answers with a whole body. body is not used after the answer is sent; the caller leaves it alone until then.
 func (r *Request) ReplyBytes(status int, contentType string, body []byte) {
 	r.Reply(status)
-	r.ctx.Response.Header.SetContentType(contentType)
+	r.sent = int64(len(body))
+	r.ctx.Response.Header.SetContentType(clean(contentType))
 	r.ctx.Response.SetBodyRaw(body)
 }
 
@@ -30,9 +43,53 @@ func (r *Request) ReplyXML(status int, body []byte) { r.ReplyBytes(status, "appl
 // the connection is cut, so that the client sees a short body and never a wrong one.
 func (r *Request) ReplyStream(status int, length int64, body io.ReadCloser) {
 	r.Reply(status)
-	r.ctx.Response.SetBodyStream(body, int(length))
+	r.stream = replyStream{r: r, body: body}
+	r.ctx.Response.SetBodyStream(&r.stream, int(length))
 }
 
+// replyStream is the body of an answer on its way: it counts, it turns a panic of the source into a broken connection, and
+// its Close is the end of the request.
+type replyStream struct {
+	r    *Request
+	body io.ReadCloser
+}
+
+// Read implements io.Reader.
+func (s *replyStream) Read(p []byte) (n int, err error) {
+	n, err = s.body.Read(p)
+	s.r.sent += int64(n)
+	if err != nil && err != io.EOF {
+		s.r.cause = err
+	}
+	return n, err
+}
+
+// WriteTo implements io.WriterTo, which the HTTP library prefers.
+func (s *replyStream) WriteTo(w io.Writer) (n int64, err error) {
+	if wt, ok := s.body.(io.WriterTo); ok {
+		n, err = wt.WriteTo(w)
+	} else {
+		b := copyBuffers.Get().(*[]byte)
+		n, err = io.CopyBuffer(w, struct{ io.Reader }{s.body}, *b)
+		copyBuffers.Put(b)
+	}
+	s.r.sent += n
+	if err != nil {
+		s.r.cause = err
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (s *replyStream) Close() error {
+	err := s.body.Close()
+	s.r.finish()
+	return err
+}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// clean takes out what would end a header line.
 func clean(v string) string {
 	for i := 0; i < len(v); i++ {
 		if v[i] == '\r' || v[i] == '\n' || v[i] == 0 {

@@ -1,0 +1,69 @@
+package rest
+
+import (
+	"strconv"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Service is one storage service behind the wire. Serve answers the request; usually it settles what the level is and calls
+// Dispatch. It is called concurrently.
+type Service interface {
+	Serve(r *Request)
+}
+
+// Dispatch is the one way of a request through a service: row of the operation table, authorization, body rule, handler,
+// error answer. Nothing of the body is read, and no 100 Continue sent, before the handler asks for it.
+func Dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer, r *Request) {
+	if err := dispatch(rt, level, s, authorizer, r); err != nil {
+		w, _ := any(s).(ErrorWriter)
+		r.Fail(err, w)
+	}
+}
+
+func dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer, r *Request) error {
+	op, err := rt.Find(r, level)
+	if err != nil {
+		return err
+	}
+	r.Operation = op.Name
+	if r.Grant, err = authorizer.Authorize(r.Context, r.Account, r.AuthRequest(), &op.Needs); err != nil {
+		return err
+	}
+	if err := r.checkBody(&op.Body); err != nil {
+		return err
+	}
+	return op.Handle(s, r)
+}
+
+// Fail answers with an error, worded by w or, if that is nil, in XML. If the request broke off within its body there is
+// nobody to answer: the connection is closed.
+func (r *Request) Fail(err error, w ErrorWriter) {
+	if r.body.err != nil {
+		r.cause = r.body.err
+		r.Reply(499)
+		r.conn.Abort()
+		return
+	}
+	r.fail(err, w)
+}
+
+// checkBody holds the declared length against the rule.
+func (r *Request) checkBody(rule *BodyRule) error {
+	head := r.conn.Head()
+	if head.Chunked || rule.Length && head.Length < 0 {
+		return protocol.ErrMissingContentLengthHeader
+	}
+	limit := int64(ignoredBody)
+	if rule.Max != nil {
+		limit = rule.Max(r.Version)
+	}
+	if head.Length > limit {
+		return protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10))
+	}
+	return nil
+}
+
+// ignoredBody is how much of a body an operation without one puts up with, in bytes.
+const ignoredBody = 64 << 10

@@ -1,0 +1,355 @@
+package framing
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is one accepted connection. Read gives the HTTP parser header blocks and nothing else; ReadBody gives the handler the
+// body of the request whose header was read last. Both are called by the goroutine that serves the connection; only
+// Close, Abort and the listener's shutdown come from elsewhere.
+type Conn struct {
+	net.Conn
+	l      *Listener
+	client netip.Addr
+	secure bool
+	state  atomic.Int32
+
+	// Input: buf[r:w] has arrived and is not yet consumed; the first head bytes of it belong to the parser.
+	buf  []byte
+	r, w int
+	head int
+
+	req    Head
+	left   int64 // bytes of the body not yet read
+	wait   bool  // the client waits for 100 Continue
+	linger bool  // the peer may still be sending: read it away before closing
+
+	readBy, writeBy time.Time // the deadlines that are set on the socket
+	gained          int       // body bytes since readBy was set
+
+	small [2048]byte
+}
+
+// The states. A connection is busy from the first byte of a request to the end of its answer.
+const (
+	idle int32 = iota
+	busy
+	closed
+)
+
+// Client is the peer's address.
+func (c *Conn) Client() netip.Addr { return c.client }
+
+// Secure tells that the connection is TLS.
+func (c *Conn) Secure() bool { return c.secure }
+
+// Head is the framing of the current request.
+func (c *Conn) Head() Head { return c.req }
+
+// Read gives the parser what is left of the current header block, or waits for the next one. It returns io.EOF when the
+// connection is to be closed for whatever reason; an answer, if one is due, was sent.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.head == 0 {
+		if !c.next() {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, c.buf[c.r:c.r+c.head])
+	c.r += n
+	c.head -= n
+	return n, nil
+}
+
+// next waits for a complete header block; false means that the connection has come to its end.
+func (c *Conn) next() bool {
+	if c.state.Load() == busy && !c.finish() {
+		return false
+	}
+	c.compact()
+	lim := &c.l.limits
+	var started time.Time
+	if c.w == 0 {
+		c.state.CompareAndSwap(busy, idle)
+		c.readDeadline(time.Now(), lim.Idle)
+		if c.l.stopping.Load() { // looked at last, so that Shutdown finds either the flag seen or the deadline its own
+			return false
+		}
+		n, _ := c.Conn.Read(c.buf) // an error beside data is met again
+		if n == 0 || !c.state.CompareAndSwap(idle, busy) {
+			return false
+		}
+		c.w = n
+	} else if !c.state.CompareAndSwap(idle, busy) && c.state.Load() == closed {
+		return false
+	}
+	c.req, c.gained = Head{Length: -1}, 0
+	first := true
+	for line := 0; ; {
+		nl := bytes.IndexByte(c.buf[line:c.w], '\n')
+		if nl < 0 {
+			if c.w-line > 0 && !c.plausible(c.buf[line:c.w], first) {
+				return false
+			}
+			if c.w == len(c.buf) && !c.grow() {
+				c.refuse(&refusal{"431 Request Header Fields Too Large", "Request Too Long"})
+				return false
+			}
+			if started.IsZero() {
+				started = time.Now()
+				c.readBy = started.Add(lim.HeaderTime)
+				_ = c.Conn.SetReadDeadline(c.readBy)
+			}
+			n, err := c.Conn.Read(c.buf[c.w:])
+			c.w += n
+			if n == 0 && err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					c.refuse(&refusal{"408 Request Timeout", "Request Timeout"})
+				}
+				return false
+			}
+			continue
+		}
+		end := line + nl
+		if end == line || c.buf[end-1] != '\r' {
+			c.refuse(bad("Invalid Header: bare LF"))
+			return false
+		}
+		text := c.buf[line : end-1]
+		var no *refusal
+		switch {
+		case bytes.IndexByte(text, '\r') >= 0:
+			no = bad("Invalid Header: bare CR")
+		case first && len(text) == 0: // an empty line before the request line (RFC 9112, section 2.2)
+			c.w = copy(c.buf, c.buf[end+1:c.w])
+			line = 0
+			continue
+		case first:
+			first = false
+			no = c.req.requestLine(text, lim.URI)
+		case len(text) == 0:
+			if no = c.req.end(); no == nil {
+				c.head = end + 1
+				c.left = max(c.req.Length, 0)
+				c.wait = c.req.Expect
+				return true
+			}
+		default:
+			no = c.req.field(text)
+		}
+		if no != nil {
+			c.refuse(no)
+			return false
+		}
+		line = end + 1
+	}
+}
+
+// plausible looks at an incomplete line, so that a peer that speaks another protocol or sends an endless target is turned
+// away before it has filled the buffer.
+func (c *Conn) plausible(text []byte, first bool) bool {
+	if first {
+		if text[0] != '\r' && !isToken[text[0]] {
+			c.refuse(bad("Invalid Verb"))
+			return false
+		}
+		if len(text) > c.l.limits.URI+64 {
+			c.refuse(&refusal{"414 URI Too Long", "URL Too Long"})
+			return false
+		}
+	}
+	return true
+}
+
+// finish reads away what the handler left of the body, if that is little.
+func (c *Conn) finish() bool {
+	if c.req.Chunked || c.wait || c.left > c.l.limits.Drain {
+		return false
+	}
+	var trash [4096]byte
+	for c.left > 0 {
+		if _, err := c.ReadBody(trash[:]); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Reusable tells whether another request may follow on this connection once the current one is answered. If not, the answer
+// says so, and Close reads away for a while what the peer is still sending, lest a reset destroys the answer on its way.
+func (c *Conn) Reusable() bool {
+	if c.req.Chunked || c.wait || c.left > c.l.limits.Drain {
+		c.linger = true
+		return false
+	}
+	return !c.l.stopping.Load()
+}
+
+// ReadBody reads the body of the current request: io.EOF after exactly the declared length, io.ErrUnexpectedEOF if the peer
+// ended before, os.ErrDeadlineExceeded if it stalled.
+func (c *Conn) ReadBody(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	if c.wait {
+		c.wait = false
+		if _, err := c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+			return 0, err
+		}
+	}
+	if int64(len(p)) > c.left {
+		p = p[:c.left]
+	}
+	var n int
+	if c.r < c.w {
+		n = copy(p, c.buf[c.r:c.w])
+		c.r += n
+	} else {
+		c.bodyDeadline()
+		var err error
+		if n, err = c.Conn.Read(p); n == 0 {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		c.gained += n
+	}
+	c.left -= int64(n)
+	return n, nil
+}
+
+// bodyDeadline gives the peer another Stall once it has made Progress in the last one.
+func (c *Conn) bodyDeadline() {
+	lim := &c.l.limits
+	now := time.Now()
+	if ahead := c.readBy.Sub(now); ahead > lim.Stall || c.gained >= lim.Progress && ahead < lim.Stall-lim.Stall/8 || c.gained == 0 {
+		c.readBy, c.gained = now.Add(lim.Stall), 0
+		_ = c.Conn.SetReadDeadline(c.readBy)
+	}
+}
+
+// readDeadline sets the deadline d from now, unless the one that is set is near enough.
+func (c *Conn) readDeadline(now time.Time, d time.Duration) {
+	if ahead := c.readBy.Sub(now); ahead < d-d/8 || ahead > d {
+		c.readBy = now.Add(d)
+		_ = c.Conn.SetReadDeadline(c.readBy)
+	}
+}
+
+// piece is what a peer must take within a Stall, in bytes.
+const piece = 128 << 10
+
+// Write sends p in pieces, each under a deadline of its own.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	for {
+		now := time.Now()
+		if d := c.l.limits.Stall; c.writeBy.Sub(now) < d-d/8 {
+			c.writeBy = now.Add(d)
+			_ = c.Conn.SetWriteDeadline(c.writeBy)
+		}
+		q := p[n:min(n+piece, len(p))]
+		m, err := c.Conn.Write(q)
+		n += m
+		if err != nil || n == len(p) {
+			return n, err
+		}
+	}
+}
+
+// refuse answers a malformed request as the system HTTP layer in front of Azure does, and gives the connection up.
+func (c *Conn) refuse(no *refusal) {
+	c.l.refused.Add(1)
+	_, _ = c.Write([]byte("HTTP/1.1 " + no.status + "\r\nContent-Type: text/plain; charset=us-ascii\r\nServer: Microsoft-HTTPAPI/2.0\r\nDate: " +
+		time.Now().UTC().Format(httpDate) + "\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(no.reason)) + "\r\n\r\n" + no.reason))
+	c.linger = true
+}
+
+// Abort ends the connection at once, without an answer.
+func (c *Conn) Abort() {
+	c.linger = false
+	_ = c.Conn.Close()
+}
+
+// Close ends the connection; if the peer is still sending, what it sends is read away for a while first.
+func (c *Conn) Close() error {
+	if c.state.Swap(closed) == closed {
+		return nil
+	}
+	defer c.l.remove(c)
+	if c.linger {
+		c.drain()
+	}
+	c.release()
+	return c.Conn.Close()
+}
+
+func (c *Conn) drain() {
+	if hc, ok := c.Conn.(interface{ CloseWrite() error }); !ok || hc.CloseWrite() != nil {
+		return
+	}
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.l.limits.Linger))
+	b := pool.Get().(*[]byte)
+	defer pool.Put(b)
+	for {
+		if _, err := c.Conn.Read(*b); err != nil {
+			return
+		}
+	}
+}
+
+// compact moves what has arrived of the next request to the front of the smallest buffer that holds it.
+func (c *Conn) compact() {
+	rest := c.buf[c.r:c.w]
+	if len(rest) <= len(c.small) && len(c.buf) != len(c.small) {
+		n := copy(c.small[:], rest)
+		c.release()
+		c.buf, c.r, c.w = c.small[:], 0, n
+		return
+	}
+	c.w = copy(c.buf, rest)
+	c.r = 0
+}
+
+// grow makes room in the buffer; false at the limit. The first step takes a pooled buffer, which holds nearly every header.
+func (c *Conn) grow() bool {
+	n := len(c.buf)
+	if n >= c.l.limits.Header {
+		return false
+	}
+	if n < pooled {
+		b := pool.Get().(*[]byte)
+		copy(*b, c.buf[:c.w])
+		c.buf = (*b)[:min(pooled, max(c.l.limits.Header, n+1))]
+		return true
+	}
+	b := make([]byte, min(4*n, c.l.limits.Header))
+	copy(b, c.buf[:c.w])
+	c.release()
+	c.buf = b
+	return true
+}
+
+// release gives a pooled buffer back.
+func (c *Conn) release() {
+	if cap(c.buf) == pooled {
+		b := c.buf[:pooled]
+		pool.Put(&b)
+	}
+	c.buf = nil
+}
+
+// pooled is the size of the pooled buffers, in bytes.
+const pooled = 16 << 10
+
+const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
+
+var pool = sync.Pool{New: func() any { b := make([]byte, pooled); return &b }}
