@@ -1,0 +1,219 @@
+package filter
+
+import (
+	"bytes"
+	"math"
+	"strings"
+
+	"github.com/blobd/blobd/internal/table/entity"
+)
+
+// Matcher evaluates one filter on row after row. It is used by one goroutine.
+type Matcher struct {
+	filter *Filter
+	values []entity.Value // of the filter's names, in the row at hand
+	loaded bool
+	pk, rk []byte
+	row    entity.Row
+	whole  func(entity.Row) (entity.Row, error)
+	err    error
+}
+
+// Matcher returns a matcher. whole makes a row of an entry that has its properties in parts; it is called only when the filter
+// looks at them.
+func (f *Filter) Matcher(whole func(entity.Row) (entity.Row, error)) *Matcher {
+	return &Matcher{filter: f, values: make([]entity.Value, len(f.names)), whole: whole}
+}
+
+// Match tells whether the entity with the encoded keys pk and rk and the stored entry row passes the filter. row has passed
+// Check.
+func (m *Matcher) Match(pk, rk []byte, row entity.Row) (bool, error) {
+	if m.filter.root == nil {
+		return true, nil
+	}
+	m.pk, m.rk, m.row, m.loaded, m.err = pk, rk, row, len(m.values) == 0, nil
+	ok := m.eval(m.filter.root)
+	return ok && m.err == nil, m.err
+}
+
+// MatchName evaluates the filter on a table, of which it knows but TableName. Table names ignore case.
+func (f *Filter) MatchName(table string) bool {
+	if f.root == nil {
+		return true
+	}
+	return f.evalName(f.root, strings.ToLower(table))
+}
+
+func (f *Filter) evalName(n *node, table string) bool {
+	switch n.kind {
+	case kindCompare:
+		if n.slot < 0 || f.names[n.slot] != "TableName" || n.value.Type != entity.String {
+			return false
+		}
+		return ordered(entity.CompareOrdinal(table, strings.ToLower(n.value.Data)), n.op)
+	case kindConst:
+		return n.value.Bits != 0
+	case kindNot:
+		return !f.evalName(&n.kids[0], table)
+	}
+	for i := range n.kids {
+		if f.evalName(&n.kids[i], table) != (n.kind == kindAnd) {
+			return n.kind == kindOr
+		}
+	}
+	return n.kind == kindAnd
+}
+
+func (m *Matcher) eval(n *node) bool {
+	switch n.kind {
+	case kindCompare:
+		return m.compare(n)
+	case kindConst:
+		return n.value.Bits != 0
+	case kindNot:
+		return !m.eval(&n.kids[0])
+	}
+	for i := range n.kids {
+		if m.eval(&n.kids[i]) != (n.kind == kindAnd) {
+			return n.kind == kindOr
+		}
+	}
+	return n.kind == kindAnd
+}
+
+func (m *Matcher) compare(n *node) bool {
+	switch n.slot {
+	case slotPartitionKey:
+		return n.key != nil && ordered(bytes.Compare(m.pk, n.key), n.op)
+	case slotRowKey:
+		return n.key != nil && ordered(bytes.Compare(m.rk, n.key), n.op)
+	case slotTimestamp:
+		return holds(entity.DateTimeValue(uint64(m.row.Stamp())), n.op, n.value)
+	}
+	if !m.loaded {
+		m.load()
+	}
+	return holds(m.values[n.slot], n.op, n.value)
+}
+
+// load takes the values that the filter names out of the row.
+func (m *Matcher) load() {
+	m.loaded = true
+	clear(m.values)
+	row := m.row
+	if n, err := row.Parts(); err != nil || n > 0 {
+		if row, err = m.whole(row); err != nil {
+			m.err = err
+			return
+		}
+	}
+	missing := len(m.values)
+	props := row.Properties()
+	for missing > 0 && props.Next() {
+		name := props.Name()
+		for i, want := range m.filter.names {
+			if string(name) == want {
+				m.values[i] = props.Value()
+				missing--
+				break
+			}
+		}
+	}
+	m.err = props.Err()
+}
+
+func ordered(c int, op operator) bool {
+	switch op {
+	case opEq:
+		return c == 0
+	case opNe:
+		return c != 0
+	case opGt:
+		return c > 0
+	case opGe:
+		return c >= 0
+	case opLt:
+		return c < 0
+	}
+	return c <= 0
+}
+
+// holds tells whether v op w, false if v is missing or their types do not compare.
+func holds(v entity.Value, op operator, w entity.Value) bool {
+	switch v.Type {
+	case entity.Null:
+		return false
+	case entity.Int32, entity.Int64:
+		switch w.Type {
+		case entity.Int32, entity.Int64:
+			return ordered(compareInts(v.Int(), w.Int()), op)
+		case entity.Double:
+			return orderedFloat(v.Int(), w.Float(), op)
+		}
+		return false
+	case entity.Double:
+		switch w.Type {
+		case entity.Int32, entity.Int64:
+			return orderedFloat(w.Int(), v.Float(), mirrored[op])
+		case entity.Double:
+			a, b := v.Float(), w.Float()
+			if a != a || b != b {
+				return op == opNe
+			}
+			switch {
+			case a < b:
+				return ordered(-1, op)
+			case a > b:
+				return ordered(1, op)
+			}
+			return ordered(0, op)
+		}
+		return false
+	}
+	if v.Type != w.Type {
+		return false
+	}
+	switch v.Type {
+	case entity.String:
+		if op == opEq {
+			return v.Data == w.Data
+		}
+		return ordered(entity.CompareOrdinal(v.Data, w.Data), op)
+	case entity.Binary, entity.Guid:
+		return ordered(strings.Compare(v.Data, w.Data), op)
+	}
+	return ordered(compareInts(int64(v.Bits), int64(w.Bits)), op) // Boolean, DateTime
+}
+
+func compareInts(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// orderedFloat compares without rounding the integer.
+func orderedFloat(i int64, f float64, op operator) bool {
+	switch {
+	case f != f:
+		return op == opNe
+	case f >= 1<<63:
+		return ordered(-1, op)
+	case f < -1<<63:
+		return ordered(1, op)
+	}
+	whole := math.Trunc(f)
+	c := compareInts(i, int64(whole))
+	if c == 0 {
+		switch {
+		case f > whole:
+			c = -1
+		case f < whole:
+			c = 1
+		}
+	}
+	return ordered(c, op)
+}
