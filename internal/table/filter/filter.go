@@ -100,7 +100,9 @@ func (p *parser) advance() (err error) {
 	return err
 }
 
-func (p *parser) word(w string) bool { return p.tok.kind == tokenName && strings.EqualFold(p.tok.text, w) }
+func (p *parser) word(w string) bool {
+	return p.tok.kind == tokenName && strings.EqualFold(p.tok.text, w)
+}
 
 func (p *parser) or(depth int) (node, error)  { return p.chain(depth, "or", kindOr, p.and) }
 func (p *parser) and(depth int) (node, error) { return p.chain(depth, "and", kindAnd, p.unary) }

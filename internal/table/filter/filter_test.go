@@ -42,20 +42,20 @@ func matches(t testing.TB, f *Filter, r row) bool {
 
 func TestMatch(t *testing.T) {
 	e := row{"p", "o'clock", ticks(t, "2021-01-04T22:26:49.6433315Z"), []entity.Property{
-		{"S", entity.StringValue("grün")},
-		{"Quote", entity.StringValue("it's")},
-		{"Empty", entity.StringValue("")},
-		{"T", entity.BooleanValue(true)},
-		{"F", entity.BooleanValue(false)},
-		{"I", entity.Int32Value(-5)},
-		{"L", entity.Int64Value(1<<53 + 1)},
-		{"D", entity.DoubleValue(1.5)},
-		{"N", entity.DoubleValue(math.NaN())},
-		{"When", entity.DateTimeValue(ticks(t, "2012-06-01T00:00:00Z"))},
-		{"G", entity.GuidValue(guid(t, "a455c695-df98-5678-aaaa-81d3367e5a34"))},
-		{"B", entity.BinaryValue("01")},
-		{"eq", entity.Int32Value(1)},
-		{"Wide", entity.StringValue("\U0001F600")},
+		{Name: "S", Value: entity.StringValue("grün")},
+		{Name: "Quote", Value: entity.StringValue("it's")},
+		{Name: "Empty", Value: entity.StringValue("")},
+		{Name: "T", Value: entity.BooleanValue(true)},
+		{Name: "F", Value: entity.BooleanValue(false)},
+		{Name: "I", Value: entity.Int32Value(-5)},
+		{Name: "L", Value: entity.Int64Value(1<<53 + 1)},
+		{Name: "D", Value: entity.DoubleValue(1.5)},
+		{Name: "N", Value: entity.DoubleValue(math.NaN())},
+		{Name: "When", Value: entity.DateTimeValue(ticks(t, "2012-06-01T00:00:00Z"))},
+		{Name: "G", Value: entity.GuidValue(guid(t, "a455c695-df98-5678-aaaa-81d3367e5a34"))},
+		{Name: "B", Value: entity.BinaryValue("01")},
+		{Name: "eq", Value: entity.Int32Value(1)},
+		{Name: "Wide", Value: entity.StringValue("\U0001F600")},
 	}}
 	for _, c := range []struct {
 		text string
@@ -217,7 +217,7 @@ func TestKeysAndClip(t *testing.T) {
 }
 
 func TestMatchReadsPartsOnlyForProperties(t *testing.T) {
-	whole := entity.AppendRow(nil, 5, []entity.Property{{"Big", entity.StringValue(strings.Repeat("x", entity.InlineRow))}, {"A", entity.Int32Value(1)}})
+	whole := entity.AppendRow(nil, 5, []entity.Property{{Name: "Big", Value: entity.StringValue(strings.Repeat("x", entity.InlineRow))}, {Name: "A", Value: entity.Int32Value(1)}})
 	entry, _ := whole.Split()
 	reads := 0
 	read := func(entity.Row) (entity.Row, error) { reads++; return whole, nil }
@@ -240,7 +240,7 @@ func FuzzParse(f *testing.F) {
 		"Timestamp gt datetime'2012-06-01T00:00:00Z'", "1.5e3 le D or L eq 5L", "f(x)", "((((", "'o''clock' eq A"} {
 		f.Add(s)
 	}
-	r := row{"p", "a", 5, []entity.Property{{"A", entity.Int32Value(1)}, {"B", entity.BooleanValue(true)}}}
+	r := row{"p", "a", 5, []entity.Property{{Name: "A", Value: entity.Int32Value(1)}, {Name: "B", Value: entity.BooleanValue(true)}}}
 	key := entity.AppendKeyString(append(entity.AppendKeyString(nil, r.pk), 0), r.rk)
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse(text)
@@ -262,7 +262,7 @@ func FuzzParse(f *testing.F) {
 func BenchmarkMatch(b *testing.B) {
 	f, err := Parse("Age gt 30 and Name eq 'somebody' and Active")
 	require.NoError(b, err)
-	props := []entity.Property{{"Name", entity.StringValue("somebody")}, {"Address", entity.StringValue("Some street 15, Sometown")}, {"Age", entity.Int32Value(31)}, {"Active", entity.BooleanValue(true)}, {"Amount", entity.DoubleValue(255.5)}}
+	props := []entity.Property{{Name: "Name", Value: entity.StringValue("somebody")}, {Name: "Address", Value: entity.StringValue("Some street 15, Sometown")}, {Name: "Age", Value: entity.Int32Value(31)}, {Name: "Active", Value: entity.BooleanValue(true)}, {Name: "Amount", Value: entity.DoubleValue(255.5)}}
 	r := entity.AppendRow(nil, 1, props)
 	m := f.Matcher(nil)
 	b.ReportAllocs()
