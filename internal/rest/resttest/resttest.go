@@ -23,7 +23,7 @@ import (
 
 // Account is the account that Start serves unless the Front has others: "acct", with one key.
 func Account() *account.Account {
-	return &account.Account{Name: "acct", Keys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, Kind: "StorageV2", SKU: "Standard_LRS",
+	return &account.Account{Name: "acct", Keys: []account.Key{account.NewKey([]byte("0123456789abcdef0123456789abcdef"))}, Kind: "StorageV2", SKU: "Standard_LRS",
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
