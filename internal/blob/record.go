@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Type is a blob's type.
@@ -71,7 +72,7 @@ type HTTPProperties struct {
 const DefaultContentType = "application/octet-stream"
 
 // Pair is one item of metadata or one tag.
-type Pair struct{ Name, Value string }
+type Pair = protocol.Pair
 
 // Content tells where the bytes are.
 type Content struct {
