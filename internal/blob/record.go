@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Type is a blob's type.
@@ -72,7 +71,7 @@ type HTTPProperties struct {
 const DefaultContentType = "application/octet-stream"
 
 // Pair is one item of metadata or one tag.
-type Pair = protocol.Pair
+type Pair struct{ Name, Value string }
 
 // Content tells where the bytes are.
 type Content struct {
