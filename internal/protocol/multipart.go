@@ -1,0 +1,211 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime"
+	"strconv"
+	"strings"
+)
+
+// Batches of both services are multipart/mixed messages whose parts are HTTP requests or answers (RFC 2046 section 5.1, RFC
+// 9110). They are held whole, as their size is bounded to a few MiB before they are read; what is parsed aliases them, so
+// parsing costs no more than the list of parts.
+
+// ErrMultipart is a batch body that breaks the format. The services word it in their own ways.
+var ErrMultipart = errors.New("malformed multipart body")
+
+// Bounds of a part's headers.
+const (
+	maxPartHeaders = 64
+	maxPartLine    = 16 << 10 // bytes
+	maxBoundary    = 70       // RFC 2046
+)
+
+// Field is one header line of a part.
+type Field struct{ Name, Value string }
+
+// Fields are the header lines of a part in the order sent.
+type Fields []Field
+
+// Get returns the first value of a name, whatever its case.
+func (f Fields) Get(name string) (string, bool) {
+	for i := range f {
+		if strings.EqualFold(f[i].Name, name) {
+			return f[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// All visits every field.
+func (f Fields) All(visit func(name, value string)) {
+	for i := range f {
+		visit(f[i].Name, f[i].Value)
+	}
+}
+
+// Part is one part of a multipart message.
+type Part struct {
+	Header Fields
+	Body   []byte
+}
+
+// MultipartBoundary returns the boundary of a multipart/mixed content type.
+func MultipartBoundary(contentType string) (string, error) {
+	t, params, err := mime.ParseMediaType(contentType)
+	if err != nil || t != "multipart/mixed" {
+		return "", fmt.Errorf("%w: content type %q", ErrMultipart, contentType)
+	}
+	b := params["boundary"]
+	if b == "" || len(b) > maxBoundary || strings.ContainsAny(b, "\r\n") {
+		return "", fmt.Errorf("%w: boundary %q", ErrMultipart, b)
+	}
+	return b, nil
+}
+
+// SplitMultipart cuts a body into its parts, at most most of them (more are ErrTooManyParts). Lines may end in CRLF or LF.
+func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
+	_, rest, last, ok := cutDelimiter(body, boundary)
+	if !ok {
+		return nil, fmt.Errorf("%w: no delimiter", ErrMultipart)
+	}
+	var parts []Part
+	for !last {
+		var content []byte
+		if content, rest, last, ok = cutDelimiter(rest, boundary); !ok {
+			return nil, fmt.Errorf("%w: no closing delimiter", ErrMultipart)
+		}
+		if len(parts) == most {
+			return nil, ErrTooManyParts
+		}
+		h, b, err := cutHeader(content)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, Part{h, b})
+	}
+	return parts, nil
+}
+
+// ErrTooManyParts is a batch of more parts than allowed.
+var ErrTooManyParts = errors.New("too many parts")
+
+// cutDelimiter finds the next delimiter line. content is what lies before it, without the line end that belongs to it; last
+// tells the closing one.
+func cutDelimiter(b []byte, boundary string) (content, rest []byte, last, ok bool) {
+	for pos := 0; ; {
+		i := bytes.Index(b[pos:], []byte(boundary))
+		if i < 0 {
+			return nil, nil, false, false
+		}
+		at := pos + i - 2 // of the dashes
+		pos += i + len(boundary)
+		if at < 0 || b[at] != '-' || b[at+1] != '-' || at > 0 && b[at-1] != '\n' {
+			continue
+		}
+		tail := b[pos:]
+		last = bytes.HasPrefix(tail, []byte("--"))
+		if last {
+			tail = tail[2:]
+		}
+		line, after, found := bytes.Cut(tail, []byte("\n"))
+		if len(bytes.TrimSpace(line)) > 0 || !found && !last {
+			continue
+		}
+		content = bytes.TrimSuffix(b[:at], []byte("\n"))
+		return bytes.TrimSuffix(content, []byte("\r")), after, last, true
+	}
+}
+
+// cutHeader reads header lines up to an empty line.
+func cutHeader(b []byte) (Fields, []byte, error) {
+	var h Fields
+	for {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			return h, rest, nil
+		}
+		name, value, colon := bytes.Cut(line, []byte(":"))
+		if !colon || len(line) > maxPartLine || len(h) == maxPartHeaders || !isToken(name) || bytes.IndexByte(value, 0) >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+			return nil, nil, fmt.Errorf("%w: header line", ErrMultipart)
+		}
+		h = append(h, Field{string(name), string(bytes.TrimSpace(value))})
+		if !ok {
+			return h, nil, nil
+		}
+		b = rest
+	}
+}
+
+func isToken(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7F || strings.IndexByte("()<>@,;:\\\"/[]?={}", c) >= 0 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// PartRequest is the HTTP request in a part of type application/http.
+type PartRequest struct {
+	Method string
+	Target string // as sent: path and query, or a whole URL
+	Header Fields
+	Body   []byte
+}
+
+// Request reads the request in a part. A Content-Length within it bounds its body; without one the body reaches to the end of
+// the part.
+func (p *Part) Request() (r PartRequest, err error) {
+	if t, _ := p.Header.Get("Content-Type"); !strings.EqualFold(mediaType(t), "application/http") {
+		return r, fmt.Errorf("%w: part of type %q", ErrMultipart, t)
+	}
+	body := bytes.TrimLeft(p.Body, "\r\n")
+	line, rest, _ := bytes.Cut(body, []byte("\n"))
+	words := strings.Split(string(bytes.TrimSuffix(line, []byte("\r"))), " ")
+	if len(words) != 3 || words[0] == "" || words[1] == "" || !strings.HasPrefix(words[2], "HTTP/1.") || len(line) > maxPartLine {
+		return r, fmt.Errorf("%w: request line", ErrMultipart)
+	}
+	r.Method, r.Target = words[0], words[1]
+	if r.Header, r.Body, err = cutHeader(rest); err != nil {
+		return r, err
+	}
+	if v, ok := r.Header.Get("Content-Length"); ok {
+		n, err := strconv.ParseUint(v, 10, 31)
+		if err != nil || int(n) > len(r.Body) {
+			return r, fmt.Errorf("%w: Content-Length %q", ErrMultipart, v)
+		}
+		r.Body = r.Body[:n]
+	}
+	return r, nil
+}
+
+// mediaType is a content type without its parameters.
+func mediaType(t string) string {
+	t, _, _ = strings.Cut(t, ";")
+	return strings.TrimSpace(t)
+}
+
+// AppendPart appends the delimiter and headers of a part of type application/http that answers the part with the given
+// Content-ID (none if empty). The HTTP message follows, and AppendClose ends them all.
+func AppendPart(b []byte, boundary, contentID string) []byte {
+	b = append(b, "--"...)
+	b = append(b, boundary...)
+	b = append(b, "\r\nContent-Type: application/http\r\n"...)
+	if contentID != "" {
+		b = append(b, "Content-ID: "...)
+		b = append(b, contentID...)
+		b = append(b, "\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// AppendClose appends the closing delimiter.
+func AppendClose(b []byte, boundary string) []byte {
+	b = append(b, "--"...)
+	b = append(b, boundary...)
+	return append(b, "--\r\n"...)
+}
