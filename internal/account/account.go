@@ -16,11 +16,13 @@ const (
 // Account is one storage account. It is immutable: a change makes a new one and puts it in the Registry, so a request works
 // with one state from beginning to end.
 type Account struct {
-	Name    string
-	Keys    []Key  // key1 and key2; either signs
-	Kind    string // x-ms-account-kind
-	SKU     string // x-ms-sku-name
-	Created time.Time
+	Name string
+	Keys []Key // key1 and key2; either signs
+	// Delegation is the secret of which user delegation keys are made; a new one revokes them all.
+	Delegation Key
+	Kind       string // x-ms-account-kind
+	SKU        string // x-ms-sku-name
+	Created    time.Time
 
 	// Switches of the resource provider, as their defaults for a new account are in Azure's.
 	DenyPublicAccess bool // allowBlobPublicAccess=false

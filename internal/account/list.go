@@ -14,7 +14,7 @@ const (
 
 // New returns an account with Azure's defaults for a new one, but for the secure transfer switch: the operator decides on that.
 func New(name string, created time.Time, keys ...Key) *Account {
-	return &Account{Name: name, Keys: keys, Kind: DefaultKind, SKU: DefaultSKU, Created: created}
+	return &Account{Name: name, Keys: keys, Kind: DefaultKind, SKU: DefaultSKU, Created: created, Delegation: GenerateKey()}
 }
 
 // Development returns the emulator's account.

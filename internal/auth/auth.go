@@ -5,6 +5,7 @@ package auth
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/blobd/blobd/internal/account"
@@ -120,11 +121,16 @@ const (
 	Bearer
 )
 
-// Grant is the outcome of a decision in favour of the caller: what a handler may still have to look at.
+// Grant is the outcome of a decision in favour of the caller: what a handler may still have to look at. Its strings live only as
+// long as the request.
 type Grant struct {
 	Scheme Scheme
 	// Letters holds the SAS permissions; the other schemes that let the operation in have every letter.
 	Letters Letters
+	// ResourceTypes holds srt of an account SAS.
+	ResourceTypes Letters
+	// Table is the one table that a table SAS opens, empty for no bound.
+	Table string
 	// Keys bounds a table SAS; nil for no bound.
 	Keys *KeyRange
 	// Override holds rscc, rscd, rsce, rscl and rsct of a SAS; nil for none.
@@ -137,6 +143,44 @@ type Grant struct {
 	Tenant string
 	// Roles decides further actions of a bearer or user delegation caller, nil for other schemes.
 	Roles func(a Action, container string) bool
+}
+
+// Permits decides on a further operation of the same caller, such as one within a transaction. name is the container or table
+// that it works on. The error is a refusal as Azure words it.
+func (g *Grant) Permits(needs *Needs, name string) error {
+	switch g.Scheme {
+	case SharedKey:
+		return nil
+	case AccountSAS:
+		if needs.AccountSAS == "" {
+			return protocol.ErrAuthorizationFailure
+		}
+		types, _ := ParseLetters(needs.ResourceTypes)
+		if g.ResourceTypes&types == 0 && types != 0 {
+			return protocol.ErrAuthorizationResourceTypeMismatch
+		}
+		if !g.Letters.Satisfy(needs.AccountSAS) {
+			return protocol.ErrAuthorizationPermissionMismatch
+		}
+		return nil
+	case ServiceSAS, UserDelegationSAS:
+		if needs.SAS == "" || g.Table != "" && needs.SAS != "*" && !strings.EqualFold(name, g.Table) {
+			return protocol.ErrAuthorizationFailure
+		}
+		if !g.Letters.Satisfy(needs.SAS) {
+			return protocol.ErrAuthorizationPermissionMismatch
+		}
+		if g.Scheme == UserDelegationSAS && g.Roles != nil && !g.Roles(needs.Role, name) {
+			return protocol.ErrAuthorizationPermissionMismatch
+		}
+		return nil
+	case Bearer:
+		if g.Roles == nil || !g.Roles(needs.Role, name) {
+			return protocol.ErrAuthorizationPermissionMismatch
+		}
+		return nil
+	}
+	return protocol.ErrResourceNotFound // anonymous: only what was asked for
 }
 
 // Letters is a set of SAS permission letters.

@@ -6,10 +6,12 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/auth/sas"
 	"github.com/blobd/blobd/internal/auth/sharedkey"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -18,6 +20,8 @@ import (
 type Options struct {
 	// Blob and Table answer for containers and tables; without one, nothing there is public and no policy is stored.
 	Blob, Table auth.Resources
+	// StrictVersions refuses versions that are not published, in sv too.
+	StrictVersions bool
 }
 
 // Gate implements auth.Authorizer.
@@ -42,11 +46,22 @@ func (g *Gate) Authorize(ctx context.Context, acct *account.Account, r *auth.Req
 	case needs.Open:
 		return auth.Grant{Scheme: auth.Anonymous}, nil
 	}
-	authorization, ok := r.Headers.Get("authorization")
-	if !ok {
-		return auth.Grant{}, protocol.ErrResourceNotFound
+	grant, err := g.identify(ctx, acct, r, needs)
+	if err == nil && r.Secondary && r.Method != "GET" && r.Method != "HEAD" {
+		return auth.Grant{}, protocol.ErrInsufficientAccountPermissions
 	}
-	if strings.HasPrefix(authorization, "SharedKey") {
+	return grant, err
+}
+
+// identify has the scheme that the request speaks of decide.
+func (g *Gate) identify(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
+	authorization, ok := r.Headers.Get("authorization")
+	switch {
+	case !ok && sas.Present(r.Query):
+		return g.signature(ctx, acct, r, needs)
+	case !ok:
+		return g.anonymous(ctx, acct, r, needs)
+	case strings.HasPrefix(authorization, "SharedKey"):
 		return g.sharedKey(ctx, acct, r, needs, authorization)
 	}
 	return auth.Grant{}, protocol.ErrInvalidAuthenticationInfo
@@ -67,4 +82,52 @@ func (g *Gate) sharedKey(ctx context.Context, acct *account.Account, r *auth.Req
 		return auth.Grant{}, auth.Failed("Only authentication scheme Bearer is supported")
 	}
 	return auth.Grant{Scheme: auth.SharedKey, Letters: auth.AllLetters, Principal: acct.Name}, nil
+}
+
+func (g *Gate) signature(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
+	token, err := sas.Parse(r, g.options.StrictVersions)
+	if err != nil {
+		return auth.Grant{}, err
+	}
+	defer token.Release()
+	if acct.DenySharedKey && token.Scheme != auth.UserDelegationSAS {
+		return auth.Grant{}, protocol.ErrKeyBasedAuthenticationNotPermitted
+	}
+	if err := token.Verify(acct, r); err != nil {
+		return auth.Grant{}, err
+	}
+	if needs.BearerOnly {
+		return auth.Grant{}, auth.Failed("Only authentication scheme Bearer is supported")
+	}
+	return token.Grant(ctx, r, needs, g.resources(r.Service))
+}
+
+func (g *Gate) resources(service auth.Service) auth.Resources {
+	if service == auth.Table {
+		return g.options.Table
+	}
+	return g.options.Blob
+}
+
+// anonymous lets anybody in where the container is public enough (auth.md section 8). A private container and one that does not
+// exist are refused alike.
+func (g *Gate) anonymous(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
+	refusal := protocol.ErrResourceNotFound
+	if needs.Public == auth.PublicNever || g.options.Blob == nil || r.Service != auth.Blob || r.Container == "" || r.Method != "GET" && r.Method != "HEAD" {
+		return auth.Grant{}, refusal
+	}
+	if acct.DenyPublicAccess {
+		return auth.Grant{}, protocol.ErrPublicAccessNotPermitted
+	}
+	access, err := g.options.Blob.Access(ctx, r.Account, r.Container)
+	var missing *protocol.Error
+	switch {
+	case errors.As(err, &missing) && missing.Status == 404:
+		return auth.Grant{}, refusal
+	case err != nil:
+		return auth.Grant{}, err
+	case access.Public == auth.PublicContainer, access.Public == auth.PublicBlob && needs.Public == auth.PublicBlob:
+		return auth.Grant{Scheme: auth.Anonymous}, nil
+	}
+	return auth.Grant{}, refusal
 }

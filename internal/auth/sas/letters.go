@@ -1,0 +1,85 @@
+package sas
+
+import (
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Since when a letter means something, and for which resources (auth.md section 5.6). Where the documentation and the clients
+// disagree on the version, the earlier one is here.
+var letterRules = []struct {
+	letters string
+	since   protocol.Version
+	where   string // b blob, snapshot or version; c container; d directory; s account; t table
+}{
+	{"rd", "", "bcdst"},
+	{"w", "", "bcds"},
+	{"l", "", "cds"},
+	{"ac", protocol.V20150405, "bcd"},
+	{"a", "", "t"},
+	{"u", "", "t"},
+	{"acup", protocol.V20150405, "s"},
+	{"x", "2019-10-10", "bcds"},
+	{"y", "2019-10-10", "bs"},
+	{"t", protocol.V20191212, "bcds"},
+	{"f", protocol.V20191212, "s"},
+	{"f", protocol.V20210410, "c"},
+	{"me", protocol.V20200210, "bcds"},
+	{"op", protocol.V20200210, "bcds"},
+	{"i", protocol.V20200612, "bcds"},
+}
+
+// latestLetter is the version that added the last letter.
+const latestLetter = protocol.V20210410
+
+// everLetters are the letters of any resource at any version; another one is a malformed permission.
+var everLetters = func() (all auth.Letters) {
+	for _, rule := range letterRules {
+		set, _ := auth.ParseLetters(rule.letters)
+		all |= set
+	}
+	return all
+}()
+
+type letterKey struct {
+	where   byte
+	version protocol.Version
+}
+
+// known has the letters for each kind of resource, for each version from which they change.
+var known = func() map[letterKey]auth.Letters {
+	m := map[letterKey]auth.Letters{}
+	for _, where := range "bcdst" {
+		for _, version := range append(protocol.KnownVersions(), "") {
+			var set auth.Letters
+			for _, rule := range letterRules {
+				letters, _ := auth.ParseLetters(rule.letters)
+				for _, w := range rule.where {
+					if w == where && version >= rule.since {
+						set |= letters
+					}
+				}
+			}
+			m[letterKey{byte(where), version}] = set
+		}
+	}
+	return m
+}()
+
+// knownLetters are the letters that mean something for the resource that the signature opens, at its version.
+func (t *Token) knownLetters(service auth.Service) auth.Letters {
+	where := byte('b')
+	switch {
+	case t.Scheme == auth.AccountSAS:
+		where = 's'
+	case service == auth.Table:
+		where = 't'
+	case t.value[sr] == "c" || t.value[sr] == "d":
+		where = t.value[sr][0]
+	}
+	version := t.Version
+	if version > protocol.Newest {
+		version = protocol.Newest
+	}
+	return known[letterKey{where, version}]
+}
