@@ -107,3 +107,12 @@ func trimOWS(v string) string {
 	}
 	return v
 }
+
+// DecodeQuery decodes a part of a query string; what cannot be decoded comes back as it is.
+func DecodeQuery(part string) string {
+	s := scratch{b: make([]byte, 0, len(part))}
+	if v, ok := s.unescape(part, true); ok {
+		return v
+	}
+	return part
+}

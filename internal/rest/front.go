@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -252,12 +251,6 @@ func (r *Request) finish() {
 type bodyReader struct{ c *framing.Conn }
 
 func (b bodyReader) Read(p []byte) (int, error) { return b.c.ReadBody(p) }
-
-// rawQuery is the query as it stands in the request line.
-func rawQuery(ctx *fasthttp.RequestCtx) string {
-	_, q, _ := strings.Cut(str(ctx.Request.Header.RequestURI()), "?")
-	return q
-}
 
 // isClientID reports whether an x-ms-client-request-id is echoed: at most 1024 visible ASCII characters.
 func isClientID(s string) bool {

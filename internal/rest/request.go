@@ -9,6 +9,7 @@ package rest
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -56,6 +57,7 @@ type Request struct {
 
 	front    *Front
 	status   int
+	code     string
 	sent     int64 // bytes of the answer's body
 	cause    error // what the log has to know
 	finished bool
@@ -113,8 +115,17 @@ func (r *Request) Sent() int64 { return r.sent }
 // Cause is the failure behind the answer, nil if there is none. It is for the log and may tell what the client must not know.
 func (r *Request) Cause() error { return r.cause }
 
+// Code is the error code of the answer, empty for a success.
+func (r *Request) Code() string { return r.code }
+
+// Target is path and query as sent.
+func (r *Request) Target() string { return str(r.ctx.Request.Header.RequestURI()) }
+
 // RawQuery is the query as sent.
-func (r *Request) RawQuery() string { return rawQuery(r.ctx) }
+func (r *Request) RawQuery() string {
+	_, q, _ := strings.Cut(r.Target(), "?")
+	return q
+}
 
 // str views bytes of the connection's buffer as a string, which lives as long as they do.
 func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// AccessLog writes one JSON line for each request. Lines are buffered for up to a second. It never holds a key, a signature or
+// a token, and what a client sent cannot break a line. A nil AccessLog writes nothing.
+type AccessLog struct {
+	log    *zap.Logger
+	buffer *zapcore.BufferedWriteSyncer
+	errors bool   // only what failed
+	sample uint64 // of what succeeded, one in so many
+	count  atomic.Uint64
+}
+
+// NewAccessLog writes to w: what is "all", "errors" (status 400 and up) or "off". With sample > 1 only one in so many
+// successful requests is written.
+func NewAccessLog(w io.Writer, what string, sample int) (*AccessLog, error) {
+	switch what {
+	case "off":
+		return nil, nil
+	case "all", "errors":
+	default:
+		return nil, fmt.Errorf("access log %q: all, errors or off is needed", what)
+	}
+	config := zapcore.EncoderConfig{
+		TimeKey: "time", EncodeTime: zapcore.RFC3339NanoTimeEncoder, EncodeDuration: zapcore.SecondsDurationEncoder, LineEnding: "\n",
+	}
+	a := &AccessLog{errors: what == "errors", sample: uint64(max(sample, 1))}
+	a.buffer = &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(w), Size: 64 << 10, FlushInterval: time.Second}
+	a.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), a.buffer, zapcore.InfoLevel))
+	return a, nil
+}
+
+// Close writes what is buffered.
+func (a *AccessLog) Close() error {
+	if a == nil {
+		return nil
+	}
+	return a.buffer.Stop()
+}
+
+// write logs one request.
+func (a *AccessLog) write(r *rest.Request, took time.Duration) {
+	if a == nil {
+		return
+	}
+	status := r.Status()
+	if status < 400 && (a.errors || a.sample > 1 && a.count.Add(1)%a.sample != 0) {
+		return
+	}
+	entry := a.log.Check(zapcore.InfoLevel, "")
+	fields := [...]zap.Field{
+		zap.String("id", r.ID),
+		zap.String("client", r.Client.String()),
+		zap.String("service", r.Service.String()),
+		zap.String("operation", r.Operation),
+		zap.String("method", r.Method),
+		zap.String("target", redact(r.Target())),
+		zap.Int("status", status),
+		zap.Duration("seconds", took),
+		zap.Int64("received", r.Received()),
+		zap.Int64("sent", r.Sent()),
+		zap.String("version", string(r.Version)),
+		zap.String("scheme", schemes[r.Grant.Scheme]),
+		zap.String("principal", r.Grant.Principal),
+		zap.String("agent", r.Header("user-agent")),
+		optional("host", r.Header("host"), !r.PathStyle),
+		optional("clientRequestId", r.ClientID, r.ClientID != ""),
+		optional("code", r.Code(), r.Code() != ""),
+	}
+	entry.Write(fields[:]...)
+}
+
+func optional(name, value string, there bool) zap.Field {
+	if !there {
+		return zap.Skip()
+	}
+	return zap.String(name, value)
+}
+
+var schemes = [...]string{
+	auth.Anonymous: "none", auth.SharedKey: "SharedKey", auth.AccountSAS: "AccountSAS", auth.ServiceSAS: "ServiceSAS",
+	auth.UserDelegationSAS: "UserDelegationSAS", auth.Bearer: "Bearer",
+}
+
+// redact replaces the values of signatures in a request target. A name may be written in any case and percent-encoded: a
+// parameter that is sig when decoded is found whatever its spelling.
+func redact(target string) string {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok || !suspicious(query) {
+		return target
+	}
+	var b strings.Builder
+	b.WriteString(path)
+	sep := byte('?')
+	for part := range strings.SplitSeq(query, "&") {
+		b.WriteByte(sep)
+		sep = '&'
+		name, _, hasValue := strings.Cut(part, "=")
+		if decoded := rest.DecodeQuery(name); hasValue && strings.EqualFold(strings.TrimSpace(decoded), "sig") {
+			b.WriteString(name)
+			b.WriteString("=REDACTED")
+			continue
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// suspicious reports whether a query may hold a signature: "sig" in any case or an escape in a name.
+func suspicious(query string) bool {
+	for i := 0; i < len(query); i++ {
+		switch query[i] {
+		case 's', 'S':
+			if i+3 <= len(query) && strings.EqualFold(query[i:i+3], "sig") {
+				return true
+			}
+		case '%':
+			return true
+		}
+	}
+	return false
+}

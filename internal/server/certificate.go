@@ -1,0 +1,166 @@
+package server
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Certificate is a certificate in files, read again when they change: a renewal needs no restart. A pair that cannot be used
+// is logged and the old one kept.
+type Certificate struct {
+	certFile, keyFile string
+	log               *zap.Logger
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	stamp   [2]fileStamp
+	checked time.Time
+}
+
+type fileStamp struct {
+	modified time.Time
+	size     int64
+}
+
+// LoadCertificate reads a PEM certificate chain and its key.
+func LoadCertificate(certFile, keyFile string, log *zap.Logger) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
+	stamp, err := c.look()
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate %s with key %s: %w", certFile, keyFile, err)
+	}
+	c.current, c.stamp = &pair, stamp
+	return c, nil
+}
+
+// lookEvery is how often the files are looked at, while connections are made.
+const lookEvery = time.Second
+
+// Get returns the certificate for a connection.
+func (c *Certificate) Get() (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.Sub(c.checked) >= lookEvery {
+		c.checked = now
+		c.reload()
+	}
+	return c.current, nil
+}
+
+// reload takes up changed files. The stamp is kept also when they cannot be used, so that the log has it once.
+func (c *Certificate) reload() {
+	stamp, err := c.look()
+	if err != nil || stamp == c.stamp {
+		return // files being replaced may be away for a moment
+	}
+	c.stamp = stamp
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		c.log.Error("the changed TLS certificate cannot be used; the old one stays", zap.String("file", c.certFile), zap.Error(err))
+		return
+	}
+	c.current = &pair
+	c.log.Info("the TLS certificate was renewed", zap.String("file", c.certFile))
+}
+
+func (c *Certificate) look() (stamps [2]fileStamp, err error) {
+	for i, name := range []string{c.certFile, c.keyFile} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return stamps, err
+		}
+		stamps[i] = fileStamp{info.ModTime(), info.Size()}
+	}
+	return stamps, nil
+}
+
+// SelfSigned makes sure that dir holds a certificate for names (host names, wildcards, IP addresses) that is signed by itself,
+// and returns its files. One that is there is kept until a month before its end.
+func SelfSigned(dir string, names []string, now time.Time) (certFile, keyFile string, err error) {
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if usable(certFile, keyFile, names, now) {
+		return certFile, keyFile, nil
+	}
+	cert, key, err := selfSign(names, now)
+	if err != nil {
+		return "", "", fmt.Errorf("make a self-signed certificate: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", "", err
+	}
+	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+		return "", "", err
+	}
+	return certFile, keyFile, os.WriteFile(certFile, cert, 0o644)
+}
+
+func usable(certFile, keyFile string, names []string, now time.Time) bool {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil || now.After(pair.Leaf.NotAfter.AddDate(0, -1, 0)) {
+		return false
+	}
+	for _, name := range names {
+		if len(name) > 2 && name[:2] == "*." {
+			name = "any" + name[1:]
+		}
+		if pair.Leaf.VerifyHostname(name) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func selfSign(names []string, now time.Time) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: "blobd self-signed"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(2, 0, 0),
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IsCA:         true, BasicConstraintsValid: true, // so that it can be trusted as it is
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return nil, nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// management is the address for operators: /livez, /healthz and /metrics. It carries no data, no keys and no debugging doors.
+// All methods do nothing on nil.
+type management struct {
+	listener net.Listener
+	server   *http.Server
+	store    atomic.Pointer[engine.Store] // nil until requests are taken, and from the stop on
+	done     chan struct{}
+}
+
+func manage(ln net.Listener, m *metrics, log *zap.Logger) *management {
+	g := &management{listener: ln, done: make(chan struct{})}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /healthz", g.healthz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}
+	go func() {
+		defer close(g.done)
+		if err := g.server.Serve(ln); err != http.ErrServerClosed {
+			log.Error("the management address failed", zap.Error(err))
+		}
+	}()
+	return g
+}
+
+// health is the answer of /healthz.
+type health struct {
+	Ready    bool   `json:"ready"`
+	Writable bool   `json:"writable"`
+	Degraded bool   `json:"degraded"`
+	Detail   string `json:"detail,omitempty"`
+	Disks    []disk `json:"disks,omitempty"`
+}
+
+type disk struct {
+	Path   string `json:"path"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+	Free   uint64 `json:"freeBytes"`
+	Total  uint64 `json:"totalBytes"`
+}
+
+// healthz answers 200 when requests are served and writes taken, else 503; a degraded store that takes writes is healthy.
+func (g *management) healthz(w http.ResponseWriter, _ *http.Request) {
+	var h health
+	if store := g.store.Load(); store != nil {
+		s := (*store).Health()
+		h = health{Ready: true, Writable: s.Writable, Degraded: s.Degraded, Detail: s.Detail}
+		for _, d := range s.Disks {
+			h.Disks = append(h.Disks, disk(d))
+		}
+	} else {
+		h.Detail = "starting or stopping"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if !h.Ready || !h.Writable {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(h) // a failure is the client's
+}
+
+// ready tells from now on how the store is; nil means that requests are not taken.
+func (g *management) ready(store engine.Store) {
+	switch {
+	case g == nil:
+	case store == nil:
+		g.store.Store(nil)
+	default:
+		g.store.Store(&store)
+	}
+}
+
+func (g *management) close() {
+	if g == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if g.server.Shutdown(ctx) != nil {
+		_ = g.server.Close()
+	}
+	<-g.done
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// metrics is what /metrics shows. A request costs one look-up in a map that changes only when a new kind of answer appears.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	received *prometheus.CounterVec
+	sent     *prometheus.CounterVec
+	inFlight atomic.Int64
+	panics   prometheus.Counter
+
+	mu     sync.Mutex
+	series atomic.Pointer[map[seriesKey]*series]
+}
+
+type seriesKey struct {
+	service   byte
+	operation string
+	status    int
+}
+
+// series holds the metrics of one operation and status.
+type series struct {
+	requests       prometheus.Counter
+	seconds        prometheus.Observer
+	received, sent prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blobd_requests_total",
+			Help: "Requests answered, by service, operation and status; 499 is a client that went away."}, []string{"service", "operation", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "blobd_request_seconds",
+			Help:    "Time from the end of a request's header to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.00005, 2.5, 15)}, []string{"service", "operation"}),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blobd_received_bytes_total",
+			Help: "Bytes of request bodies read."}, []string{"service", "operation"}),
+		sent: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blobd_sent_bytes_total",
+			Help: "Bytes of response bodies sent."}, []string{"service", "operation"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "blobd_panics_total", Help: "Defects that broke off a request."}),
+	}
+	m.series.Store(&map[seriesKey]*series{})
+	m.registry.MustRegister(m.requests, m.seconds, m.received, m.sent, m.panics,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_requests_in_flight", Help: "Requests under way."},
+			func() float64 { return float64(m.inFlight.Load()) }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watch adds what is read at every scrape.
+func (m *metrics) watch(store engine.Store, fronts []front) {
+	for _, f := range fronts {
+		labels := prometheus.Labels{"service": f.service.String()}
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_connections", Help: "Open connections.", ConstLabels: labels},
+				func() float64 { return float64(f.listener.Open()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "blobd_malformed_requests_total",
+				Help: "Requests refused because they were not well-formed HTTP.", ConstLabels: labels},
+				func() float64 { return float64(f.listener.Refused()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "blobd_connections_turned_away_total",
+				Help: "Connections closed because there were too many.", ConstLabels: labels},
+				func() float64 { return float64(f.listener.Turned()) }))
+	}
+	if store != nil {
+		m.registry.MustRegister(storeCollector{store})
+	}
+}
+
+func (m *metrics) begin() { m.inFlight.Add(1) }
+
+func (m *metrics) done(r *rest.Request, seconds float64) {
+	m.inFlight.Add(-1)
+	s := m.of(seriesKey{byte(r.Service), r.Operation, r.Status()})
+	s.requests.Inc()
+	s.seconds.Observe(seconds)
+	if n := r.Received(); n > 0 {
+		s.received.Add(float64(n))
+	}
+	if n := r.Sent(); n > 0 {
+		s.sent.Add(float64(n))
+	}
+}
+
+// of finds the series of a key, making it when it is first met. Keys are few: operations come from the tables.
+func (m *metrics) of(k seriesKey) *series {
+	if s := (*m.series.Load())[k]; s != nil {
+		return s
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := *m.series.Load()
+	if s := old[k]; s != nil {
+		return s
+	}
+	service, operation := "blob", k.operation
+	if k.service == 't' {
+		service = "table"
+	}
+	if operation == "" {
+		operation = "Unknown"
+	}
+	s := &series{
+		requests: m.requests.WithLabelValues(service, operation, strconv.Itoa(k.status)),
+		seconds:  m.seconds.WithLabelValues(service, operation),
+		received: m.received.WithLabelValues(service, operation),
+		sent:     m.sent.WithLabelValues(service, operation),
+	}
+	next := make(map[seriesKey]*series, len(old)+1)
+	for k, v := range old {
+		next[k] = v
+	}
+	next[k] = s
+	m.series.Store(&next)
+	return s
+}
+
+// storeCollector shows the store's health.
+type storeCollector struct{ store engine.Store }
+
+var (
+	writableDesc  = prometheus.NewDesc("blobd_store_writable", "1 if the store takes writes.", nil, nil)
+	degradedDesc  = prometheus.NewDesc("blobd_store_degraded", "1 if some data has less redundancy than configured.", nil, nil)
+	diskOKDesc    = prometheus.NewDesc("blobd_disk_ok", "1 if the data directory is in use.", []string{"path"}, nil)
+	diskFreeDesc  = prometheus.NewDesc("blobd_disk_free_bytes", "Free bytes of the data directory's file system.", []string{"path"}, nil)
+	diskTotalDesc = prometheus.NewDesc("blobd_disk_total_bytes", "Size of the data directory's file system in bytes.", []string{"path"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c storeCollector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
+
+// Collect implements prometheus.Collector.
+func (c storeCollector) Collect(to chan<- prometheus.Metric) {
+	h := c.store.Health()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge(writableDesc, flag(h.Writable))
+	gauge(degradedDesc, flag(h.Degraded))
+	for _, d := range h.Disks {
+		gauge(diskOKDesc, flag(d.OK), d.Path)
+		gauge(diskFreeDesc, float64(d.Free), d.Path)
+		gauge(diskTotalDesc, float64(d.Total), d.Path)
+	}
+}
