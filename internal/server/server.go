@@ -130,6 +130,20 @@ func (s *Server) ManagementAddr() net.Addr {
 	return s.management.listener.Addr()
 }
 
+// Loopback tells whether every bound address can be reached from this machine only.
+func (s *Server) Loopback() bool {
+	addrs := []net.Addr{s.ManagementAddr()}
+	for _, f := range s.fronts {
+		addrs = append(addrs, f.listener.Addr())
+	}
+	for _, a := range addrs {
+		if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}
+
 // Serve answers requests until ctx ends or a listener fails.
 func (s *Server) Serve(ctx context.Context, b Backend) error {
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))

@@ -1,0 +1,57 @@
+# blobd: build, run, test. "make help" lists the targets.
+
+GO       ?= go
+# What a package's tests may take, under the race detector on a machine of two cores.
+TIMEOUT  ?= 15m
+FUZZTIME ?= 20s
+PKGS     := ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit lint docs test-js test-clients fuzz bench bench-quick soak clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/blobd
+	$(GO) build -o bin/blobd ./cmd/blobd
+
+run: build ## Build and serve on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
+	./bin/blobd
+
+test: lint unit test-js ## Lint, all Go tests under the race detector, and the JavaScript SDK suite
+
+lint: ## go vet, gofmt, staticcheck
+	$(GO) vet $(PKGS)
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
+	$(GO) tool staticcheck $(PKGS)
+
+unit: ## All Go tests under the race detector
+	$(GO) test -race -timeout $(TIMEOUT) $(PKGS)
+
+test-js: build ## The suites of the JavaScript SDKs against the real binary
+	@if [ ! -f test/js/package.json ]; then echo "test/js: nothing there"; else \
+		cd test/js && npm ci --no-audit --no-fund && npm test; fi
+
+test-clients: build ## azcopy, az, rclone and others against the real binary; what is missing is installed
+	@if [ ! -f test/clients/run.sh ]; then echo "test/clients: nothing there"; else bash test/clients/run.sh; fi
+
+docs: ## Generate docs/compatibility.md from the operation tables
+	$(GO) generate ./internal/compat
+
+fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //' | sort -u); do \
+			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; done
+
+bench: build ## Compare with Azurite and with what the machine can do, in one run
+	@if [ ! -x bench/run ]; then echo "bench: nothing there"; else bench/run; fi
+
+bench-quick: ## The Go benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s $(PKGS)
+
+soak: build ## The slow tests of load, memory and endurance
+	BLOBD_SOAK=1 $(GO) test -timeout 60m -run 'Soak' -count 1 -v $(PKGS)
+
+clean: ## Remove what was built
+	rm -rf bin

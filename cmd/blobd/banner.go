@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/server"
+)
+
+// endpoints are the real addresses, as the ready file has them.
+type endpoints struct {
+	Blob       string `json:"blob,omitempty"`
+	Table      string `json:"table,omitempty"`
+	Management string `json:"management,omitempty"`
+	PID        int    `json:"pid"`
+}
+
+// announce tells people where to connect and with what, and scripts that requests are served.
+func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*account.Account) error {
+	scheme := "http"
+	if c.TLSCert != "" || c.TLSSelfSigned {
+		scheme = "https"
+	}
+	e := endpoints{Blob: url(scheme, srv.Addr(auth.Blob)), Table: url(scheme, srv.Addr(auth.Table)), Management: url("http", srv.ManagementAddr()),
+		PID: os.Getpid()}
+	var b strings.Builder
+	fmt.Fprintf(&b, "blobd %s\n\n", versionText())
+	for i, dir := range c.Data {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			abs = dir
+		}
+		name := ""
+		if i == 0 {
+			name = "Data"
+		}
+		fmt.Fprintf(&b, "  %-11s %s\n", name, abs)
+	}
+	for _, line := range []struct{ name, url string }{{"Blob", e.Blob}, {"Table", e.Table}, {"Management", e.Management}} {
+		if line.url != "" {
+			fmt.Fprintf(&b, "  %-11s %s\n", line.name, line.url)
+		}
+	}
+	names := make([]string, len(accounts))
+	for i, a := range accounts {
+		names[i] = a.Name
+	}
+	fmt.Fprintf(&b, "  %-11s %s\n", "Accounts", strings.Join(names, ", "))
+	if len(c.Data) == 1 {
+		b.WriteString("\nThere is one data directory: damage to it is found, but there is nothing to rebuild from. Give --data for each of several disks for that.\n")
+	}
+	fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, scheme, accounts[0]))
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if c.ReadyFile == "" {
+		return nil
+	}
+	return writeReadyFile(c.ReadyFile, e)
+}
+
+// writeReadyFile makes the file appear whole.
+func writeReadyFile(name string, e endpoints) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".new", append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	return os.Rename(name+".new", name)
+}
+
+// connectionString is for the account's owner to paste; only the key that everybody knows is shown.
+func connectionString(e endpoints, scheme string, a *account.Account) string {
+	key := "<key>"
+	if a.Name == account.DevName && len(a.Keys) > 0 && a.Keys[0].Base64() == account.DevKey {
+		key = account.DevKey
+	}
+	s := "DefaultEndpointsProtocol=" + scheme + ";AccountName=" + a.Name + ";AccountKey=" + key + ";"
+	if e.Blob != "" {
+		s += "BlobEndpoint=" + e.Blob + "/" + a.Name + ";"
+	}
+	if e.Table != "" {
+		s += "TableEndpoint=" + e.Table + "/" + a.Name + ";"
+	}
+	return s
+}
+
+// url is where a client on this machine reaches an address.
+func url(scheme string, addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, fmt.Sprint(tcp.Port))
+}

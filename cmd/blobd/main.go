@@ -1,0 +1,127 @@
+// Command blobd serves Azure Blob and Table storage from local disks.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker for a release.
+var version string
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// cli is the command line.
+type cli struct {
+	Config  kong.ConfigFlag `help:"Read settings from a YAML file whose keys are the names of the flags. The command line and the environment win over it." placeholder:"FILE"`
+	Serve   serveCommand    `cmd:"" default:"withargs" help:"Serve storage. This is what blobd does when no command is given."`
+	Version versionCommand  `cmd:"" help:"Print the version."`
+}
+
+const description = `Azure Blob and Table storage on your own disks.
+
+Examples:
+
+  blobd
+      serve the emulator's account devstoreaccount1 on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
+
+  blobd --data /disk1 --data /disk2 --data /disk3
+      keep data on three disks, so that one may fail
+
+  blobd --blob-addr 0.0.0.0:10000 --table-addr 0.0.0.0:10002 --account media:BASE64KEY --tls-self-signed
+      serve an account of your own to the network over HTTPS
+
+Every flag can be given as an environment variable BLOBD_FLAG_NAME or in a file (--config).`
+
+// exit codes
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	var c cli
+	exited := false
+	parser, err := kong.New(&c,
+		kong.Name("blobd"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110, NoExpandSubcommands: true}),
+		kong.DefaultEnvars("BLOBD"), kong.Configuration(loadYAML), kong.Exit(func(int) { exited = true }),
+		kong.Vars{"default_data": defaultData})
+	if err != nil {
+		fmt.Fprintln(stderr, "blobd:", err)
+		return exitFailed
+	}
+	command, err := parser.Parse(args)
+	if exited { // help was asked for
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "blobd:", err)
+		fmt.Fprintln(stderr, "Run blobd --help to see the flags and examples.")
+		return exitUsage
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.BindTo(stdout, (*io.Writer)(nil))
+	err = command.Run(&output{out: stdout, err: stderr})
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		fmt.Fprintln(stderr, "blobd:", err)
+		return exitUsage
+	case err != nil:
+		fmt.Fprintln(stderr, "blobd:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// output is where a command prints: answers and errors.
+type output struct{ out, err io.Writer }
+
+// usageError is a mistake in the settings.
+type usageError struct{ error }
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(o *output) error {
+	_, err := fmt.Fprintln(o.out, "blobd", versionText())
+	return err
+}
+
+func versionText() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text, revision, dirty := version, "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+changes"
+		}
+	}
+	if text == "" {
+		text = "development"
+	}
+	if revision != "" {
+		text += " (" + revision + dirty + ")"
+	}
+	return text + " " + info.GoVersion
+}

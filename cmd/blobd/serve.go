@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine/local"
+	"github.com/blobd/blobd/internal/rest/framing"
+	"github.com/blobd/blobd/internal/server"
+)
+
+const defaultData = "blobd-data"
+
+// serveCommand holds the settings of the server. Names and defaults are an interface: scripts use them.
+type serveCommand struct {
+	Data           []string `help:"Data directory; give one for each disk. Two mirror, three and more survive the loss of one disk or two." default:"${default_data}" placeholder:"DIR" sep:"none" group:"Where"`
+	BlobAddr       string   `help:"Address of the Blob service." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
+	TableAddr      string   `help:"Address of the Table service." default:"127.0.0.1:10002" placeholder:"HOST:PORT" group:"Where"`
+	ManagementAddr string   `help:"Address of /healthz and /metrics; off for none." default:"127.0.0.1:10010" placeholder:"HOST:PORT" group:"Where"`
+	Domain         []string `help:"Take host names <account>.blob.DOMAIN and <account>.table.DOMAIN only; default: whatever follows." placeholder:"DOMAIN" group:"Where"`
+	ReadyFile      string   `help:"Write the real addresses to this file (JSON) once requests are served." placeholder:"FILE" group:"Where"`
+
+	Account        []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
+	DevAccount     bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
+	StrictVersions bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
+
+	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
+	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
+	TLSSelfSigned bool   `name:"tls-self-signed" help:"Serve HTTPS with a certificate made in the first data directory." group:"HTTPS"`
+
+	AccessLog       string `help:"Requests to log: ${enum}." enum:"all,errors,off" default:"all" group:"Logs"`
+	AccessLogFile   string `help:"Where to: a file, or - for standard output." default:"-" placeholder:"FILE" group:"Logs"`
+	AccessLogSample int    `help:"Log one in so many successful requests." default:"1" placeholder:"N" group:"Logs"`
+
+	MaxHeader      int           `help:"Most bytes of a request's header." default:"65536" placeholder:"BYTES" group:"Limits"`
+	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI." default:"32768" placeholder:"BYTES" group:"Limits"`
+	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit." default:"50000" placeholder:"N" group:"Limits"`
+	IdleTimeout    time.Duration `help:"Close a connection that asks nothing for so long." default:"2m" group:"Limits"`
+	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
+	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
+	MinProgress    int           `help:"What is progress: bytes of an upload within a --stall-timeout." default:"1024" placeholder:"BYTES" group:"Limits"`
+	StopTimeout    time.Duration `help:"At the stop, wait so long for requests under way." default:"30s" group:"Limits"`
+}
+
+// Run serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context, o *output) error {
+	if err := c.check(); err != nil {
+		return usageError{err}
+	}
+	log := newLogger(o.err)
+	access, err := c.openAccessLog(o.out)
+	if err != nil {
+		return err
+	}
+	defer access.Close()
+	accounts, err := account.ParseList(strings.Join(c.Account, ";"), time.Now())
+	if err != nil {
+		return usageError{err}
+	}
+	var certificate certificates
+	srv, err := server.Listen(server.Options{
+		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr),
+		Certificate: certificate.source(c), Limits: c.limits(), Domains: c.Domain, Strict: c.StrictVersions,
+		StopWithin: c.StopTimeout, Log: log, Access: access.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	if accounts, err = c.accounts(accounts, srv); err != nil {
+		return usageError{err}
+	}
+	store, err := local.Open(local.Options{Dirs: c.Data, Logger: log})
+	if err != nil {
+		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
+	}
+	if err := certificate.load(c, log); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	backend, stopServices := services(store, accounts, log)
+	if err := c.announce(o.out, srv, accounts); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	err = srv.Serve(ctx, backend)
+	log.Info("stopping")
+	stopServices()
+	if c.ReadyFile != "" {
+		_ = os.Remove(c.ReadyFile) // it tells of a server that is gone
+	}
+	if closeErr := store.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the data: %w", closeErr))
+	}
+	return err
+}
+
+// off turns the word into the absence of an address.
+func off(addr string) string {
+	if addr == "off" {
+		return ""
+	}
+	return addr
+}
+
+// check finds what does not fit together, before anything is opened.
+func (c *serveCommand) check() error {
+	switch {
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return errors.New("--tls-cert and --tls-key need each other")
+	case c.TLSCert != "" && c.TLSSelfSigned:
+		return errors.New("--tls-self-signed makes its own certificate: leave --tls-cert out")
+	case c.MaxHeader < 4096 || c.MaxURI < 1024:
+		return errors.New("--max-header must be at least 4096 and --max-uri at least 1024: clients need as much")
+	case c.MaxURI > c.MaxHeader:
+		return errors.New("--max-uri is over --max-header, of which it is a part")
+	case c.MaxConnections < 0 || c.MinProgress < 1 || c.AccessLogSample < 1:
+		return errors.New("--max-connections, --min-progress and --access-log-sample must not be negative or zero")
+	case c.IdleTimeout <= 0 || c.HeaderTimeout <= 0 || c.StallTimeout <= 0 || c.StopTimeout < 0:
+		return errors.New("timeouts must be more than zero, as in 30s or 2m")
+	}
+	seen := map[string]bool{}
+	for _, dir := range c.Data {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		if seen[abs] {
+			return fmt.Errorf("the data directory %s is given twice", dir)
+		}
+		seen[abs] = true
+	}
+	for flag, addr := range map[string]string{"--blob-addr": c.BlobAddr, "--table-addr": c.TableAddr, "--management-addr": c.ManagementAddr} {
+		if addr == "off" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("%s %q: an address is HOST:PORT, as in 127.0.0.1:10000", flag, addr)
+		}
+	}
+	return nil
+}
+
+func (c *serveCommand) limits() framing.Limits {
+	l := framing.DefaultLimits()
+	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
+	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress
+	return l
+}
+
+// accounts adds the emulator's account where it may be: when asked for, or when there is no other and nobody but this machine
+// can reach it, since everybody knows its key.
+func (c *serveCommand) accounts(given []*account.Account, srv *server.Server) ([]*account.Account, error) {
+	for _, a := range given {
+		if a.Name == account.DevName {
+			return given, nil
+		}
+	}
+	switch {
+	case c.DevAccount, len(given) == 0 && srv.Loopback():
+		return append(given, account.Development(time.Now())), nil
+	case len(given) == 0:
+		return nil, errors.New("there is no account to serve: give --account NAME:KEY, or --dev-account to serve the emulator's, " +
+			"whose key everybody knows, also to the network")
+	}
+	return given, nil
+}
+
+// certificates is the source of the certificate, which is loaded after the addresses are bound.
+type certificates struct{ loaded *server.Certificate }
+
+func (c *certificates) source(s *serveCommand) func() (*tls.Certificate, error) {
+	if s.TLSCert == "" && !s.TLSSelfSigned {
+		return nil
+	}
+	return func() (*tls.Certificate, error) { return c.loaded.Get() }
+}
+
+func (c *certificates) load(s *serveCommand, log *zap.Logger) (err error) {
+	cert, key := s.TLSCert, s.TLSKey
+	if s.TLSSelfSigned {
+		names := []string{"127.0.0.1", "::1", "localhost", "*.blob.localhost", "*.table.localhost"}
+		for _, d := range s.Domain {
+			names = append(names, "*.blob."+d, "*.table."+d)
+		}
+		for _, addr := range []string{s.BlobAddr, s.TableAddr} {
+			if host, _, err := net.SplitHostPort(addr); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
+				names = append(names, host)
+			}
+		}
+		if cert, key, err = server.SelfSigned(filepath.Join(s.Data[0], "tls"), names, time.Now()); err != nil {
+			return err
+		}
+	} else if cert == "" {
+		return nil
+	}
+	c.loaded, err = server.LoadCertificate(cert, key, log)
+	return err
+}
+
+// newLogger writes what an operator should read, a line each.
+func newLogger(w io.Writer) *zap.Logger {
+	config := zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message", EncodeTime: zapcore.ISO8601TimeEncoder,
+		EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder, LineEnding: "\n",
+	}
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(config), zapcore.Lock(zapcore.AddSync(w)), zapcore.InfoLevel))
+}
+
+// accessLog is the access log with the file behind it.
+type accessLog struct {
+	log  *server.AccessLog
+	file *os.File
+}
+
+func (c *serveCommand) openAccessLog(stdout io.Writer) (a accessLog, err error) {
+	w := stdout
+	if c.AccessLogFile != "-" && c.AccessLog != "off" {
+		if a.file, err = os.OpenFile(c.AccessLogFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640); err != nil {
+			return a, fmt.Errorf("access log: %w", err)
+		}
+		w = a.file
+	}
+	a.log, err = server.NewAccessLog(w, c.AccessLog, c.AccessLogSample)
+	return a, err
+}
+
+// Close writes what is buffered.
+func (a accessLog) Close() {
+	_ = a.log.Close()
+	if a.file != nil {
+		_ = a.file.Close()
+	}
+}
