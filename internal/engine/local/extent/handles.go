@@ -1,0 +1,186 @@
+package extent
+
+import (
+	"container/list"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// maxHandles bounds the column files kept open without being in use.
+const maxHandles = 256
+
+var errForeign = errors.New("the file belongs to another store, disk or column")
+
+func storeTag(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[:]) }
+
+// handles keeps column files open between uses, those used last.
+type handles struct {
+	mu     sync.Mutex
+	limit  int
+	idle   list.List // of *handle, the one used last in front
+	closed bool
+}
+
+type handle struct {
+	file vfs.File
+	col  *column
+	refs int           // guarded by handles.mu
+	elem *list.Element // in idle, while refs is 0
+	gone bool          // close at the last release
+}
+
+func (t *handles) init(limit int) { t.limit = limit }
+
+// pin takes over a file just created; it stays open until unpin.
+func (t *handles) pin(col *column, f vfs.File) {
+	h := &handle{file: f, col: col, refs: 1}
+	col.h, col.pinned = h, h
+}
+
+// unpin ends the appending to a column, once.
+func (t *handles) unpin(col *column) {
+	if h := col.pinned; h != nil {
+		col.pinned = nil
+		t.release(h)
+	}
+}
+
+// acquire returns the open file of a column, opening it if need be.
+func (t *handles) acquire(s *Store, x *extent, c int, col *column) (*handle, error) {
+	if h := t.get(col); h != nil {
+		return h, nil
+	}
+	f, err := s.openColumn(x, c, col)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := col.h; h != nil { // somebody else was faster
+		t.use(h)
+		return h, f.Close()
+	}
+	h := &handle{file: f, col: col, refs: 1}
+	col.h = h
+	return h, nil
+}
+
+func (t *handles) get(col *column) *handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if col.h == nil {
+		return nil
+	}
+	t.use(col.h)
+	return col.h
+}
+
+func (t *handles) use(h *handle) {
+	h.refs++
+	if h.elem != nil {
+		t.idle.Remove(h.elem)
+		h.elem = nil
+	}
+}
+
+func (t *handles) release(h *handle) {
+	var old *handle
+	t.mu.Lock()
+	h.refs--
+	if h.refs == 0 {
+		if h.gone || t.closed {
+			old = h
+			if h.col.h == h {
+				h.col.h = nil
+			}
+		} else {
+			h.elem = t.idle.PushFront(h)
+			if t.idle.Len() > t.limit {
+				old = t.idle.Remove(t.idle.Back()).(*handle)
+				old.elem, old.col.h = nil, nil
+			}
+		}
+	}
+	t.mu.Unlock()
+	if old != nil {
+		old.file.Close() // only read from since it was last synced
+	}
+}
+
+// forget drops the open file of a column whose file is going away or was replaced.
+func (t *handles) forget(col *column) {
+	t.mu.Lock()
+	h := col.h
+	col.h = nil
+	if h != nil {
+		h.gone = true
+		if h.elem != nil {
+			t.idle.Remove(h.elem)
+			h.elem = nil
+		}
+	}
+	idle := h != nil && h.refs == 0
+	t.mu.Unlock()
+	if idle {
+		h.file.Close()
+	}
+}
+
+// close closes what is idle; what is in use is closed by its last release.
+func (t *handles) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	var errs []error
+	for e := t.idle.Front(); e != nil; e = t.idle.Front() {
+		h := t.idle.Remove(e).(*handle)
+		h.elem, h.col.h = nil, nil
+		errs = append(errs, h.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openColumn opens a column for reading and looks at whose it is. A header that cannot be read is no obstacle: every frame
+// names its store, extent and column.
+func (s *Store) openColumn(x *extent, c int, col *column) (vfs.File, error) {
+	f, err := col.disk.FS.Open(col.path)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, headerSize)
+	n, _ := f.ReadAt(b, 0)
+	h, err := decodeFileHeader(b[:n])
+	switch {
+	case errors.Is(err, errVersion):
+	case err != nil:
+		s.work.repairHeader(x, c)
+		err = nil
+	case h.store != s.opts.StoreID || h.disk != col.disk.ID || h.extent != x.id || int(h.column) != c:
+		err = errForeign
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", col.path, err)
+	}
+	return f, nil
+}
+
+// readAt reads from column c into b and returns how much there was.
+func (s *Store) readAt(x *extent, c int, b []byte, off int64) (int, error) {
+	col := x.cols[c].Load()
+	if col == nil {
+		return 0, errMissing
+	}
+	h, err := s.files.acquire(s, x, c, col)
+	if err != nil {
+		return 0, err
+	}
+	defer s.files.release(h)
+	return h.file.ReadAt(b, off)
+}
+
+var errMissing = errors.New("the column is missing")

@@ -1,0 +1,351 @@
+package extent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/crc64"
+)
+
+// Put stores size bytes of r as a chunk; see engine.Store. A place in the extent is taken when the first buffer is full, so a
+// sender that stalls holds a buffer and nothing else.
+func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk, error) {
+	if size < 1 || size > engine.MaxChunk {
+		return engine.Chunk{}, fmt.Errorf("a chunk of %d bytes: %w", size, engine.ErrTooLarge)
+	}
+	if !s.enter() {
+		return engine.Chunk{}, engine.ErrClosed
+	}
+	defer s.ops.Done()
+	if s.g.k > 1 && size <= blockSize {
+		return s.putPacked(ctx, r, size)
+	}
+	return s.putStriped(ctx, r, size)
+}
+
+func (s *Store) putStriped(ctx context.Context, r io.Reader, size int64) (chunk engine.Chunk, err error) {
+	sh := shape{size: size}
+	total := s.g.rowsOf(sh)
+	pool, n := &s.allBufs, s.g.rows
+	if total == 1 {
+		pool, n = &s.rowBufs, 1
+	}
+	pooled := pool.Get().(*[]byte)
+	defer pool.Put(pooled)
+	w := stripe{s: s, shape: sh, buf: *pooled, rows: n}
+
+	for first := 0; first < total; first += n {
+		last := min(first+n, total)
+		if err := ctx.Err(); err != nil {
+			return chunk, err
+		}
+		if err := w.read(r, first, last); err != nil {
+			return chunk, err
+		}
+		if w.x == nil {
+			w.x, w.base, err = s.reserve(s.g.region(sh), 1)
+			if err != nil {
+				return chunk, err
+			}
+			defer s.done(w.x, 1)
+		}
+		sum, err := w.encode(first, last)
+		if err != nil {
+			return chunk, err
+		}
+		chunk.CRC64 = crc64.Combine(chunk.CRC64, sum, w.content(first, last))
+		if err := w.write(first, last); err != nil {
+			return chunk, fmt.Errorf("write extent %016x: %w", w.x.id, err)
+		}
+	}
+	chunk.Size = size
+	chunk.Ref = makeRef(place{extent: w.x.id, offset: w.base, shape: sh})
+	return chunk, s.acknowledge(w.x, chunk.Ref)
+}
+
+// acknowledge makes durable what the caller wrote to x, and says whether enough of it is.
+func (s *Store) acknowledge(x *extent, ref engine.Ref) error {
+	s.sync(x)
+	if err := s.enough(x); err != nil {
+		return fmt.Errorf("write extent %016x: %w", x.id, err)
+	}
+	if s.opts.OnPut != nil {
+		s.opts.OnPut(ref)
+	}
+	return nil
+}
+
+// stripe is a striped chunk on its way to the columns, some rows at a time. The buffer holds column after column, and in each
+// the frames of those rows as they will lie in the file, so content is received in place and each column is one write.
+type stripe struct {
+	s     *Store
+	shape shape
+	x     *extent
+	base  int64
+	buf   []byte
+	rows  int // that the buffer holds
+}
+
+// frame returns the part of the buffer for column c of the i-th row in it.
+func (w *stripe) frame(i, c int) []byte {
+	f := w.s.g.frame()
+	at := (c*w.rows + i) * f
+	return w.buf[at : at+f]
+}
+
+// content returns the bytes of content in rows [first, last).
+func (w *stripe) content(first, last int) int64 {
+	row := int64(w.s.g.k) * blockSize
+	return min(int64(last)*row, w.shape.size) - int64(first)*row
+}
+
+func (w *stripe) read(r io.Reader, first, last int) error {
+	g := &w.s.g
+	for i := range last - first {
+		for c := range g.k {
+			n := g.length(w.shape, first+i, c)
+			if n == 0 {
+				break
+			}
+			if _, err := io.ReadFull(r, w.frame(i, c)[g.head:g.head+n]); err != nil {
+				if err == io.EOF {
+					err = io.ErrUnexpectedEOF
+				}
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// encode sums the blocks, makes the parity and writes the frame headers. It returns the sum of the content.
+func (w *stripe) encode(first, last int) (sum uint64, err error) {
+	var cells [maxColumns]cell
+	for i := range last - first {
+		g, r := &w.s.g, first+i
+		for c := range g.k {
+			n := g.length(w.shape, r, c)
+			cells[c] = cell{length: uint32(n)}
+			if n > 0 {
+				cells[c].sum = crc64.Sum(w.frame(i, c)[g.head : g.head+n])
+				sum = crc64.Combine(sum, cells[c].sum, int64(n))
+			}
+		}
+		head := frame{
+			kind: kindStriped, k: uint8(g.k), m: uint8(g.m), extent: w.x.id,
+			offset:      uint32(w.base + int64(r)*int64(g.frame())),
+			rowLength:   uint32(g.rowLength(w.shape, r)),
+			chunkOffset: uint32(w.base),
+			chunkLength: uint32(w.shape.size),
+		}
+		if err := w.s.encodeRow(&head, cells[:g.k], func(c int) []byte { return w.frame(i, c) }); err != nil {
+			return 0, err
+		}
+	}
+	return sum, nil
+}
+
+// write puts the frames of rows [first, last) into the columns.
+func (w *stripe) write(first, last int) error {
+	g := &w.s.g
+	at := w.base + int64(first)*int64(g.frame())
+	for c := range g.columns() {
+		// What a column holds of these rows ends with its last frame; only the very last row is short or not there.
+		end := (last - 1 - first) * g.frame()
+		n := g.rowLength(w.shape, last-1)
+		if c < g.k {
+			n = g.length(w.shape, last-1, c)
+		}
+		if n > 0 {
+			end += g.head + n
+		} else if end == 0 {
+			continue
+		}
+		start := c * w.rows * g.frame()
+		if err := w.s.write(w.x, c, w.buf[start:start+end], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zeros stands for the columns of a row that hold nothing.
+var zeros [blockSize]byte
+
+// encodeRow completes a row whose data payloads lie in their frames: parity, table, headers. What follows a payload shorter than
+// the row's in its frame is set to zero.
+func (s *Store) encodeRow(head *frame, cells []cell, frameOf func(c int) []byte) error {
+	g := &s.g
+	var table [maxColumns * cellSize]byte
+	var shards [maxColumns][]byte
+	n := int(head.rowLength)
+	if g.m > 0 {
+		encodeTable(table[:], cells)
+		head.table = table[:g.k*cellSize]
+		for c := range g.columns() {
+			if c < g.k && cells[c].length == 0 {
+				shards[c] = zeros[:n]
+				continue
+			}
+			shards[c] = frameOf(c)[g.head : g.head+n]
+			if c < g.k {
+				clear(shards[c][cells[c].length:])
+			}
+		}
+		if err := s.rs.Encode(shards[:g.columns()]); err != nil {
+			return fmt.Errorf("erasure code: %w", err)
+		}
+	}
+	for c := range g.columns() {
+		h := *head
+		h.column = uint8(c)
+		if c < g.k {
+			h.length, h.sum = cells[c].length, cells[c].sum
+		} else {
+			h.length, h.sum = head.rowLength, crc64.Sum(shards[c])
+		}
+		if h.length > 0 {
+			h.encodeFor(g, frameOf(c), s.tag)
+		}
+	}
+	return nil
+}
+
+// encodeFor writes the header of a frame that is filled in but for what its kind decides.
+func (f *frame) encodeFor(g *geometry, b []byte, tag uint64) {
+	if f.kind == kindPacked {
+		f.chunkOffset, f.chunkLength = f.offset, f.length
+		if int(f.column) >= g.k {
+			f.chunkLength = 0
+		}
+	}
+	f.encode(b[:g.head], tag)
+}
+
+// reserve gives n bytes in every column of the open extent to so many writers, each of which must call done.
+func (s *Store) reserve(n int64, writers int) (*extent, int64, error) {
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	if x := s.current; x != nil {
+		if off, ok := s.take(x, n, writers); ok {
+			return x, off, nil
+		}
+		s.current = nil
+		s.retire(x)
+	}
+	x, err := s.create()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.current = x
+	off, _ := s.take(x, n, writers)
+	return x, off, nil
+}
+
+// take gives a place in x, unless x is full, in doubt, or short of columns.
+func (s *Store) take(x *extent, n int64, writers int) (int64, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.retired || x.end > headerSize && (x.end+n > s.opts.ExtentSize || s.enough(x) != nil) {
+		return 0, false
+	}
+	off := x.end
+	x.end += n
+	x.writers += writers
+	return off, true
+}
+
+// done ends the writing of so many who had a place in x.
+func (s *Store) done(x *extent, writers int) {
+	x.mu.Lock()
+	x.writers -= writers
+	last := x.writers == 0 && x.retired
+	x.mu.Unlock()
+	if last {
+		s.work.seal(x)
+	}
+}
+
+// create makes the files of a new extent. Its data columns go on disks that work, as many as there are; what is missing is
+// rebuilt by Heal. The caller holds s.appending.
+func (s *Store) create() (*extent, error) {
+	id := s.last + 1
+	x := &extent{id: id, end: headerSize, cols: make([]atomic.Pointer[column], s.g.columns())}
+	x.refs.Store(1)
+	var wg sync.WaitGroup
+	var full atomic.Bool
+	c := 0
+	for i := range s.disks {
+		// The disks take turns, so that parity and data come to lie on all of them.
+		d := s.disks[(int(id%uint64(len(s.disks)))+i)%len(s.disks)]
+		if d.failed() {
+			continue
+		}
+		if c == s.g.columns() {
+			break
+		}
+		col := &column{disk: d, path: d.FS.PathJoin(d.Dir, columnName(id, c))}
+		h := fileHeader{store: s.opts.StoreID, disk: d.ID, extent: id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m)}
+		x.cols[c].Store(col)
+		wg.Go(func() {
+			f, err := createColumn(d.FS, d.Dir, col.path, h)
+			switch {
+			case err == nil:
+				s.files.pin(col, f)
+			case isNoSpace(err):
+				full.Store(true)
+			default:
+				s.failDisk(d, err)
+			}
+		})
+		c++
+	}
+	wg.Wait()
+	s.last = id // also if it failed: a file may be there
+	err := s.enough(x)
+	if full.Load() {
+		err = engine.ErrNoSpace
+	}
+	if err != nil {
+		s.unpin(x)
+		return nil, errors.Join(fmt.Errorf("make extent %016x: %w", id, err), s.remove(x))
+	}
+	for c := range x.cols {
+		if col := x.cols[c].Load(); col != nil && col.pinned == nil {
+			x.cols[c].Store(nil)
+		}
+	}
+	s.mu.Lock()
+	s.extents[id] = x
+	s.mu.Unlock()
+	if d := s.deferred; d != nil {
+		s.deferred = nil
+		s.release(d)
+	}
+	return x, nil
+}
+
+// createColumn makes a column file with its header, synced, directory and all.
+func createColumn(fs vfs.FS, dir, path string, h fileHeader) (vfs.File, error) {
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", path, err)
+	}
+	if _, err = f.Write(h.encode()); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = syncDir(fs, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,126 @@
+package extent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/minio/sha256-simd"
+	"go.uber.org/zap"
+)
+
+// sealExtent gives every column its footer and lets go of the files held open for appending.
+func (s *Store) sealExtent(ctx context.Context, x *extent) error {
+	s.unpinRetired(x)
+	sealed := true
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col == nil || col.failed.Load() || col.disk.failed() {
+			sealed = false
+			continue
+		}
+		if err := s.sealColumn(ctx, x, c, col); err != nil {
+			sealed = false
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			s.log.Warn("a column cannot be sealed", zap.String("path", col.path), zap.Error(err))
+		}
+	}
+	x.mu.Lock()
+	x.sealed = sealed
+	x.mu.Unlock()
+	return nil
+}
+
+// unpinRetired lets go of the files of an extent in which nobody writes any more.
+func (s *Store) unpinRetired(x *extent) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.retired && x.writers == 0 {
+		s.unpin(x)
+	}
+}
+
+// sealColumn gives a column its footer, unless it has one.
+func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column) error {
+	h, err := s.files.acquire(s, x, c, col)
+	if err != nil {
+		return err
+	}
+	defer s.files.release(h)
+	length, foot, err := contentOf(h.file, x.id, c)
+	if err != nil || foot != nil {
+		return err
+	}
+	f, err := col.disk.FS.OpenReadWrite(col.path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.writeFooter(ctx, f, x.id, c, length), f.Close())
+}
+
+// contentOf returns where the content of a column ends, and its footer if it is sealed.
+func contentOf(f vfs.File, id uint64, c int) (length int64, foot *footer, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, nil, err
+	}
+	size := info.Size()
+	if size >= headerSize+footerSize {
+		b := make([]byte, footerSize)
+		if _, err := f.ReadAt(b, size-footerSize); err != nil && err != io.EOF {
+			return 0, nil, err
+		}
+		ft, ok := decodeFooter(b)
+		if ok && ft.extent == id && int(ft.column) == c && ft.length == size-footerSize {
+			return ft.length, &ft, nil
+		}
+		// A footer with a bad bit is written again where it was.
+		if bytes.Equal(b[:8], []byte(magicFooter)) && size%rowAlign == 0 {
+			return size - footerSize, nil, nil
+		}
+	}
+	return max(headerSize, alignUp(size)), nil, nil
+}
+
+// writeFooter sums what lies before length and appends the footer.
+func (s *Store) writeFooter(ctx context.Context, f vfs.File, id uint64, c int, length int64) error {
+	// First the content: a footer that speaks for bytes that a power cut then takes away would be a false alarm.
+	if err := f.SyncData(); err != nil {
+		return err
+	}
+	foot := footer{extent: id, column: uint8(c), length: length}
+	var err error
+	if foot.sha256, err = sumFile(ctx, f, length); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(foot.encode(), length); err != nil {
+		return err
+	}
+	return f.SyncData()
+}
+
+// sumFile returns the SHA-256 of the first length bytes of a file, as if zeros followed its end.
+func sumFile(ctx context.Context, f vfs.File, length int64) (sum [32]byte, err error) {
+	h := sha256.New()
+	b := make([]byte, min(length, 1<<20))
+	for off := int64(0); off < length; {
+		if err := ctx.Err(); err != nil {
+			return sum, err
+		}
+		p := b[:min(int64(len(b)), length-off)]
+		n, err := f.ReadAt(p, off)
+		if err != nil && err != io.EOF {
+			return sum, fmt.Errorf("read at %d: %w", off, err)
+		}
+		clear(p[n:])
+		h.Write(p)
+		off += int64(len(p))
+	}
+	h.Sum(sum[:0])
+	return sum, nil
+}

@@ -1,0 +1,493 @@
+package extent
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/errors/oserror"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/reedsolomon"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Disk is one data directory. FS must allow writes and syncs of a file at the same time, as the operating system does.
+type Disk struct {
+	Dir string // the folder of the column files; made if it is not there
+	FS  vfs.FS
+	ID  [16]byte
+	OK  bool // false: not there, or not to be trusted; it is neither read nor written
+}
+
+// DefaultExtentSize is the size at which a column file is full, in bytes.
+const DefaultExtentSize = 256 << 20
+
+// Options of a Store. Disks, K, M and StoreID are required. There are at least K+M disks, in any order.
+type Options struct {
+	Disks      []Disk
+	K, M       int
+	StoreID    [16]byte
+	ExtentSize int64 // 0 is DefaultExtentSize
+	Logger     *zap.Logger
+
+	// OnPut, if set, is called with each chunk just before Put returns it, and before its extent can be seen as no longer
+	// open: who looks for garbage among the extents that are not open, and guards what OnPut named, misses none.
+	OnPut func(engine.Ref)
+}
+
+// Store keeps chunks in extents. All methods may be called concurrently.
+type Store struct {
+	opts  Options
+	g     geometry
+	tag   uint64
+	log   *zap.Logger
+	disks []*disk
+	rs    reedsolomon.Encoder // nil where m is 0
+
+	files   handles
+	work    worker
+	rowBufs sync.Pool // of *[]byte, one row of all columns
+	allBufs sync.Pool // of *[]byte, g.rows rows of all columns
+	pack    packer
+
+	life    sync.RWMutex // guards closed against the start of an operation
+	closed  bool
+	stopped atomic.Bool // closed, for readers
+	ops     sync.WaitGroup
+
+	appending sync.Mutex
+	current   *extent // open for new chunks; guarded by appending
+	last      uint64  // newest id; guarded by appending
+	deferred  *extent // dropped, but its files keep its id from being given again; guarded by appending
+
+	mu      sync.RWMutex
+	extents map[uint64]*extent
+
+	rebuilt atomic.Int64 // rows rebuilt for readers
+}
+
+// Open finds the extents on the disks. It reads one block of each extent and no more: what was open when the last run ended is
+// sealed in the background.
+func Open(opts Options) (*Store, error) {
+	if opts.ExtentSize == 0 {
+		opts.ExtentSize = DefaultExtentSize
+	}
+	if opts.Logger == nil {
+		opts.Logger = zap.NewNop()
+	}
+	switch {
+	case opts.K < 1 || opts.M < 0 || opts.K+opts.M > maxColumns:
+		return nil, fmt.Errorf("extents of %d+%d columns: at least 1+0 and at most %d in all", opts.K, opts.M, maxColumns)
+	case len(opts.Disks) < opts.K+opts.M:
+		return nil, fmt.Errorf("extents of %d+%d columns on %d disks", opts.K, opts.M, len(opts.Disks))
+	case opts.ExtentSize < 0 || opts.ExtentSize > maxExtentSize:
+		return nil, fmt.Errorf("extent size %d: at most %d", opts.ExtentSize, int64(maxExtentSize))
+	}
+	s := &Store{
+		opts:    opts,
+		g:       newGeometry(opts.K, opts.M),
+		tag:     storeTag(opts.StoreID),
+		log:     opts.Logger,
+		extents: make(map[uint64]*extent),
+	}
+	if opts.M > 0 {
+		// One goroutine: a row is coded in microseconds, and other transfers have use for the other cores.
+		rs, err := reedsolomon.New(opts.K, opts.M, reedsolomon.WithMaxGoroutines(1))
+		if err != nil {
+			return nil, fmt.Errorf("erasure code %d+%d: %w", opts.K, opts.M, err)
+		}
+		s.rs = rs
+	}
+	s.files.init(maxHandles)
+	s.rowBufs.New = func() any { b := make([]byte, s.g.columns()*s.g.frame()); return &b }
+	s.allBufs.New = func() any { b := make([]byte, s.g.rows*s.g.columns()*s.g.frame()); return &b }
+	for _, d := range opts.Disks {
+		s.disks = append(s.disks, &disk{Disk: d})
+	}
+	for _, d := range s.disks {
+		if !d.OK {
+			d.fail(errors.New("the disk is missing"))
+			continue
+		}
+		if err := s.scan(d); err != nil {
+			s.failDisk(d, err)
+		}
+	}
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	s.work.start(s)
+	return s, nil
+}
+
+// columnName is the name of the file of a column.
+func columnName(id uint64, c int) string { return fmt.Sprintf("%016x.%02d", id, c) }
+
+const temporary = ".tmp" // ends the name of a column that is being rebuilt
+
+func parseColumnName(name string) (id uint64, c int, ok bool) {
+	left, right, ok := strings.Cut(name, ".")
+	if !ok || len(left) != 16 || len(right) != 2 {
+		return 0, 0, false
+	}
+	id, err := strconv.ParseUint(left, 16, 64)
+	if err != nil || id == 0 || id == math.MaxUint64 {
+		return 0, 0, false
+	}
+	c, err = strconv.Atoi(right)
+	if err != nil || c < 0 || c >= maxColumns || columnName(id, c) != name {
+		return 0, 0, false
+	}
+	return id, c, true
+}
+
+// scan lists the columns on a disk.
+func (s *Store) scan(d *disk) error {
+	if err := makeDir(d.FS, d.Dir); err != nil {
+		return err
+	}
+	names, err := d.FS.List(d.Dir)
+	if err != nil {
+		return fmt.Errorf("list %s: %w", d.Dir, err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		path := d.FS.PathJoin(d.Dir, name)
+		if strings.HasSuffix(name, temporary) {
+			if err := d.FS.Remove(path); err != nil {
+				return fmt.Errorf("remove %s: %w", path, err)
+			}
+			continue
+		}
+		id, c, ok := parseColumnName(name)
+		if !ok {
+			s.log.Warn("a file that is no column lies among the extents", zap.String("path", path))
+			continue
+		}
+		x := s.extents[id]
+		if x == nil {
+			x = &extent{id: id, retired: true, cols: make([]atomic.Pointer[column], maxColumns)}
+			x.refs.Store(1)
+			s.extents[id] = x
+		}
+		if old := x.cols[c].Load(); old != nil {
+			s.log.Warn("a column is there twice; the second is ignored", zap.String("path", path), zap.String("first", old.path))
+			continue
+		}
+		x.cols[c].Store(&column{disk: d, path: path})
+		s.last = max(s.last, id)
+	}
+	return nil
+}
+
+// makeDir makes a directory that survives a power cut.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", dir, err)
+	}
+	return syncDir(fs, fs.PathDir(dir))
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// recover settles the extents found: their width and their end. None of them is appended to again.
+func (s *Store) recover() error {
+	for id, x := range s.extents {
+		if err := s.checkWidth(x); err != nil {
+			return err
+		}
+		x.cols = x.cols[:s.g.columns()]
+		x.end = headerSize
+		for c := range x.cols {
+			col := x.cols[c].Load()
+			if col == nil {
+				continue
+			}
+			if info, err := col.disk.FS.Stat(col.path); err == nil {
+				x.end = max(x.end, alignUp(info.Size()))
+			}
+		}
+		if x.end > math.MaxUint32 {
+			return fmt.Errorf("extent %016x: a column of %d bytes", id, x.end)
+		}
+	}
+	return nil
+}
+
+// checkWidth refuses extents of another k+m than the store's: it is fixed when the store is made.
+func (s *Store) checkWidth(x *extent) error {
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col == nil {
+			continue
+		}
+		h, err := readHeader(col)
+		if errors.Is(err, errVersion) {
+			return fmt.Errorf("extent %016x: %s: %w", x.id, col.path, err)
+		}
+		if err != nil || h.store != s.opts.StoreID || h.disk != col.disk.ID {
+			continue // another column may tell; this one is judged when it is opened
+		}
+		if int(h.k) != s.g.k || int(h.m) != s.g.m {
+			return fmt.Errorf("extent %016x has %d+%d columns, the store is set to %d+%d", x.id, h.k, h.m, s.g.k, s.g.m)
+		}
+		return nil
+	}
+	return nil
+}
+
+func readHeader(col *column) (fileHeader, error) {
+	f, err := col.disk.FS.Open(col.path)
+	if err != nil {
+		return fileHeader{}, err
+	}
+	defer f.Close()
+	b := make([]byte, headerSize)
+	if n, err := f.ReadAt(b, 0); n < headerSize {
+		return fileHeader{}, errors.Join(errNoHeader, err)
+	}
+	return decodeFileHeader(b)
+}
+
+// Info describes an extent.
+type Info struct {
+	ID      uint64
+	Data    int64 // bytes of content that the rows used so far can hold, garbage and gaps included
+	Open    bool  // chunks are still being written to it
+	Sealed  bool  // all its columns carry their SHA-256
+	Missing int   // columns without a file
+}
+
+// Extents lists the extents by id, but for dropped ones.
+func (s *Store) Extents() []Info {
+	s.mu.RLock()
+	list := make([]*extent, 0, len(s.extents))
+	for _, x := range s.extents {
+		list = append(list, x)
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(list, func(a, b *extent) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	infos := make([]Info, len(list))
+	for i, x := range list {
+		x.mu.Lock()
+		infos[i] = Info{
+			ID:     x.id,
+			Data:   (x.end - headerSize) * int64(s.g.k),
+			Open:   !x.retired || x.writers > 0,
+			Sealed: x.sealed,
+		}
+		x.mu.Unlock()
+		for c := range x.cols {
+			if x.cols[c].Load() == nil {
+				infos[i].Missing++
+			}
+		}
+	}
+	return infos
+}
+
+// acquire finds an extent and keeps it readable until release.
+func (s *Store) acquire(id uint64) *extent {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x := s.extents[id]
+	if x != nil {
+		x.refs.Add(1)
+	}
+	return x
+}
+
+func (s *Store) release(x *extent) {
+	if x.refs.Add(-1) == 0 {
+		if err := s.remove(x); err != nil {
+			s.log.Error("a dropped extent stays on the disks until the next start", zap.Uint64("extent", x.id), zap.Error(err))
+		}
+	}
+}
+
+// Drop removes an extent that is not open and in which nobody owns a chunk. Those who read from it read on to their end.
+func (s *Store) Drop(id uint64) error {
+	if !s.enter() {
+		return engine.ErrClosed
+	}
+	defer s.ops.Done()
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	x := s.acquire(id)
+	if x == nil {
+		return nil
+	}
+	defer s.release(x)
+	x.mu.Lock()
+	open := !x.retired || x.writers > 0
+	x.mu.Unlock()
+	if open {
+		return fmt.Errorf("drop extent %016x: it is open", id)
+	}
+	s.mu.Lock()
+	delete(s.extents, id)
+	s.mu.Unlock()
+	if id == s.last {
+		// The files of the newest extent are what keeps its id from being given again after a restart.
+		s.deferred = x
+		return nil
+	}
+	s.release(x)
+	return nil
+}
+
+// remove deletes the files of an extent that nobody can reach any more. Directories are not synced: an extent that comes back
+// has no owners and is dropped again.
+func (s *Store) remove(x *extent) error {
+	var errs []error
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col == nil {
+			continue
+		}
+		s.files.forget(col)
+		if col.disk.OK {
+			if err := col.disk.FS.Remove(col.path); err != nil && !oserror.IsNotExist(err) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Seal ends the appending to an extent. It is sealed when the last Put in it is done; Seal does not wait for that.
+func (s *Store) Seal(id uint64) error {
+	if !s.enter() {
+		return engine.ErrClosed
+	}
+	defer s.ops.Done()
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	x := s.acquire(id)
+	if x == nil {
+		return fmt.Errorf("seal extent %016x: %w", id, engine.ErrNotFound)
+	}
+	defer s.release(x)
+	if s.current == x {
+		s.current = nil
+	}
+	s.retire(x)
+	return nil
+}
+
+// retire ends the giving of places in x.
+func (s *Store) retire(x *extent) {
+	x.mu.Lock()
+	was := x.retired
+	x.retired = true
+	idle := x.writers == 0
+	x.mu.Unlock()
+	if idle && !was {
+		s.work.seal(x)
+	}
+}
+
+// Health tells how the disks are.
+func (s *Store) Health() engine.Health {
+	h := engine.Health{}
+	good := 0
+	var details []string
+	for _, d := range s.disks {
+		dh := engine.DiskHealth{Path: d.Dir, OK: !d.failed(), Detail: d.detail()}
+		if dh.OK {
+			good++
+		} else {
+			details = append(details, fmt.Sprintf("%s: %s", d.Dir, dh.Detail))
+		}
+		if d.OK {
+			if u, err := d.FS.GetDiskUsage(d.Dir); err == nil {
+				dh.Free, dh.Total = u.AvailBytes, u.TotalBytes
+			}
+		}
+		h.Disks = append(h.Disks, dh)
+	}
+	h.Writable = good >= s.g.need()
+	h.Degraded = len(details) > 0
+	h.Detail = strings.Join(details, "; ")
+	return h
+}
+
+// Rebuilt returns how many rows were rebuilt for readers since the store was opened.
+func (s *Store) Rebuilt() int64 { return s.rebuilt.Load() }
+
+// failDisk takes a disk out of writing.
+func (s *Store) failDisk(d *disk, err error) {
+	if d.fail(err) {
+		s.log.Error("a disk failed and takes no more writes", zap.String("dir", d.Dir), zap.Error(err))
+	}
+}
+
+// enter admits an operation, which must call s.ops.Done; false once the store is closed.
+func (s *Store) enter() bool {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return false
+	}
+	s.ops.Add(1)
+	return true
+}
+
+// Close waits for the Puts under way and ends the background work. Readers still open fail with engine.ErrClosed.
+func (s *Store) Close() error {
+	s.life.Lock()
+	if s.closed {
+		s.life.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.life.Unlock()
+	s.ops.Wait()
+	s.stopped.Store(true)
+	s.work.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.extents {
+		s.unpin(x)
+	}
+	if s.deferred != nil {
+		s.unpin(s.deferred)
+	}
+	return s.files.close()
+}
+
+// unpin lets go of the files that were held open for appending.
+func (s *Store) unpin(x *extent) {
+	for c := range x.cols {
+		if col := x.cols[c].Load(); col != nil {
+			s.files.unpin(col)
+		}
+	}
+}
+
+func isNoSpace(err error) bool { return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) }

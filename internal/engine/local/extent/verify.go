@@ -1,0 +1,378 @@
+package extent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Report is what a full reading of an extent found.
+type Report struct {
+	Rows int   // rows with at least one good frame
+	Bad  []Bad // in the order of columns for a row, of rows in the extent
+}
+
+// Bad is a part of a column that is not what was written there.
+type Bad struct {
+	Column int
+	Offset int64
+	Detail string
+	// Lost: it cannot be rebuilt. Garbage, such as the tail that a crash left, is often like that: only the owners of the
+	// chunks can tell whether anything was lost.
+	Lost bool
+}
+
+// Verify reads a whole extent, also what no chunk of it needs, and reports what is not as it was written. Places of an open
+// extent that are being written to may look bad.
+func (s *Store) Verify(ctx context.Context, id uint64) (Report, error) {
+	return s.examine(ctx, id, false)
+}
+
+// Heal does what Verify does and repairs what can be repaired: bad blocks, headers, footers, and whole columns that are missing.
+// An extent that is open is only verified.
+func (s *Store) Heal(ctx context.Context, id uint64) (Report, error) { return s.examine(ctx, id, true) }
+
+func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, err error) {
+	if !s.enter() {
+		return rep, engine.ErrClosed
+	}
+	defer s.ops.Done()
+	x := s.acquire(id)
+	if x == nil {
+		return rep, fmt.Errorf("extent %016x: %w", id, engine.ErrNotFound)
+	}
+	defer s.release(x)
+	x.mu.Lock()
+	heal = heal && x.retired && x.writers == 0
+	x.mu.Unlock()
+
+	ends := s.columnEnds(ctx, x, heal, &rep)
+	err = s.walk(ctx, x, ends, func(r *row) error {
+		rep.Rows++
+		before := len(rep.Bad)
+		for c := range s.g.columns() {
+			if r.holds(c) && !r.good[c] && x.cols[c].Load() != nil {
+				rep.Bad = append(rep.Bad, Bad{Column: c, Offset: r.off, Detail: "bad block"})
+			}
+		}
+		if len(rep.Bad) == before {
+			return nil
+		}
+		bad := rep.Bad[before:]
+		good := r.good
+		if r.restore() != nil {
+			for i := range bad {
+				bad[i].Lost = true
+			}
+			return nil
+		}
+		if heal {
+			return s.rewriteRow(r, good)
+		}
+		return nil
+	}, func(from, to int64, r *row) {
+		// Between rows there are zeros: padding, and what was given to writers who failed.
+		for c := range s.g.columns() {
+			end := min(to, ends[c])
+			if n := int(end - from); n > 0 && !allZero(r.frame(c)[:min(n, r.read[c])]) {
+				rep.Bad = append(rep.Bad, Bad{Column: c, Offset: from, Detail: "bytes that belong to no block", Lost: true})
+			}
+		}
+	})
+	if err != nil {
+		return rep, err
+	}
+	if heal {
+		if _, err := s.healColumns(ctx, x); err != nil {
+			return rep, err
+		}
+		return rep, s.sealExtent(ctx, x)
+	}
+	return rep, nil
+}
+
+// columnEnds returns where the content of each column ends, and examines headers and footers.
+func (s *Store) columnEnds(ctx context.Context, x *extent, heal bool, rep *Report) []int64 {
+	ends := make([]int64, len(x.cols))
+	for c := range x.cols {
+		add := func(off int64, detail string, lost bool) {
+			rep.Bad = append(rep.Bad, Bad{Column: c, Offset: off, Detail: detail, Lost: lost})
+		}
+		col := x.cols[c].Load()
+		if col == nil {
+			add(0, "the column is missing", s.g.m == 0)
+			continue
+		}
+		h, err := s.files.acquire(s, x, c, col)
+		if err != nil {
+			add(0, err.Error(), s.g.m == 0)
+			continue
+		}
+		b := make([]byte, headerSize)
+		n, _ := h.file.ReadAt(b, 0)
+		if _, err := decodeFileHeader(b[:n]); err != nil {
+			add(0, err.Error(), false)
+			if heal {
+				if err := s.rewriteHeader(x, c); err != nil {
+					s.log.Warn("a column header cannot be repaired", zap.String("path", col.path), zap.Error(err))
+				}
+			}
+		}
+		length, foot, err := contentOf(h.file, x.id, c)
+		x.mu.Lock()
+		sealed := x.sealed
+		x.mu.Unlock()
+		switch {
+		case err != nil:
+			add(0, err.Error(), true)
+		case foot == nil && sealed:
+			add(length, "the footer is bad", false)
+		case foot != nil:
+			if sum, err := sumFile(ctx, h.file, length); err != nil || sum != foot.sha256 {
+				// Where, the blocks will tell; if they are all good the damage is in the padding.
+				add(0, "the content is not what was sealed", false)
+			}
+		}
+		ends[c] = length
+		s.files.release(h)
+	}
+	return ends
+}
+
+func allZero(b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), len(zeros))
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// walk calls each for every row that has a good frame and gap for every stretch between rows, with a row buffer that begins there.
+func (s *Store) walk(ctx context.Context, x *extent, ends []int64, each func(*row) error, gap func(from, to int64, r *row)) error {
+	pooled := s.rowBufs.Get().(*[]byte)
+	defer s.rowBufs.Put(pooled)
+	r := &row{s: s, x: x, buf: *pooled}
+	end := int64(headerSize)
+	for _, e := range ends {
+		end = max(end, e)
+	}
+	for off := int64(headerSize); off < end; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.load(off)
+		if r.found {
+			off += int64(s.g.stride(int(r.head.rowLength)))
+			if err := each(r); err != nil {
+				return err
+			}
+			continue
+		}
+		next := off + r.next()
+		if gap != nil {
+			gap(off, min(next, end), r)
+		}
+		off = next
+	}
+	return nil
+}
+
+// next returns how far it is from a place without a good frame to one that may have one.
+func (r *row) next() int64 {
+	for at := rowAlign; at <= blockSize; at += rowAlign {
+		for c := range r.s.g.columns() {
+			if _, ok := r.frameAt(c, at); ok {
+				return int64(at)
+			}
+		}
+	}
+	return blockSize
+}
+
+// repairRow rewrites the frames of a row that are not good.
+func (s *Store) repairRow(x *extent, off int64) error {
+	pooled := s.rowBufs.Get().(*[]byte)
+	defer s.rowBufs.Put(pooled)
+	r := &row{s: s, x: x, buf: *pooled}
+	r.load(off)
+	good := r.good
+	if err := r.restore(); err != nil {
+		return err
+	}
+	return s.rewriteRow(r, good)
+}
+
+// rewriteRow writes the frames of a restored row that were not good to their columns, so far as those have files.
+func (s *Store) rewriteRow(r *row, good [maxColumns]bool) error {
+	var errs []error
+	for c := range s.g.columns() {
+		col := r.x.cols[c].Load()
+		if good[c] || !r.holds(c) || col == nil || col.failed.Load() || col.disk.failed() {
+			continue
+		}
+		f, err := decodeFrame(r.frame(c), s.tag)
+		if err != nil {
+			return err
+		}
+		err = s.rewrite(r.x, c, col, r.frame(c)[:s.g.head+int(f.length)], r.off)
+		if err == nil {
+			s.log.Info("a bad block was repaired", zap.String("path", col.path), zap.Int64("offset", r.off))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// rewrite overwrites a part of a column with what it should be.
+func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) error {
+	h, err := s.files.acquire(s, x, c, col) // tells whether the file is there and ours
+	if err != nil {
+		return fmt.Errorf("repair %s: %w", col.path, err)
+	}
+	defer s.files.release(h)
+	f, err := col.disk.FS.OpenReadWrite(col.path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("repair %s: %w", col.path, err)
+	}
+	_, err = f.WriteAt(p, off)
+	if err == nil {
+		err = f.SyncData()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("repair %s at %d: %w", col.path, off, err)
+	}
+	return nil
+}
+
+// rewriteHeader writes the header of a column again, if a frame in the column shows that it is the right one.
+func (s *Store) rewriteHeader(x *extent, c int) error {
+	col := x.cols[c].Load()
+	if col == nil || col.disk.failed() {
+		return nil
+	}
+	pooled := s.rowBufs.Get().(*[]byte)
+	defer s.rowBufs.Put(pooled)
+	r := &row{s: s, x: x, buf: *pooled, off: headerSize}
+	r.read[c], _ = s.readAt(x, c, r.frame(c), headerSize)
+	_, ok := r.frameAt(c, 0)
+	for at := rowAlign; !ok && at <= blockSize; at += rowAlign {
+		_, ok = r.frameAt(c, at)
+	}
+	if !ok {
+		return nil
+	}
+	return s.rewrite(x, c, col, s.headerOf(x, c, col.disk).encode(), 0)
+}
+
+func (s *Store) headerOf(x *extent, c int, d *disk) fileHeader {
+	return fileHeader{store: s.opts.StoreID, disk: d.ID, extent: x.id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m)}
+}
+
+// healColumns rebuilds the columns of an extent that have no file, each on a disk that has no other column of it, as far as
+// there are such disks. It returns how many it rebuilt.
+func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
+	x.mu.Lock()
+	open := !x.retired || x.writers > 0
+	x.mu.Unlock()
+	if open || s.g.m == 0 {
+		return 0, nil
+	}
+	used := make(map[*disk]bool)
+	var missing []int
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col != nil && !s.vanished(x, c, col) {
+			used[col.disk] = true
+		} else {
+			missing = append(missing, c)
+		}
+	}
+	for _, c := range missing {
+		for _, d := range s.disks {
+			if used[d] || d.failed() {
+				continue
+			}
+			used[d] = true
+			if err := s.rebuildColumn(ctx, x, c, d); err != nil {
+				return n, err
+			}
+			n++
+			break
+		}
+	}
+	return n, nil
+}
+
+// vanished tells whether the file of a column is no longer there.
+func (s *Store) vanished(x *extent, c int, col *column) bool {
+	_, err := col.disk.FS.Stat(col.path)
+	if err == nil || col.disk.failed() {
+		return false
+	}
+	s.files.forget(col)
+	x.cols[c].CompareAndSwap(col, nil)
+	return true
+}
+
+// rebuildColumn makes the file of a column from the others. Rows that cannot be rebuilt stay holes: they are garbage, or lost.
+func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (err error) {
+	path := d.FS.PathJoin(d.Dir, columnName(x.id, c))
+	if _, err := d.FS.Stat(path); err == nil {
+		return fmt.Errorf("rebuild %s: a file that is not ours is in the way", path)
+	}
+	f, err := d.FS.Create(path+temporary, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("rebuild %s: %w", path, err)
+	}
+	length := int64(headerSize)
+	lost := 0
+	fill := func() error {
+		if _, err := f.Write(s.headerOf(x, c, d).encode()); err != nil {
+			return err
+		}
+		var rep Report
+		ends := s.columnEnds(ctx, x, false, &rep)
+		err := s.walk(ctx, x, ends, func(r *row) error {
+			if !r.holds(c) {
+				return nil
+			}
+			if r.restore() != nil {
+				lost++
+				return nil
+			}
+			fr, err := decodeFrame(r.frame(c), s.tag)
+			if err != nil {
+				return err
+			}
+			p := r.frame(c)[:s.g.head+int(fr.length)]
+			length = alignUp(r.off + int64(len(p)))
+			_, err = f.WriteAt(p, r.off)
+			return err
+		}, nil)
+		if err != nil {
+			return err
+		}
+		return s.writeFooter(ctx, f, x.id, c, length)
+	}
+	if err := errors.Join(fill(), f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("rebuild %s: %w", path, err), d.FS.Remove(path+temporary))
+	}
+	if err := d.FS.Rename(path+temporary, path); err != nil {
+		return fmt.Errorf("rebuild %s: %w", path, err)
+	}
+	if err := syncDir(d.FS, d.Dir); err != nil {
+		return fmt.Errorf("rebuild %s: %w", path, err)
+	}
+	x.cols[c].Store(&column{disk: d, path: path})
+	s.log.Info("a missing column was rebuilt", zap.String("path", path), zap.Int("rows lost", lost))
+	return nil
+}
