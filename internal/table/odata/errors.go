@@ -1,0 +1,25 @@
+package odata
+
+import (
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// AppendError appends the body of an error in a format. text is the whole message: the service's text, the request's id and
+// the time, a line each.
+func AppendError(dst []byte, f Format, e *protocol.Error, text string) []byte {
+	if f == Atom {
+		dst = append(append(append(dst, xmlHead...), `<error xmlns="`+nsMetadata+`"><code>`...), e.Code...)
+		dst = append(dst, `</code><message xml:lang="en-US">`...)
+		return append(appendXMLText(dst, text), `</message></error>`...)
+	}
+	dst = append(append(append(dst, `{"odata.error":{"code":"`...), e.Code...), `","message":{"lang":"en-US","value":`...)
+	return append(appendJSONString(dst, text), `}}}`...)
+}
+
+// ErrorContentType is the Content-Type of an error in a format.
+func ErrorContentType(f Format) string {
+	if f == Atom {
+		return "application/xml;charset=utf-8"
+	}
+	return f.ContentType()
+}
