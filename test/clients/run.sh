@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the heavier clients against the real binary: the Python SDKs, az CLI, rclone and restic. Installs what is missing into
+# ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+tools=${BLOBD_CLIENTS:-$HOME/.cache/blobd-clients}
+mkdir -p "$tools/bin"
+
+venv() { # venv NAME REQUIREMENTS: made anew when the requirements change
+  local dir=$tools/$1 req=$here/$2
+  if ! cmp -s "$req" "$dir/installed.txt"; then
+    rm -rf "$dir"
+    python3 -m venv "$dir"
+    "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$req"
+    cp "$req" "$dir/installed.txt"
+  fi
+}
+venv sdk requirements-sdk.txt
+venv az requirements-az.txt
+
+(cd "$here/rclone" && go build -o "$tools/bin/rclone" .)
+if ! command -v restic >/dev/null; then
+  apt-get update -qq && apt-get install -y -qq restic >/dev/null
+fi
+
+(cd "$root" && go build -o bin/blobd ./cmd/blobd)
+export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
+cd "$here"
+exec "$tools/sdk/bin/python" -m pytest -q -p no:cacheprovider "$@"

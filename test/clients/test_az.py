@@ -1,0 +1,46 @@
+"""az storage … with a connection string."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def az(server):
+    def run(*args):
+        r = subprocess.run([os.environ["AZ"], "storage", *args, "--connection-string", server.connection, "-o", "json"],
+                           capture_output=True, text=True, timeout=300)
+        assert r.returncode == 0, f"az storage {' '.join(args)}\n{r.stdout}\n{r.stderr}"
+        return json.loads(r.stdout) if r.stdout.strip() else None
+    return run
+
+
+def test_blob(az, name, tmp_path):
+    assert az("container", "create", "-n", name)["created"] is True
+    src = tmp_path / "src"
+    (src / "sub").mkdir(parents=True)
+    (src / "one.txt").write_bytes(b"eins")
+    (src / "sub" / "two.bin").write_bytes(os.urandom(300_000))
+    az("blob", "upload", "-c", name, "-n", "one", "-f", str(src / "one.txt"), "--metadata", "k=v")
+    az("blob", "download", "-c", name, "-n", "one", "-f", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"eins"
+    az("blob", "upload-batch", "-d", name, "-s", str(src))
+    assert [b["name"] for b in az("blob", "list", "-c", name)] == ["one", "one.txt", "sub/two.bin"]
+    (tmp_path / "dst").mkdir()
+    az("blob", "download-batch", "-s", name, "-d", str(tmp_path / "dst"))
+    assert (tmp_path / "dst/sub/two.bin").read_bytes() == (src / "sub/two.bin").read_bytes()
+    assert az("blob", "show", "-c", name, "-n", "one")["metadata"] == {"k": "v"}
+    assert az("blob", "exists", "-c", name, "-n", "none")["exists"] is False
+    az("blob", "delete-batch", "-s", name)
+    assert az("blob", "list", "-c", name) == []
+    az("container", "delete", "-n", name)
+
+
+def test_generate_sas(az, name, server):
+    az("container", "create", "-n", name)
+    sas = az("container", "generate-sas", "-n", name, "--permissions", "rwl", "--expiry", "2099-01-01T00:00Z")
+    r = subprocess.run([os.environ["AZ"], "storage", "blob", "list", "-c", name, "--blob-endpoint", server.blob, "--sas-token", sas],
+                       capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0, r.stderr
