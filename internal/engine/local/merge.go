@@ -14,14 +14,14 @@ const mergerName = "blobd.merge.1"
 // Keys of engine.SpaceSystem, after the space byte.
 const (
 	sysCounter = 'c' // + counter name: sum of what was added
-	sysRef     = 'r' // + Ref: number of owners of a chunk; absent at zero
+	sysRef     = 'r' // + Ref: number of owners of a chunk; absent means zero
 	sysStamp   = 's' // every stamp given is below its value
 )
 
-// merger sums the operands of counters and reference counts and takes the maximum for the stamp limit. A sum of zero leaves no
-// entry, so a chunk without owner costs nothing and can be told by its absence.
-//
-// A key under this merger is only ever written by Merge: a Set or Delete below a sum that vanished would show again.
+// merger sums the operands of counters and reference counts and takes the maximum for the stamp limit. An entry whose sum is zero
+// stays. To let it vanish (pebble.DeletableValueMerger) is no way out: when a compaction of Pebble 2.1 merges operands with an
+// older value that an earlier compaction had already made of some, and the outcome is to be deleted, it goes on with that older
+// value as if it had not met it, and writes it out again or panics ("skip=true"). TestZeroSumIsCompacted holds to that.
 var merger = &pebble.Merger{
 	Name: mergerName,
 	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
@@ -62,13 +62,6 @@ func (m *valueMerger) MergeNewer(value []byte) error {
 func (m *valueMerger) MergeOlder(value []byte) error { return m.MergeNewer(value) }
 
 func (m *valueMerger) Finish(bool) ([]byte, io.Closer, error) { return appendInt(nil, m.v), nil, nil }
-
-func (m *valueMerger) DeletableFinish(includesBase bool) ([]byte, bool, io.Closer, error) {
-	if m.v == 0 && includesBase && !m.max {
-		return nil, true, nil, nil
-	}
-	return appendInt(nil, m.v), false, nil, nil
-}
 
 func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
