@@ -24,6 +24,9 @@ type Account struct {
 	SKU        string // x-ms-sku-name
 	Created    time.Time
 
+	// Configured tells that the account is served only while the configuration names it.
+	Configured bool
+
 	// Switches of the resource provider, as their defaults for a new account are in Azure's.
 	DenyPublicAccess bool // allowBlobPublicAccess=false
 	DenySharedKey    bool // allowSharedKeyAccess=false
@@ -33,6 +36,17 @@ type Account struct {
 	// Blob service settings that only the resource provider switches.
 	Versioning             bool // isVersioningEnabled
 	ContainerRetentionDays int  // containerDeleteRetentionPolicy; 0 is off
+
+	// What Set Service Properties has set; nil for nothing yet.
+	Blob, Table *Properties
+}
+
+// Properties returns what Set Service Properties has set for the service, which may be nil.
+func (a *Account) Properties(service byte) *Properties {
+	if service == TableService {
+		return a.Table
+	}
+	return a.Blob
 }
 
 // Registry finds accounts by name. Reading takes no lock.

@@ -1,0 +1,349 @@
+package account
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Store keeps accounts, with their keys and service properties, in the engine and the Registry in step with it: what the
+// Registry shows is durable. Changes are serial; lock order is the store's lock, then the Registry's.
+//
+// A record lies under "account/<name>/" in engine.SpaceAccount: one byte 1, the version of the format, and a JSON object (record).
+// With a master key, keys and secret are sealed by AES-256-GCM under it, bound to the account's name; without, they are plain.
+type Store struct {
+	engine   engine.Store
+	registry *Registry
+	masters  []cipher.AEAD // the first seals, all open
+
+	mu    sync.Mutex
+	saved map[string]*Account // by name, also those that are not served
+}
+
+// Errors of Open.
+var (
+	// ErrNoMaster: keys are sealed and no master key was given.
+	ErrNoMaster = errors.New("account keys are encrypted, and no master key is configured")
+	// ErrWrongMaster: no master key that was given opens the keys.
+	ErrWrongMaster = errors.New("account keys are encrypted with another master key than those configured")
+)
+
+// MasterSize is the length of a master key, in bytes.
+const MasterSize = 32
+
+// ParseMasters reads master keys, base64 of 32 bytes each, one a line. The first is used for sealing; the others still open what
+// they sealed, so that a master key can be replaced. Errors do not repeat the text.
+func ParseMasters(text string) ([][]byte, error) {
+	var masters [][]byte
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		key, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(key) != MasterSize {
+			return nil, fmt.Errorf("master key in line %d: base64 of %d bytes is needed", i+1, MasterSize)
+		}
+		masters = append(masters, key)
+	}
+	return masters, nil
+}
+
+const recordVersion = 1
+
+// record is an account as it is stored.
+type record struct {
+	Name       string    `json:"name"`
+	Configured bool      `json:"configured,omitempty"` // served only while the configuration names it
+	Kind       string    `json:"kind"`
+	SKU        string    `json:"sku"`
+	Created    time.Time `json:"created"`
+	// Secrets as JSON, plain or sealed: base64 of nonce and ciphertext.
+	Secrets *secrets `json:"secrets,omitempty"`
+	Sealed  string   `json:"sealed,omitempty"`
+
+	DenyPublicAccess bool `json:"denyPublicAccess,omitempty"`
+	DenySharedKey    bool `json:"denySharedKey,omitempty"`
+	RequireHTTPS     bool `json:"requireHTTPS,omitempty"`
+	Disabled         bool `json:"disabled,omitempty"`
+
+	Versioning             bool `json:"versioning,omitempty"`
+	ContainerRetentionDays int  `json:"containerRetentionDays,omitempty"`
+
+	Blob  *Properties `json:"blob,omitempty"`
+	Table *Properties `json:"table,omitempty"`
+}
+
+type secrets struct {
+	Keys       []string `json:"keys"` // base64
+	Delegation string   `json:"delegation"`
+}
+
+// OpenStore reads all accounts. Those that the configuration names are served after Configure, the others at once.
+func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters [][]byte) (*Store, error) {
+	s := &Store{engine: e, registry: registry, saved: map[string]*Account{}}
+	for _, m := range masters {
+		block, err := aes.NewCipher(m)
+		if err != nil {
+			return nil, fmt.Errorf("master key: %w", err)
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, fmt.Errorf("master key: %w", err)
+		}
+		s.masters = append(s.masters, aead)
+	}
+	var reseal []*Account
+	scope := []byte("account/")
+	err := e.View(ctx, scope, func(r engine.Reader) error {
+		it := r.Scan(engine.SpaceAccount, scope, []byte("account0"))
+		for it.Next() {
+			value, err := it.Value()
+			if err != nil {
+				return errors.Join(err, it.Close())
+			}
+			a, current, err := s.decode(value)
+			if err != nil {
+				return errors.Join(err, it.Close())
+			}
+			s.saved[a.Name] = a
+			if !current {
+				reseal = append(reseal, a)
+			}
+		}
+		return it.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
+	}
+	for _, a := range reseal {
+		if err := s.write(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range s.saved {
+		if !a.Configured {
+			registry.Put(a)
+		}
+	}
+	return s, nil
+}
+
+// Configure serves an account that the configuration names, with the keys that it gives. What was stored of it before, such as
+// its service properties, stays.
+func (s *Store) Configure(ctx context.Context, a *Account) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := *a
+	c.Configured = true
+	if old := s.saved[a.Name]; old != nil {
+		c = *old
+		c.Configured, c.Keys = true, a.Keys
+		if sameKeys(old.Keys, a.Keys) && old.Configured {
+			s.registry.Put(old)
+			return nil
+		}
+	}
+	return s.put(ctx, &c)
+}
+
+func sameKeys(a, b []Key) bool {
+	return slices.EqualFunc(a, b, func(a, b Key) bool { return string(a.Raw()) == string(b.Raw()) })
+}
+
+// ErrExists and ErrMissing are refusals of Create, Change and Delete.
+var (
+	ErrExists  = errors.New("the account exists")
+	ErrMissing = errors.New("there is no such account")
+)
+
+// Create adds an account.
+func (s *Store) Create(ctx context.Context, a *Account) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saved[a.Name] != nil {
+		return ErrExists
+	}
+	return s.put(ctx, a)
+}
+
+// Change replaces an account by what f makes of it. f gets a copy, and changes it in place; slices and pointers in it are
+// replaced, never written through. An error of f is returned as it is, and nothing changes.
+func (s *Store) Change(ctx context.Context, name string, f func(a *Account) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.saved[name]
+	if old == nil {
+		return ErrMissing
+	}
+	c := *old
+	if err := f(&c); err != nil {
+		return err
+	}
+	c.Name = name
+	return s.put(ctx, &c)
+}
+
+// Delete removes an account.
+func (s *Store) Delete(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saved[name] == nil {
+		return ErrMissing
+	}
+	err := s.engine.Update(ctx, partition(name), func(tx engine.Tx) error {
+		tx.Delete(engine.SpaceAccount, partition(name))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("delete account %s: %w", name, err)
+	}
+	delete(s.saved, name)
+	s.registry.Remove(name)
+	return nil
+}
+
+// SetProperties is Set Service Properties: the document is merged into what is stored.
+func (s *Store) SetProperties(ctx context.Context, name string, service byte, update func(*Properties) (*Properties, error)) error {
+	return s.Change(ctx, name, func(a *Account) error {
+		next, err := update(a.Properties(service))
+		if err != nil {
+			return err
+		}
+		if service == TableService {
+			a.Table = next
+		} else {
+			a.Blob = next
+		}
+		return nil
+	})
+}
+
+// put writes and then shows an account. The lock is held.
+func (s *Store) put(ctx context.Context, a *Account) error {
+	if err := s.write(ctx, a); err != nil {
+		return err
+	}
+	s.saved[a.Name] = a
+	s.registry.Put(a)
+	return nil
+}
+
+func (s *Store) write(ctx context.Context, a *Account) error {
+	value, err := s.encode(a)
+	if err != nil {
+		return err
+	}
+	err = s.engine.Update(ctx, partition(a.Name), func(tx engine.Tx) error {
+		tx.Set(engine.SpaceAccount, partition(a.Name), value)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store account %s: %w", a.Name, err)
+	}
+	return nil
+}
+
+func partition(name string) []byte { return []byte("account/" + name + "/") }
+
+func (s *Store) encode(a *Account) ([]byte, error) {
+	r := record{
+		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
+		DenyPublicAccess: a.DenyPublicAccess, DenySharedKey: a.DenySharedKey, RequireHTTPS: a.RequireHTTPS, Disabled: a.Disabled,
+		Versioning: a.Versioning, ContainerRetentionDays: a.ContainerRetentionDays, Blob: a.Blob, Table: a.Table,
+	}
+	sec := secrets{Delegation: a.Delegation.Base64()}
+	for _, k := range a.Keys {
+		sec.Keys = append(sec.Keys, k.Base64())
+	}
+	if len(s.masters) == 0 {
+		r.Secrets = &sec
+	} else {
+		plain, err := json.Marshal(sec)
+		if err != nil {
+			return nil, fmt.Errorf("encode account %s: %w", a.Name, err)
+		}
+		aead := s.masters[0]
+		nonce := make([]byte, aead.NonceSize())
+		rand.Read(nonce)
+		r.Sealed = base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(a.Name)))
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode account %s: %w", a.Name, err)
+	}
+	return append([]byte{recordVersion}, body...), nil
+}
+
+// decode reads a record; current is false if it is not sealed as it would be now.
+func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
+	if len(value) == 0 || value[0] != recordVersion {
+		return nil, false, errors.New("an account record has a format that this version does not know")
+	}
+	var r record
+	if err := json.Unmarshal(value[1:], &r); err != nil {
+		return nil, false, fmt.Errorf("an account record is malformed: %w", err)
+	}
+	current = len(s.masters) == 0
+	if r.Sealed != "" {
+		if r.Secrets, current, err = s.open(&r); err != nil {
+			return nil, false, fmt.Errorf("account %s: %w", r.Name, err)
+		}
+	}
+	if r.Secrets == nil {
+		return nil, false, fmt.Errorf("account %s: its record has no keys", r.Name)
+	}
+	a = &Account{
+		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
+		DenyPublicAccess: r.DenyPublicAccess, DenySharedKey: r.DenySharedKey, RequireHTTPS: r.RequireHTTPS, Disabled: r.Disabled,
+		Versioning: r.Versioning, ContainerRetentionDays: r.ContainerRetentionDays, Blob: r.Blob, Table: r.Table,
+	}
+	for _, text := range r.Secrets.Keys {
+		k, err := ParseKey(text)
+		if err != nil {
+			return nil, false, fmt.Errorf("account %s: a stored key: %w", r.Name, err)
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	if a.Delegation, err = ParseKey(r.Secrets.Delegation); err != nil {
+		return nil, false, fmt.Errorf("account %s: its delegation secret: %w", r.Name, err)
+	}
+	return a, current, nil
+}
+
+// open opens sealed secrets; first tells that the first master key has sealed them.
+func (s *Store) open(r *record) (sec *secrets, first bool, err error) {
+	if len(s.masters) == 0 {
+		return nil, false, ErrNoMaster
+	}
+	sealed, err := base64.StdEncoding.DecodeString(r.Sealed)
+	if err != nil {
+		return nil, false, fmt.Errorf("its sealed keys: %w", err)
+	}
+	for i, aead := range s.masters {
+		if len(sealed) < aead.NonceSize() {
+			break
+		}
+		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(r.Name))
+		if err != nil {
+			continue
+		}
+		sec = new(secrets)
+		if err := json.Unmarshal(plain, sec); err != nil {
+			return nil, false, errors.New("its sealed keys are malformed")
+		}
+		return sec, i == 0, nil
+	}
+	return nil, false, ErrWrongMaster
+}

@@ -1,0 +1,83 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"strings"
+)
+
+// XMLNode is one element of a small document that a client sent. Attributes, comments and processing instructions mean nothing
+// to the services and are dropped.
+type XMLNode struct {
+	Name     string
+	Text     string // of this element alone
+	Children []XMLNode
+}
+
+// Limits on documents that are read as a tree. The deepest of the services has four levels.
+const (
+	maxXMLDepth = 16
+	maxXMLNodes = 4096
+)
+
+// ParseXML reads a small document as a tree. Document type declarations are refused, so there are no entities but XML's own;
+// depth and number of elements are bounded. The error is always InvalidXmlDocument.
+func ParseXML(body []byte) (*XMLNode, error) {
+	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
+	d.CharsetReader = asciiReader
+	d.Entity = nil
+	var root XMLNode
+	var path []*XMLNode
+	nodes := 0
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, ErrInvalidXmlDocument.Because(err)
+		}
+		switch t := token.(type) {
+		case xml.Directive:
+			return nil, ErrInvalidXmlDocument
+		case xml.StartElement:
+			if nodes++; nodes > maxXMLNodes || len(path) == maxXMLDepth || len(path) == 0 && nodes > 1 {
+				return nil, ErrInvalidXmlDocument
+			}
+			n := &root
+			if len(path) > 0 {
+				parent := path[len(path)-1]
+				parent.Children = append(parent.Children, XMLNode{})
+				n = &parent.Children[len(parent.Children)-1]
+			}
+			n.Name = t.Name.Local
+			path = append(path, n)
+		case xml.EndElement:
+			path = path[:len(path)-1]
+		case xml.CharData:
+			if len(path) > 0 {
+				path[len(path)-1].Text += string(t)
+			} else if strings.TrimSpace(string(t)) != "" {
+				return nil, ErrInvalidXmlDocument
+			}
+		}
+	}
+	if nodes == 0 {
+		return nil, ErrInvalidXmlDocument
+	}
+	return &root, nil
+}
+
+// asciiReader takes documents that declare themselves as UTF-8 in other words; other encodings are refused.
+func asciiReader(charset string, r io.Reader) (io.Reader, error) {
+	if strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8") || strings.EqualFold(charset, "us-ascii") {
+		return r, nil
+	}
+	return nil, ErrInvalidXmlDocument
+}
+
+// InvalidXMLNode is InvalidXmlNodeValue for one element, as Azure words it.
+func InvalidXMLNode(name, value string) *Error {
+	return ErrInvalidXmlNodeValue.With("XmlNodeName", name).With("XmlNodeValue", value)
+}
