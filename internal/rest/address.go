@@ -32,7 +32,11 @@ const secondarySuffix = "-secondary"
 // what follows the service must be one of them.
 func parseHost(host string, domains []string) (account string, service auth.Service, ok bool) {
 	account, rest, found := strings.Cut(host, ".")
-	if !found || !isAccountName(strings.TrimSuffix(account, secondarySuffix)) {
+	name := account
+	if n := len(account) - len(secondarySuffix); n > 0 && strings.EqualFold(account[n:], secondarySuffix) {
+		name = account[:n]
+	}
+	if !found || !isAccountName(name) {
 		return "", 0, false
 	}
 	label, suffix, _ := strings.Cut(rest, ".")

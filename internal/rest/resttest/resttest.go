@@ -121,13 +121,14 @@ type Conn struct {
 	r *bufio.Reader
 }
 
-// Dial connects. The connection fails after half a minute, so that no test hangs.
+// Dial connects until the test ends. The connection fails after half a minute, so that no test hangs.
 func (s *Server) Dial() *Conn {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.Addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	return &Conn{Conn: c, t: s.t, r: bufio.NewReader(c)}
 }
@@ -169,6 +170,9 @@ func (c *Conn) Do(method, target, body string, header ...string) *Response {
 	c.Write(b.String())
 	return c.Response(method)
 }
+
+// CloseWrite tells the server that nothing more comes.
+func (c *Conn) CloseWrite() error { return c.Conn.(*net.TCPConn).CloseWrite() }
 
 // Response reads one answer to a request of the given method.
 func (c *Conn) Response(method string) *Response {
