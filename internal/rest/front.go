@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -86,6 +87,7 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 		f.Begin()
 	}
 	f.answer(r, service)
+	r.cors()
 	if !r.conn.Reusable() {
 		ctx.Response.SetConnectionClose()
 	}
@@ -121,6 +123,11 @@ func (f *Front) answer(r *Request, service auth.Service) {
 	}
 	if err == nil {
 		err = r.open(s)
+	}
+	if err == nil && r.Method == http.MethodOptions {
+		if err = r.preflight(); err == nil {
+			return
+		}
 	}
 	if err != nil {
 		w, _ := s.(ErrorWriter)
