@@ -21,8 +21,9 @@
 //
 // # Locks
 //
-// In this order: Store.appending, extent.mu, Store.mu, handles.mu, disk.mu. None is held during file operations, but for the
-// creation of an extent under Store.appending, which every Put would have to wait for anyway.
+// In this order: extent.upkeep, Store.appending, extent.mu, Store.mu, handles.mu, disk.mu. The first is for work that no request
+// waits for. The others are not held during file operations, but for the creation of an extent under Store.appending, which every
+// Put would have to wait for anyway.
 package extent
 
 import (
@@ -40,6 +41,8 @@ type extent struct {
 	cols []atomic.Pointer[column] // k+m; nil where there is no file
 
 	refs atomic.Int64 // readers, and one for being listed; the files go with the last
+
+	upkeep sync.Mutex // one at a time changes files that are not appended to: seals, repairs, rebuilds
 
 	mu      sync.Mutex
 	end     int64 // offset after the last row, in every column

@@ -1,8 +1,8 @@
 package extent
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +12,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// sealExtent gives every column its footer and lets go of the files held open for appending.
+// sealExtent gives every column its footer and lets go of the files held open for appending. The caller holds x.upkeep.
 func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	s.unpinRetired(x)
+	end := s.endOf(x)
 	sealed := true
 	for c := range x.cols {
 		col := x.cols[c].Load()
@@ -22,7 +23,7 @@ func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 			sealed = false
 			continue
 		}
-		if err := s.sealColumn(ctx, x, c, col); err != nil {
+		if err := s.sealColumn(ctx, x, c, col, end); err != nil {
 			sealed = false
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -32,8 +33,32 @@ func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	}
 	x.mu.Lock()
 	x.sealed = sealed
+	x.end = end
 	x.mu.Unlock()
 	return nil
+}
+
+// endOf returns where the rows of an extent end: in all columns at the same offset, which any footer tells, or else the longest
+// of the columns.
+func (s *Store) endOf(x *extent) int64 {
+	end := int64(headerSize)
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col == nil {
+			continue
+		}
+		h, err := s.files.acquire(s, x, c, col)
+		if err != nil {
+			continue
+		}
+		length, foot, err := contentOf(h.file, x.id, c)
+		s.files.release(h)
+		if err == nil && foot != nil {
+			return length
+		}
+		end = max(end, length)
+	}
+	return end
 }
 
 // unpinRetired lets go of the files of an extent in which nobody writes any more.
@@ -45,14 +70,14 @@ func (s *Store) unpinRetired(x *extent) {
 	}
 }
 
-// sealColumn gives a column its footer, unless it has one.
-func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column) error {
+// sealColumn gives a column its footer at end, unless it has one.
+func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column, end int64) error {
 	h, err := s.files.acquire(s, x, c, col)
 	if err != nil {
 		return err
 	}
 	defer s.files.release(h)
-	length, foot, err := contentOf(h.file, x.id, c)
+	_, foot, err := contentOf(h.file, x.id, c)
 	if err != nil || foot != nil {
 		return err
 	}
@@ -60,7 +85,7 @@ func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column) e
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.writeFooter(ctx, f, x.id, c, length), f.Close())
+	return errors.Join(s.writeFooter(ctx, f, x.id, c, end), f.Close())
 }
 
 // contentOf returns where the content of a column ends, and its footer if it is sealed.
@@ -80,7 +105,7 @@ func contentOf(f vfs.File, id uint64, c int) (length int64, foot *footer, err er
 			return ft.length, &ft, nil
 		}
 		// A footer with a bad bit is written again where it was.
-		if bytes.Equal(b[:8], []byte(magicFooter)) && size%rowAlign == 0 {
+		if string(b[:8]) == magicFooter || binary.BigEndian.Uint64(b[24:]) == uint64(size-footerSize) {
 			return size - footerSize, nil, nil
 		}
 	}

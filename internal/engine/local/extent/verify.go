@@ -48,14 +48,21 @@ func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, 
 		return rep, fmt.Errorf("extent %016x: %w", id, engine.ErrNotFound)
 	}
 	defer s.release(x)
+	x.upkeep.Lock()
+	defer x.upkeep.Unlock()
 	x.mu.Lock()
 	heal = heal && x.retired && x.writers == 0
 	x.mu.Unlock()
 
-	ends := s.columnEnds(ctx, x, heal, &rep)
+	ends := s.columnEnds(ctx, x, &rep)
+	surface := len(rep.Bad) // what is wrong with headers, footers and whole files
+	var ours [maxColumns]bool
 	err = s.walk(ctx, x, ends, func(r *row) error {
 		rep.Rows++
 		before := len(rep.Bad)
+		for c := range r.good {
+			ours[c] = ours[c] || r.good[c]
+		}
 		for c := range s.g.columns() {
 			if r.holds(c) && !r.good[c] && x.cols[c].Load() != nil {
 				rep.Bad = append(rep.Bad, Bad{Column: c, Offset: r.off, Detail: "bad block"})
@@ -72,10 +79,13 @@ func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, 
 			}
 			return nil
 		}
-		if heal {
-			return s.rewriteRow(r, good)
+		if !heal {
+			return nil
 		}
-		return nil
+		for _, b := range bad {
+			ours[b.Column] = true
+		}
+		return s.rewriteRow(r, good)
 	}, func(from, to int64, r *row) {
 		// Between rows there are zeros: padding, and what was given to writers who failed.
 		for c := range s.g.columns() {
@@ -88,17 +98,60 @@ func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, 
 	if err != nil {
 		return rep, err
 	}
-	if heal {
-		if _, err := s.healColumns(ctx, x); err != nil {
+	if !heal {
+		return rep, nil
+	}
+	if _, err := s.healColumns(ctx, x); err != nil {
+		return rep, err
+	}
+	var lost [maxColumns]bool
+	for _, bad := range rep.Bad[surface:] {
+		lost[bad.Column] = lost[bad.Column] || bad.Lost
+	}
+	for _, bad := range rep.Bad[:surface] {
+		if lost[bad.Column] {
+			continue // its footer keeps telling so
+		}
+		if err := s.healSurface(ctx, x, bad.Column, ours[bad.Column]); err != nil {
 			return rep, err
 		}
-		return rep, s.sealExtent(ctx, x)
 	}
-	return rep, nil
+	return rep, s.sealExtent(ctx, x)
+}
+
+// healSurface makes good the header and the footer of a column whose blocks have been repaired as far as they can be. ours tells
+// whether any of them showed that the file is a column of this extent.
+func (s *Store) healSurface(ctx context.Context, x *extent, c int, ours bool) error {
+	col := x.cols[c].Load()
+	if col == nil || col.failed.Load() || col.disk.failed() {
+		return nil
+	}
+	if _, err := readHeader(col); errors.Is(err, errNoHeader) && ours {
+		if err := s.rewrite(x, c, col, s.headerOf(x, c, col.disk).encode(), 0); err != nil {
+			return err
+		}
+	}
+	h, err := s.files.acquire(s, x, c, col)
+	if err != nil {
+		s.log.Warn("a column cannot be repaired", zap.String("path", col.path), zap.Error(err))
+		return nil
+	}
+	defer s.files.release(h)
+	length, foot, err := contentOf(h.file, x.id, c)
+	if err != nil || foot == nil {
+		return err // it is sealed anew
+	}
+	// Every block is good: what differs now is padding.
+	sum, err := sumFile(ctx, h.file, length)
+	if err != nil || sum == foot.sha256 {
+		return err
+	}
+	foot.sha256 = sum
+	return s.rewrite(x, c, col, foot.encode(), length)
 }
 
 // columnEnds returns where the content of each column ends, and examines headers and footers.
-func (s *Store) columnEnds(ctx context.Context, x *extent, heal bool, rep *Report) []int64 {
+func (s *Store) columnEnds(ctx context.Context, x *extent, rep *Report) []int64 {
 	ends := make([]int64, len(x.cols))
 	for c := range x.cols {
 		add := func(off int64, detail string, lost bool) {
@@ -118,11 +171,6 @@ func (s *Store) columnEnds(ctx context.Context, x *extent, heal bool, rep *Repor
 		n, _ := h.file.ReadAt(b, 0)
 		if _, err := decodeFileHeader(b[:n]); err != nil {
 			add(0, err.Error(), false)
-			if heal {
-				if err := s.rewriteHeader(x, c); err != nil {
-					s.log.Warn("a column header cannot be repaired", zap.String("path", col.path), zap.Error(err))
-				}
-			}
 		}
 		length, foot, err := contentOf(h.file, x.id, c)
 		x.mu.Lock()
@@ -198,7 +246,7 @@ func (r *row) next() int64 {
 	return blockSize
 }
 
-// repairRow rewrites the frames of a row that are not good.
+// repairRow rewrites the frames of a row that are not good. The caller holds x.upkeep.
 func (s *Store) repairRow(x *extent, off int64) error {
 	pooled := s.rowBufs.Get().(*[]byte)
 	defer s.rowBufs.Put(pooled)
@@ -253,10 +301,14 @@ func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) erro
 	return nil
 }
 
-// rewriteHeader writes the header of a column again, if a frame in the column shows that it is the right one.
+// rewriteHeader writes the header of a column again, if it is bad and a frame in the column shows whose it is. The caller holds
+// x.upkeep.
 func (s *Store) rewriteHeader(x *extent, c int) error {
 	col := x.cols[c].Load()
 	if col == nil || col.disk.failed() {
+		return nil
+	}
+	if _, err := readHeader(col); !errors.Is(err, errNoHeader) {
 		return nil
 	}
 	pooled := s.rowBufs.Get().(*[]byte)
@@ -278,7 +330,7 @@ func (s *Store) headerOf(x *extent, c int, d *disk) fileHeader {
 }
 
 // healColumns rebuilds the columns of an extent that have no file, each on a disk that has no other column of it, as far as
-// there are such disks. It returns how many it rebuilt.
+// there are such disks. It returns how many it rebuilt. The caller holds x.upkeep.
 func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
 	x.mu.Lock()
 	open := !x.retired || x.writers > 0
@@ -333,14 +385,14 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
-	length := int64(headerSize)
+	end := s.endOf(x)
 	lost := 0
 	fill := func() error {
 		if _, err := f.Write(s.headerOf(x, c, d).encode()); err != nil {
 			return err
 		}
 		var rep Report
-		ends := s.columnEnds(ctx, x, false, &rep)
+		ends := s.columnEnds(ctx, x, &rep)
 		err := s.walk(ctx, x, ends, func(r *row) error {
 			if !r.holds(c) {
 				return nil
@@ -354,14 +406,13 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 				return err
 			}
 			p := r.frame(c)[:s.g.head+int(fr.length)]
-			length = alignUp(r.off + int64(len(p)))
 			_, err = f.WriteAt(p, r.off)
 			return err
 		}, nil)
 		if err != nil {
 			return err
 		}
-		return s.writeFooter(ctx, f, x.id, c, length)
+		return s.writeFooter(ctx, f, x.id, c, end)
 	}
 	if err := errors.Join(fill(), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("rebuild %s: %w", path, err), d.FS.Remove(path+temporary))

@@ -120,6 +120,8 @@ func (w *worker) do(ctx context.Context, t task) error {
 		return nil
 	}
 	defer w.s.release(x)
+	x.upkeep.Lock()
+	defer x.upkeep.Unlock()
 	switch t.kind {
 	case taskSeal:
 		return w.s.sealExtent(ctx, x)
