@@ -1,0 +1,119 @@
+package result
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/bench/work"
+)
+
+// turn is a second of n operations of a millisecond each, which cost the server half a millisecond.
+func turn(n int64) *work.Turn {
+	t := &work.Turn{Ops: n, Bytes: n << 10, Items: n, Elapsed: time.Second, CPU: time.Duration(n) * 500 * time.Microsecond, Latency: &work.Histogram{}}
+	for range n {
+		t.Latency.Add(time.Millisecond)
+	}
+	return t
+}
+
+func run(blobd, peer, ceiling int64) *Run {
+	r := &Run{Started: time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC), Commit: "abc"}
+	for server, n := range map[string]int64{"azurite": peer, "blobd": blobd, "ceiling-commit": ceiling} {
+		c := Cell{Group: "small", Workload: "put <4 KiB>", Clients: 32, Server: server, Ceilings: []string{"commit"}}
+		c.Add(turn(n))
+		c.Add(turn(n))
+		r.Cells = append(r.Cells, c)
+	}
+	r.Compare()
+	return r
+}
+
+func TestCellSumsItsTurns(t *testing.T) {
+	var c Cell
+	c.Add(turn(1000))
+	c.Add(turn(3000))
+	require.EqualValues(t, 4000, c.Ops)
+	require.InDelta(t, 2000, c.OpsPerS, 1e-9)
+	require.InDelta(t, 2.048, c.MBPerS, 1e-9)
+	require.InDelta(t, 500, c.CPU, 1e-9)
+	require.InDelta(t, 1000, c.P50, 20)
+	require.InDelta(t, 1, c.Spread, 1e-9, "from 1000 to 3000 about a mean of 2000")
+}
+
+func TestRatios(t *testing.T) {
+	r := run(2000, 100, 4000)
+	for _, c := range r.Cells {
+		if c.Server != "blobd" {
+			require.Empty(t, c.Ratios, c.Server)
+			continue
+		}
+		require.InDelta(t, 20, c.Ratios["azurite"].Ops, 1e-9)
+		require.InDelta(t, 0.5, c.Ratios["ceiling-commit"].Ops, 1e-9)
+		require.InDelta(t, 1, c.Ratios["azurite"].CPU, 1e-9)
+	}
+}
+
+// A machine that is half as fast is no slower blobd; a blobd that is half as fast is.
+func TestDiffJudgesAgainstTheCeiling(t *testing.T) {
+	before := run(2000, 100, 4000)
+	for _, tc := range []struct {
+		name  string
+		after *Run
+		worse int
+		text  string
+	}{
+		{"same", run(2000, 100, 4000), 0, "1.00x"},
+		{"slower machine", run(1000, 50, 2000), 0, "1.00x"},
+		{"slower blobd", run(1000, 100, 4000), 1, "WORSE"},
+		{"faster blobd", run(3000, 100, 4000), 0, "better"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			require.Equal(t, tc.worse, Diff(&out, before, tc.after))
+			require.Contains(t, out.String(), tc.text)
+		})
+	}
+}
+
+func TestSavedRunIsTheSame(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.json")
+	r := run(2000, 100, 4000)
+	require.NoError(t, r.Save(path))
+	back, err := Load(path)
+	require.NoError(t, err)
+	var a, b bytes.Buffer
+	r.Print(&a)
+	back.Print(&b)
+	require.Equal(t, a.String(), b.String())
+}
+
+func TestPageIsWellFormedAndWhole(t *testing.T) {
+	r := run(2000, 100, 4000)
+	r.Failures = []string{"a <b> went wrong"}
+	r.Scale = []Scale{{Kind: "blobs", Items: 100, OpsPerS: 10}, {Kind: "blobs", Items: 200, OpsPerS: 20}}
+	var page strings.Builder
+	require.NoError(t, r.HTML(&page))
+	require.Contains(t, page.String(), "put &lt;4 KiB&gt;, 32 clients")
+	require.Contains(t, page.String(), "a &lt;b&gt; went wrong")
+	require.NotContains(t, page.String(), "ZgotmplZ", "a value that the template refused")
+	for _, outside := range []string{"<script", "src=", "href=", "url("} {
+		require.NotContains(t, page.String(), outside)
+	}
+	d := xml.NewDecoder(strings.NewReader(page.String()))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	for {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
