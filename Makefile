@@ -7,7 +7,7 @@ FUZZTIME ?= 20s
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit lint docs test-js test-clients fuzz bench bench-quick soak clean
+.PHONY: help build run test unit lint docs test-js test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,10 +44,16 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
 			echo "$$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
 		done; done
 
-bench: build ## Compare with Azurite and with what the machine can do, in one run
-	@if [ ! -x bench/run ]; then echo "bench: nothing there"; else bench/run; fi
+bench: build ## Measure blobd beside Azurite and what the machine can do (half an hour)
+	$(GO) run ./bench
 
-bench-quick: ## The Go benchmarks of the hot paths
+bench-quick: build ## The same, one short turn each (a few minutes)
+	$(GO) run ./bench --quick
+
+bench-scale: build ## Fill in a million blobs and a million entities and watch it grow
+	$(GO) run ./bench scale
+
+bench-micro: ## The Go benchmarks beside the hot code
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s $(PKGS)
 
 soak: build ## The slow tests of load, memory and endurance
