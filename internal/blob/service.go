@@ -11,6 +11,7 @@ const maxBlockID = 64
 type Service struct {
 	store engine.Store
 	work  chan struct{} // one token: the sweeper has something to do
+	pins  pagePins
 }
 
 // wake tells the sweeper that there is work. A token that is there already will do.

@@ -1,0 +1,295 @@
+package blob
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// pageBudget is how many ranges one transaction replaces at most. A write that meets more goes into a layer of its own, which the
+// sweeper folds in a few steps: so a clear of a whole disk is one short transaction too.
+const pageBudget = 4096
+
+// newPageMap makes an empty page map.
+func (t *Txn) newPageMap() Content {
+	c := Content{Kind: ContentPages, ID: t.Stamp()}
+	t.setLayers(c.ID, []engine.Stamp{c.ID})
+	return c
+}
+
+func (t *Txn) setLayers(id engine.Stamp, layers []engine.Stamp) {
+	key := appendContentKey(nil, t.key, keyPageMap, id)
+	if len(layers) == 0 {
+		t.Delete(engine.SpacePage, key)
+		return
+	}
+	t.Set(engine.SpacePage, key, appendLayers(nil, layers))
+}
+
+// layerOwners counts the maps that have a layer.
+func layerOwners(r engine.Reader, partition []byte, layer engine.Stamp) (uint64, error) {
+	v, err := r.Get(engine.SpacePage, appendContentKey(nil, partition, keyPageLayer, layer))
+	if errors.Is(err, engine.ErrNotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	d := decoder{v: view(v)}
+	if n := d.uvarint(); n >= 2 && !d.bad && !d.more() {
+		return n, nil
+	}
+	return 0, errPages
+}
+
+func (t *Txn) setLayerOwners(layer engine.Stamp, n uint64) {
+	key := appendContentKey(nil, t.key, keyPageLayer, layer)
+	if n > 1 {
+		t.Set(engine.SpacePage, key, binary.AppendUvarint(nil, n))
+	} else {
+		t.Delete(engine.SpacePage, key)
+	}
+}
+
+// writePages lays a range over a blob's pages and owns its chunk. c changes to another map if the blob shares the one it had.
+// It may be called once in a transaction.
+func (t *Txn) writePages(c *Content, u pageRange) error {
+	layers, err := pageLayers(t, t.key, c.ID)
+	if err != nil || len(layers) == 0 {
+		return fmt.Errorf("page map of %q: %w", t.name, errors.Join(err, errPages))
+	}
+	records, err := t.sharers(c.ID)
+	if err != nil {
+		return err
+	}
+	switch shared := records > 1; {
+	case shared || t.svc.pins.held(t.key, c.ID):
+		for _, l := range layers {
+			n, err := layerOwners(t, t.key, l)
+			if err != nil {
+				return err
+			}
+			t.setLayerOwners(l, n+1)
+		}
+		if shared {
+			t.setSharers(c.ID, records-1)
+		} else {
+			t.enqueue(workContent, c.ID, ContentPages)
+		}
+		c.ID = t.Stamp()
+		layers = append([]engine.Stamp{c.ID}, layers...)
+		t.setLayers(c.ID, layers)
+	default:
+		alone, err := t.fits(layers[0], u.from, u.to)
+		if err != nil {
+			return err
+		}
+		if !alone {
+			layers = append([]engine.Stamp{t.Stamp()}, layers...)
+			t.setLayers(c.ID, layers)
+			t.enqueue(workFold, c.ID, ContentPages)
+		}
+	}
+	m := newPageMerge(t, t.key, layers[0], len(layers) == 1, pageBudget)
+	upTo, err := m.put(u)
+	if err := errors.Join(err, m.finish()); err != nil {
+		return fmt.Errorf("blob %q: %w", t.name, err)
+	}
+	if upTo < u.to {
+		return fmt.Errorf("blob %q: %w: a layer took a write up to %d of %d", t.name, errPages, upTo, u.to)
+	}
+	return nil
+}
+
+// fits tells whether a layer is this map's alone and the ranges that a write replaces are few enough for one transaction.
+func (t *Txn) fits(layer engine.Stamp, from, to int64) (bool, error) {
+	n, err := layerOwners(t, t.key, layer)
+	if err != nil || n > 1 {
+		return false, err
+	}
+	c := newLayerCursor(t, t.key, layer)
+	count := 0
+	for c.seek(from); c.ok && c.cur.from < to && count <= pageBudget; c.next() {
+		count++
+	}
+	return count <= pageBudget, c.close()
+}
+
+// foldPages folds one layer of a map some way into the next below it, both being nobody else's, and tells whether there is more.
+func (s *Service) foldPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
+	err = s.change(ctx, p, func(t *Txn) error {
+		more = false
+		layers, err := pageLayers(t, t.key, id)
+		if err != nil {
+			return err
+		}
+		upper := -1
+		for i := 0; i+1 < len(layers) && upper < 0; i++ {
+			n, err := layerOwners(t, t.key, layers[i])
+			if err != nil {
+				return err
+			}
+			below, err := layerOwners(t, t.key, layers[i+1])
+			if err != nil {
+				return err
+			}
+			if n == 1 && below == 1 {
+				upper = i
+			}
+		}
+		if upper < 0 {
+			t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workFold, id))
+			return nil
+		}
+		more = true
+		done, err := t.foldLayer(layers[upper], layers[upper+1], upper+2 == len(layers))
+		if err == nil && done {
+			t.setLayers(id, append(layers[:upper:upper], layers[upper+1:]...))
+		}
+		return err
+	})
+	return more, err
+}
+
+func (t *Txn) foldLayer(upper, lower engine.Stamp, bottom bool) (done bool, err error) {
+	c := newLayerCursor(t, t.key, upper)
+	m := newPageMerge(t, t.key, lower, bottom, pageBudget)
+	defer func() { err = errors.Join(err, m.finish(), c.close()) }()
+	cost := 0 // bytes that the transaction writes, at most
+	for c.seek(0); c.ok; c.next() {
+		if cost += 4*(len(t.key)+64) + 3*len(c.cur.bytes); cost > engine.MaxTransaction/2 {
+			return false, nil
+		}
+		upTo, err := m.put(c.cur)
+		if err != nil {
+			return false, err
+		}
+		if upTo > c.cur.from {
+			t.Delete(engine.SpacePage, appendRangeKey(nil, t.key, upper, c.cur.from))
+		}
+		if upTo < c.cur.to {
+			if upTo > c.cur.from {
+				rest := c.cur.clip(upTo, c.cur.to)
+				t.Set(engine.SpacePage, appendRangeKey(nil, t.key, upper, upTo), rest.appendTo(nil))
+			}
+			return false, nil
+		}
+		m.release(&c.cur)
+	}
+	return c.err == nil, nil
+}
+
+// sweepPages takes a page map without an owner apart, some way, and tells whether there is more. A map that somebody still reads
+// is left for later.
+func (s *Service) sweepPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
+	err = s.change(ctx, p, func(t *Txn) error {
+		more = false
+		if s.pins.held(t.key, id) {
+			return nil
+		}
+		layers, err := pageLayers(t, t.key, id)
+		if err != nil {
+			return err
+		}
+		if len(layers) == 0 {
+			t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workContent, id))
+			return t.enqueueFolds()
+		}
+		more = true
+		n, err := layerOwners(t, t.key, layers[0])
+		if err != nil {
+			return err
+		}
+		if n > 1 {
+			t.setLayerOwners(layers[0], n-1)
+		} else if done, err := t.clearLayer(layers[0]); err != nil || !done {
+			return err
+		}
+		t.setLayers(id, layers[1:])
+		return nil
+	})
+	return more, err
+}
+
+// clearLayer deletes some ranges of a layer and tells whether it is empty now.
+func (t *Txn) clearLayer(layer engine.Stamp) (bool, error) {
+	c := newLayerCursor(t, t.key, layer)
+	n := 0
+	for c.seek(0); c.ok && n < pageBudget; c.next() {
+		if c.cur.kind == pageChunk {
+			t.Release(c.cur.ref)
+		}
+		n++
+	}
+	if n > 0 {
+		upper := after(appendContentKey(nil, t.key, keyPageRange, layer))
+		if c.ok {
+			upper = appendRangeKey(nil, t.key, layer, c.cur.from)
+		}
+		t.DeleteRange(engine.SpacePage, appendContentKey(nil, t.key, keyPageRange, layer), upper)
+	}
+	return !c.ok && c.err == nil, c.close()
+}
+
+// enqueueFolds leaves work for every map of the name with neighbouring layers that are its alone.
+func (t *Txn) enqueueFolds() error {
+	prefix := append(append([]byte(nil), t.key...), keyPageMap)
+	it := t.Scan(engine.SpacePage, prefix, after(append([]byte(nil), prefix...)))
+	defer it.Close()
+	for ok := it.SeekGE(prefix); ok; ok = it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		layers, err := decodeLayers(v)
+		if err != nil {
+			return err
+		}
+		alone := false
+		for i, l := range layers {
+			n, err := layerOwners(t, t.key, l)
+			if err != nil {
+				return err
+			}
+			if i > 0 && alone && n == 1 {
+				t.enqueue(workFold, engine.Stamp(binary.BigEndian.Uint64(it.Key()[len(prefix):])), ContentPages)
+				break
+			}
+			alone = n == 1
+		}
+	}
+	return it.Close()
+}
+
+// pagePins counts the readers of page maps that cannot take all they read in one View. A pinned map is not written in place: a
+// write gives the blob another one, and the pinned one is swept when its readers are gone. They live in memory, as readers do.
+type pagePins struct {
+	mu   sync.Mutex
+	maps map[string]int // by partition and map
+}
+
+func pinKey(partition []byte, id engine.Stamp) []byte {
+	return appendContentKey(nil, partition, keyPageMap, id)
+}
+
+func (p *pagePins) held(partition []byte, id engine.Stamp) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.maps) > 0 && p.maps[view(pinKey(partition, id))] > 0
+}
+
+func (p *pagePins) add(partition []byte, id engine.Stamp, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.maps == nil {
+		p.maps = map[string]int{}
+	}
+	k := string(pinKey(partition, id))
+	if p.maps[k] += n; p.maps[k] == 0 {
+		delete(p.maps, k)
+	}
+}
