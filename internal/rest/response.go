@@ -92,10 +92,10 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return 
 // clean takes out what would end a header line.
 func clean(v string) string {
 	for i := 0; i < len(v); i++ {
-		if v[i] == '\r' || v[i] == '\n' || v[i] == 0 {
+		if v[i] <= '\r' && breaks(v[i]) {
 			b := []byte(v)
 			for j := range b {
-				if b[j] == '\r' || b[j] == '\n' || b[j] == 0 {
+				if breaks(b[j]) {
 					b[j] = ' '
 				}
 			}
@@ -104,3 +104,5 @@ func clean(v string) string {
 	}
 	return v
 }
+
+func breaks(c byte) bool { return c == '\r' || c == '\n' || c == 0 }

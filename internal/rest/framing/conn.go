@@ -174,9 +174,13 @@ func (c *Conn) finish() bool {
 	if c.req.Chunked || c.wait || c.left > c.l.limits.Drain {
 		return false
 	}
-	var trash [4096]byte
+	if c.left == 0 {
+		return true
+	}
+	trash := pool.Get().(*[]byte)
+	defer pool.Put(trash)
 	for c.left > 0 {
-		if _, err := c.ReadBody(trash[:]); err != nil {
+		if _, err := c.ReadBody(*trash); err != nil {
 			return false
 		}
 	}
