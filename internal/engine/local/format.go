@@ -1,0 +1,140 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/minio/crc64nvme"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// The format file says which store and which of its disks a directory is. docs/format.md, "Format file", has its bytes.
+const (
+	formatName    = "blobd.format"
+	formatMagic   = "BLOBDFMT"
+	formatVersion = 1
+	formatRecord  = 512  // bytes of the record, its checksum in the last 8
+	formatCopyAt  = 4096 // offset of the second copy: another sector, another flash page
+	formatSize    = formatCopyAt + formatRecord
+	maxDisks      = 16
+)
+
+// format is the record of a format file.
+type format struct {
+	store   [16]byte
+	disk    [16]byte
+	index   uint8
+	k, m    uint8
+	epoch   uint64             // raised by every change of members; 0 while the store is being made
+	members uint32             // bit i: the metadata replica on disk i is current in this epoch
+	disks   [maxDisks][16]byte // ids of all disks by index, zero beyond k+m
+}
+
+func (f *format) n() int { return int(f.k) + int(f.m) }
+
+// encode returns the whole file.
+func (f *format) encode() []byte {
+	b := make([]byte, formatSize)
+	copy(b, formatMagic)
+	binary.BigEndian.PutUint32(b[8:], formatVersion)
+	copy(b[16:], f.store[:])
+	copy(b[32:], f.disk[:])
+	b[48], b[49], b[50] = f.index, f.k, f.m
+	binary.BigEndian.PutUint32(b[52:], f.members)
+	binary.BigEndian.PutUint64(b[56:], f.epoch)
+	for i, id := range f.disks {
+		copy(b[64+16*i:], id[:])
+	}
+	binary.BigEndian.PutUint64(b[formatRecord-8:], crc64nvme.Checksum(b[:formatRecord-8]))
+	copy(b[formatCopyAt:], b[:formatRecord])
+	return b
+}
+
+var errFormatVersion = errors.New("made by a newer version of blobd")
+
+// decodeFormat reads a format file from either of its copies; whole tells that both were good.
+func decodeFormat(b []byte) (f *format, whole bool, err error) {
+	f, err = decodeRecord(b)
+	var second *format
+	var err2 error
+	if len(b) >= formatCopyAt {
+		second, err2 = decodeRecord(b[formatCopyAt:])
+	} else {
+		err2 = fmt.Errorf("format file of %d bytes: %w", len(b), engine.ErrCorrupt)
+	}
+	switch {
+	case err == nil:
+		return f, err2 == nil && *second == *f && len(b) == formatSize, nil
+	case err2 == nil:
+		return second, false, nil
+	case errors.Is(err2, errFormatVersion):
+		return nil, false, err2
+	}
+	return nil, false, err
+}
+
+func decodeRecord(b []byte) (*format, error) {
+	if len(b) < formatRecord {
+		return nil, fmt.Errorf("format record of %d bytes: %w", len(b), engine.ErrCorrupt)
+	}
+	b = b[:formatRecord]
+	// The sum comes first: a bit flipped in the version is damage, no newer format. Every version keeps size and sum.
+	if string(b[:8]) != formatMagic || binary.BigEndian.Uint64(b[formatRecord-8:]) != crc64nvme.Checksum(b[:formatRecord-8]) {
+		return nil, fmt.Errorf("format record: %w", engine.ErrCorrupt)
+	}
+	if v := binary.BigEndian.Uint32(b[8:]); v != formatVersion {
+		return nil, fmt.Errorf("format version %d, known is %d: %w", v, formatVersion, errFormatVersion)
+	}
+	f := &format{index: b[48], k: b[49], m: b[50], members: binary.BigEndian.Uint32(b[52:]), epoch: binary.BigEndian.Uint64(b[56:])}
+	copy(f.store[:], b[16:])
+	copy(f.disk[:], b[32:])
+	for i := range f.disks {
+		copy(f.disks[i][:], b[64+16*i:])
+	}
+	if f.k < 1 || f.n() > maxDisks || int(f.index) >= f.n() || f.disks[f.index] != f.disk {
+		return nil, fmt.Errorf("format record names disk %d of %d+%d: %w", f.index, f.k, f.m, engine.ErrCorrupt)
+	}
+	return f, nil
+}
+
+// readFile returns the content of a file.
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
+// writeFile replaces a file durably: a reader finds the old content or the new.
+func writeFile(fs vfs.FS, dir, name string, b []byte) (err error) {
+	tmp := fs.PathJoin(dir, name+".tmp")
+	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(tmp, fs.PathJoin(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
