@@ -1,93 +1,29 @@
 package local
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
-
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
-// chunks keeps content in the key space, in pieces of 64 KiB.
-type chunks struct {
-	mu   sync.Mutex
-	next uint64
-}
-
-const (
-	sysPiece  = 'x'
-	pieceSize = 64 << 10
-)
-
-func pieceKey(ref engine.Ref, piece uint32) []byte {
-	key := append([]byte{byte(engine.SpaceSystem), sysPiece}, ref[:]...)
-	return binary.BigEndian.AppendUint32(key, piece)
-}
-
-func (c *chunks) open(s *Store) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: []byte{byte(engine.SpaceSystem), sysPiece}, UpperBound: []byte{byte(engine.SpaceSystem), sysPiece + 1}})
-	if err != nil {
-		return err
-	}
-	if it.Last() {
-		c.next = binary.BigEndian.Uint64(it.Key()[2:])
-	}
-	return it.Close()
-}
-
-// Put implements engine.Store.
+// Put implements engine.Store. The chunk is pinned before its extent can be collected: extent.Options.OnPut.
 func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk, error) {
 	if !s.gate.enter() {
 		return engine.Chunk{}, engine.ErrClosed
 	}
 	defer s.gate.leave()
-	if size < 1 || size > engine.MaxChunk {
-		return engine.Chunk{}, fmt.Errorf("chunk of %d bytes: %w", size, engine.ErrTooLarge)
-	}
 	if err := ctx.Err(); err != nil {
 		return engine.Chunk{}, err
 	}
-	if err := s.failed(); err != nil {
+	if err := s.writable(); err != nil {
 		return engine.Chunk{}, err
 	}
-	buf := make([]byte, size)
-	if _, err := io.ReadFull(r, buf); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return engine.Chunk{}, err
-	}
-	c := engine.Chunk{Size: size, CRC64: crc64nvme.Checksum(buf)}
-	s.chunks.mu.Lock()
-	s.chunks.next++
-	binary.BigEndian.PutUint64(c.Ref[:], s.chunks.next)
-	s.chunks.mu.Unlock()
-	binary.BigEndian.PutUint64(c.Ref[8:], uint64(size))
-	b := s.db.NewBatch()
-	defer b.Close()
-	for i := 0; len(buf) > 0; i++ {
-		n := min(len(buf), pieceSize)
-		if err := b.Set(pieceKey(c.Ref, uint32(i)), buf[:n], nil); err != nil {
-			return engine.Chunk{}, err
-		}
-		buf = buf[n:]
-	}
-	if err := s.apply(b); err != nil {
-		return engine.Chunk{}, err
-	}
-	if err := b.SyncWait(); err != nil {
-		return engine.Chunk{}, fmt.Errorf("put: %w", s.fail(err))
-	}
-	s.pins.pin(c.Ref)
-	return c, nil
+	c, err := s.extents.Put(ctx, r, size)
+	return c, kind(err)
 }
 
 // Forget implements engine.Store.
@@ -103,23 +39,83 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, offset, length int64) 
 		return nil, engine.ErrClosed
 	}
 	defer s.gate.leave()
-	size := int64(binary.BigEndian.Uint64(ref[8:]))
-	if offset < 0 || length < 0 || length > size-offset {
-		return nil, fmt.Errorf("range %d+%d of a chunk of %d bytes", offset, length, size)
-	}
-	var buf []byte
-	for p := offset / pieceSize; p*pieceSize < offset+length; p++ {
-		v, c, err := s.db.Get(pieceKey(ref, uint32(p)))
+	for at := ref; ; {
+		at, err := s.resolve(at)
 		if err != nil {
-			return nil, fmt.Errorf("%w: chunk %x: %w", engine.ErrCorrupt, ref, err)
+			return nil, err
 		}
-		buf = append(buf, v...)
-		c.Close()
+		r, err := s.extents.Open(ctx, at, offset, length)
+		if err == nil || !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, engine.ErrUnavailable) {
+			return r, kind(err)
+		}
+		// A collection may have moved the chunk, or dropped it, since it was resolved.
+		moved, rerr := s.resolve(at)
+		if rerr != nil {
+			return nil, rerr
+		}
+		if moved != at {
+			continue
+		}
+		gone, rerr := s.gone(ref)
+		if rerr != nil {
+			return nil, rerr
+		}
+		if gone {
+			return nil, fmt.Errorf("open chunk %x: %w", ref, engine.ErrReleased)
+		}
+		return nil, fmt.Errorf("open chunk %x: %w", ref, err)
 	}
-	skip := offset % pieceSize
-	return reader64{bytes.NewReader(buf[skip : skip+length])}, nil
 }
 
-type reader64 struct{ *bytes.Reader }
+// gone tells whether nobody owns or protects a chunk.
+func (s *Store) gone(ref engine.Ref) (bool, error) {
+	if s.pins.pinned(ref) {
+		return false, nil
+	}
+	r := &reader{src: s.db}
+	defer r.release()
+	n, err := r.integer(sysRef, ref[:])
+	return n == 0, err
+}
 
-func (reader64) Close() error { return nil }
+// resolve returns where a chunk lies now. Most chunks lie where they were put: only one in an extent that was collected costs a
+// look-up.
+func (s *Store) resolve(ref engine.Ref) (engine.Ref, error) {
+	for {
+		moved := s.forwarded.Load()
+		if moved == nil {
+			return ref, nil
+		}
+		if _, ok := (*moved)[extent.ID(ref)]; !ok {
+			return ref, nil
+		}
+		next, ok, err := s.forward(ref)
+		if err != nil || !ok {
+			return ref, err
+		}
+		ref = next
+	}
+}
+
+// forward reads the record that says where a chunk was moved to.
+func (s *Store) forward(ref engine.Ref) (next engine.Ref, ok bool, err error) {
+	r := &reader{src: s.db}
+	defer r.release()
+	v, err := r.get(systemKey(sysForward, ref[:]))
+	if err == engine.ErrNotFound {
+		return ref, false, nil
+	}
+	if err != nil {
+		return ref, false, err
+	}
+	if len(v) != len(next) {
+		return ref, false, fmt.Errorf("forward of chunk %x: %w", ref, engine.ErrCorrupt)
+	}
+	return engine.Ref(v), true, nil
+}
+
+// systemKey returns a stored key of the system space.
+func systemKey(family byte, key []byte) []byte {
+	b := make([]byte, 0, 2+len(key))
+	return append(append(b, byte(engine.SpaceSystem), family), key...)
+}

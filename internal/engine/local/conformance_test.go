@@ -19,6 +19,8 @@ func TestConformance(t *testing.T) {
 		dirs []string
 	}{
 		{"1 disk", []string{"d0"}},
+		{"2 disks, mirrored", []string{"d0", "d1"}},
+		{"3 disks, 2+1", []string{"d0", "d1", "d2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

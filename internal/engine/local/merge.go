@@ -14,6 +14,7 @@ const mergerName = "blobd.merge.1"
 // Keys of engine.SpaceSystem, after the space byte.
 const (
 	sysCounter = 'c' // + counter name: sum of what was added
+	sysForward = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
 	sysRef     = 'r' // + Ref: number of owners of a chunk; absent means zero
 	sysStamp   = 's' // every stamp given is below its value
 )

@@ -1,21 +1,35 @@
 // Package local is the engine of one machine: an ordered key space on Pebble and chunks in extents, both on the machine's own
 // disks.
+//
+// # Guarantees beyond the contract
+//
+//   - With m parity columns the store reads and writes as long as m disks at most are gone: extents are erasure-coded, and Pebble's
+//     files are mirrored on m+1 disks. A disk that was away is recognised by its id and epoch and is no source of what it missed.
+//   - A directory that is foreign, copied, locked by another process or of a newer format is refused before anything is written.
+//   - A write or sync that fails is not tried again. The metadata of a store whose log failed takes no more writes until it is opened
+//     anew; reads go on. Nothing below ends the process.
+//
+// # Locks
+//
+// In this order: stripe.tx, Store.collecting (for reading), stripe.mu. A collection holds Store.collector and takes
+// Store.collecting for writing, and no stripe.
 package local
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/mirror"
 )
 
 // Options of Open. The zero value of a field means its default.
@@ -26,6 +40,8 @@ type Options struct {
 
 	CacheSize    int64            // bytes of Pebble's block cache; default 128 MiB
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
+	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
+	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
 	Now          func() time.Time // default: time.Now
 }
 
@@ -42,6 +58,9 @@ func (o Options) withDefaults() Options {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = 32 << 20
 	}
+	if o.SealGarbage == 0 {
+		o.SealGarbage = collectSeal
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -52,59 +71,128 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	opts    Options
 	log     *zap.Logger
+	disks   *diskSet
+	meta    *mirror.FS // nil where metadata is on one disk
 	db      *pebble.DB
+	extents *extent.Store
 	stripes *stripeSet
 	clock   clock
 	gate    gate
-	chunks  chunks
 	pins    pins
+	state   state
 
 	// collecting is held for writing at the moment a collection decides what lives, for reading by a transaction from the
-	// check of the chunks it retains to its queueing. Taken after a stripe's lock.
+	// check of the chunks it retains to its queueing.
 	collecting sync.RWMutex
+	collector  sync.Mutex                          // held by the one collection that runs
+	forwarded  atomic.Pointer[map[uint64]struct{}] // extents with forwards; nil if there are none
+	released   atomic.Bool                         // a chunk was released since the last collection
 
-	failMu  sync.Mutex
-	failure error // sticky: the metadata can no longer be written
+	stop       context.CancelFunc
+	background sync.WaitGroup
 }
 
 var _ engine.Store = (*Store)(nil)
 
+const (
+	metaDir   = "meta"    // of Pebble's files, under a data directory
+	extentDir = "extents" // of the columns, under a data directory
+)
+
 // Open opens the store in the directories, or makes a new one if they are empty.
-func Open(opts Options) (*Store, error) {
+func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	if len(opts.Dirs) == 0 {
-		return nil, errors.New("no data directory given")
-	}
 	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), clock: clock{now: opts.Now}}
 	s.gate.init()
-	cache := pebble.NewCache(opts.CacheSize)
-	defer cache.Unref()
-	popts := &pebble.Options{
-		FS:                    opts.FS,
-		FormatMajorVersion:    pebble.FormatNewest,
-		Merger:                merger,
-		Cache:                 cache,
-		MemTableSize:          opts.MemTableSize,
-		L0CompactionThreshold: 2,
-		L0StopWritesThreshold: 1000,
-		Logger:                pebbleLogger{s},
+	s.state.log = opts.Logger
+	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
+		return nil, err
 	}
-	for i := range popts.Levels {
-		popts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles())
+		}
+	}()
+	if err = s.openMeta(); err != nil {
+		return nil, err
 	}
-	dir := opts.FS.PathJoin(opts.Dirs[0], "meta")
-	if err := opts.FS.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("open %s: %w", opts.Dirs[0], kind(err))
+	if err = s.openExtents(); err != nil {
+		return nil, err
 	}
-	db, err := pebble.Open(dir, popts)
+	if err = s.load(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.background.Go(func() { s.runCollector(ctx) })
+	s.background.Go(func() { s.watchSpace(ctx) })
+	return s, nil
+}
+
+// openMeta opens Pebble, on a mirror if the store has parity.
+func (s *Store) openMeta() error {
+	var fs vfs.FS
+	var dir string
+	if s.disks.m == 0 {
+		if err := s.disks.setMembers(s.disks.replicas()); err != nil {
+			return err
+		}
+		fs, dir = s.opts.FS, s.opts.FS.PathJoin(s.disks.disks[0].dir, metaDir)
+	} else {
+		m, err := s.openMirror()
+		if err != nil {
+			return err
+		}
+		s.meta = m
+		fs, dir = m, metaDir
+	}
+	db, err := openPebble(fs, dir, s.opts, &s.state)
 	if err != nil {
-		return nil, fmt.Errorf("open the key space in %s: %w", dir, kind(err))
+		return fmt.Errorf("open the key space: %w", kind(err))
 	}
 	s.db = db
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+	return nil
+}
+
+// openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
+func (s *Store) openMirror() (*mirror.FS, error) {
+	current := s.disks.current()
+	o := mirror.Options{Dir: metaDir, Logger: s.log}
+	var index []int // of the replicas' disks
+	for i, d := range s.disks.disks {
+		if d.detail == "" && s.disks.replicas()&(1<<i) != 0 {
+			o.Replicas = append(o.Replicas, mirror.Replica{FS: s.opts.FS, Dir: d.dir, Current: current&(1<<i) != 0})
+			index = append(index, i)
+		}
 	}
-	return s, nil
+	o.Drop = func(replica int, cause error) error { return s.disks.drop(index[replica]) }
+	m, err := mirror.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	var members uint32
+	for i, in := range m.Members() {
+		if in {
+			members |= 1 << index[i]
+		}
+	}
+	if err := s.disks.setMembers(members); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (s *Store) openExtents() (err error) {
+	o := extent.Options{K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, ExtentSize: s.opts.ExtentSize, Logger: s.log, OnPut: s.pins.pin}
+	for i, d := range s.disks.disks {
+		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.detail == ""}
+		if d.dir != "" {
+			e.Dir = s.opts.FS.PathJoin(d.dir, extentDir)
+		}
+		o.Disks = append(o.Disks, e)
+	}
+	s.extents, err = extent.Open(o)
+	return kind(err)
 }
 
 // load reads what the store keeps of itself.
@@ -116,182 +204,68 @@ func (s *Store) load() error {
 		return fmt.Errorf("read the stamp limit: %w", err)
 	}
 	s.clock.start(engine.Stamp(limit))
-	return s.chunks.open(s)
-}
-
-// View implements engine.Store.
-func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) error) error {
-	if !s.gate.enter() {
-		return engine.ErrClosed
-	}
-	defer s.gate.leave()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := s.view(fn)
-	// What fn saw of the partition, and the error it made of it, may rest on a transaction whose sync is under way.
-	if werr := s.stripes.of(scope).wait(); werr != nil {
-		return werr
-	}
-	return err
-}
-
-func (s *Store) view(fn func(engine.Reader) error) error {
-	snap := s.db.NewSnapshot()
-	r := readerPool.Get().(*reader)
-	r.src = snap
-	defer func() {
-		r.release()
-		readerPool.Put(r)
-		_ = snap.Close()
-	}()
-	return fn(r)
-}
-
-var readerPool = sync.Pool{New: func() any { return new(reader) }}
-
-// Update implements engine.Store.
-func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx) error) error {
-	if !s.gate.enter() {
-		return engine.ErrClosed
-	}
-	defer s.gate.leave()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := s.failed(); err != nil {
-		return err
-	}
-	t := txPool.Get().(*tx)
-	defer func() {
-		t.reset()
-		txPool.Put(t)
-	}()
-	t.store, t.partition, t.src, t.batch = s, partition, s.db, s.db.NewBatch()
-
-	p := s.stripes.of(partition)
-	seq, err := s.run(p, t, fn)
-	if err != nil || seq == 0 {
-		// The refusal, too, may rest on a transaction whose sync is under way.
-		if werr := p.wait(); werr != nil {
-			return werr
-		}
-		return err
-	}
-	err = t.batch.SyncWait()
-	if err != nil {
-		err = fmt.Errorf("commit: %w", s.fail(err))
-	}
-	p.settle(seq, err)
-	if err == nil && t.limit != 0 {
-		s.clock.durable(t.limit)
-	}
-	return err
-}
-
-// run runs fn under the stripe's lock and queues what it wrote, as number seq of the stripe; 0 if it wrote nothing.
-func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err error) {
-	p.tx.Lock()
-	defer p.tx.Unlock()
-	if err := fn(t); err != nil {
-		return 0, err
-	}
-	if t.err != nil {
-		return 0, t.err
-	}
-	if t.batch.Empty() {
-		return 0, nil
-	}
-	if len(t.retained) > 0 {
-		s.collecting.RLock()
-		defer s.collecting.RUnlock()
-		if err := t.checkRetained(); err != nil {
-			return 0, err
-		}
-	}
-	seq = p.queue()
-	if err := s.apply(t.batch); err != nil {
-		p.settle(seq, err)
-		return 0, err
-	}
-	return seq, nil
-}
-
-// apply queues a batch. Pebble panics once its log has failed: that becomes the store's failure.
-func (s *Store) apply(b *pebble.Batch) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("commit: %w", s.fail(fmt.Errorf("%v", r)))
-		}
-	}()
-	if err := s.failed(); err != nil {
-		return err
-	}
-	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
-		return fmt.Errorf("commit: %w", s.fail(err))
-	}
-	return nil
-}
-
-// fail makes the store refuse writes from now on and returns the error to give for it.
-func (s *Store) fail(err error) error {
-	s.failMu.Lock()
-	defer s.failMu.Unlock()
-	if s.failure == nil {
-		s.failure = kind(err)
-		if !errors.Is(s.failure, engine.ErrNoSpace) && !errors.Is(s.failure, engine.ErrCorrupt) {
-			s.failure = fmt.Errorf("%w: %w", engine.ErrUnavailable, err)
-		}
-		s.log.Error("the store takes no more writes", zap.Error(err))
-	}
-	return s.failure
-}
-
-func (s *Store) failed() error {
-	s.failMu.Lock()
-	defer s.failMu.Unlock()
-	return s.failure
+	return s.loadForwarded()
 }
 
 // Health implements engine.Store.
 func (s *Store) Health() engine.Health {
-	h := engine.Health{Writable: true}
-	if err := s.failed(); err != nil {
-		h.Writable, h.Detail = false, err.Error()
-	}
-	for _, d := range s.opts.Dirs {
-		disk := engine.DiskHealth{Path: filepath.Clean(d), OK: true}
-		if u, err := s.opts.FS.GetDiskUsage(d); err == nil {
-			disk.Free, disk.Total = u.AvailBytes, u.TotalBytes
+	h := s.extents.Health()
+	for i, d := range s.disks.disks {
+		h.Disks[i].Path = d.dir
+		if d.detail != "" {
+			h.Disks[i].OK, h.Disks[i].Detail = false, d.detail
 		}
-		h.Disks = append(h.Disks, disk)
+	}
+	note := func(detail string) {
+		if h.Detail != "" {
+			h.Detail += "; "
+		}
+		h.Detail += detail
+	}
+	if n := s.disks.lagging(); n > 0 {
+		h.Degraded = true
+		note(fmt.Sprintf("metadata is on %d of %d disks", s.disks.m+1-n, s.disks.m+1))
+	}
+	if err := s.writable(); err != nil {
+		h.Writable = false
+		note(err.Error())
 	}
 	return h
 }
 
-// Close implements engine.Store.
+// Close implements engine.Store. What is in memory only is flushed, so that the next start has no log to read.
 func (s *Store) Close() error {
 	if !s.gate.close() {
 		return engine.ErrClosed
 	}
+	s.stop()
+	s.background.Wait()
 	var errs []error
-	if s.failed() == nil {
+	if s.state.failed() == nil {
 		b := s.db.NewBatch()
-		key := []byte{byte(engine.SpaceSystem), sysStamp}
-		errs = append(errs, b.Merge(key, appendInt(nil, int64(s.clock.stop())), nil), b.Commit(pebble.Sync), s.db.Flush())
+		errs = append(errs, b.Merge(systemKey(sysStamp, nil), appendInt(nil, int64(s.clock.stop())), nil), s.commit(b), b.Close())
+		if s.state.failed() == nil {
+			errs = append(errs, s.db.Flush())
+		}
 	}
-	errs = append(errs, s.db.Close())
+	errs = append(errs, s.closeFiles())
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close: %w", err)
+		return fmt.Errorf("close: %w", kind(err))
 	}
 	return nil
 }
 
-// pebbleLogger takes Pebble's log. Pebble calls Fatalf where it cannot go on: the store then takes no more writes, and lives.
-type pebbleLogger struct{ s *Store }
-
-func (l pebbleLogger) Infof(format string, args ...any) { l.s.log.Sugar().Debugf(format, args...) }
-
-func (l pebbleLogger) Errorf(format string, args ...any) { l.s.log.Sugar().Errorf(format, args...) }
-
-func (l pebbleLogger) Fatalf(format string, args ...any) { l.s.fail(fmt.Errorf(format, args...)) }
+// closeFiles closes what Open has opened so far.
+func (s *Store) closeFiles() error {
+	var errs []error
+	if s.extents != nil {
+		errs = append(errs, s.extents.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, closePebble(s.db))
+	}
+	if s.meta != nil {
+		s.meta.Wait()
+	}
+	return errors.Join(append(errs, s.disks.close())...)
+}

@@ -132,7 +132,10 @@ func (t *tx) Retain(ref engine.Ref) {
 }
 
 // Release implements engine.Tx.
-func (t *tx) Release(ref engine.Ref) { t.merge(sysRef, ref[:], -1) }
+func (t *tx) Release(ref engine.Ref) {
+	t.merge(sysRef, ref[:], -1)
+	t.store.released.Store(true)
+}
 
 // checkRetained verifies that the chunks that the transaction retains have an owner or a pin, so that they are not collected
 // from under it.

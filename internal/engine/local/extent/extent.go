@@ -2,8 +2,8 @@
 //
 // # Guarantees
 //
-//   - What Put acknowledged is on the platters of every column that could be written, and of at least k+1 of them (k where m is
-//     0): the columns, and the directory entries of new ones, are synced before it returns.
+//   - What Put acknowledged is on the platters of every column that could be written, and of at least k of them: the columns, and
+//     the directory entries of new ones, are synced before it returns.
 //   - No byte is handed out by Open that was not compared with the checksum made when it was written, in a frame that also names
 //     its store, extent, column and offset. What does not verify is rebuilt from k other columns, served, and repaired behind the
 //     reader's back; what cannot be rebuilt is engine.ErrCorrupt (engine.ErrUnavailable while disks are missing).

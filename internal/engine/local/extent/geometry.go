@@ -27,13 +27,9 @@ func (g geometry) columns() int { return g.k + g.m }
 // frame is the length of a full frame, and so the distance between full rows.
 func (g geometry) frame() int { return g.head + blockSize }
 
-// need is how many columns must take a write for it to count: one may be lost even then, if any was meant to be.
-func (g geometry) need() int {
-	if g.m == 0 {
-		return g.k
-	}
-	return g.k + 1
-}
+// need is how many columns must take a write for it to count. With m disks gone writes go on, without redundancy until what is
+// missing has been healed: to refuse them would turn the loss of disks that the store is made to survive into an outage.
+func (g geometry) need() int { return g.k }
 
 // shape is how a chunk lies in its rows. A striped chunk has full rows of k blocks and a last row shared evenly; a packed one
 // is whole in one column of a single row.

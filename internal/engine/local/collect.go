@@ -1,0 +1,365 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/extent"
+)
+
+// Collection frees the space of chunks without owner. It works on whole extents: one in which nothing lives is dropped; one that
+// is mostly garbage is emptied first, by copying what lives to the open extent. (docs/design/003-collection.md has the reasons.)
+//
+// A Ref is never changed in the records that hold it. A chunk that moved leaves a forward, old Ref -> new Ref, which is an owner
+// of the new one and goes when the old one's owners have.
+//
+// It is safe to stop, or to crash, at any point, as each step is a durable transaction that leaves a consistent store:
+//
+//  1. The copy is put. Nobody owns it: garbage, if it ends here.
+//  2. The forwards of a run of chunks are committed with their ownership of the copies. Both places are readable.
+//  3. The extent is dropped when all that lives in it has a durable forward and everything that made the rest garbage is durable
+//     too. An extent whose files come back after a crash has nothing alive in it and is dropped again.
+
+const (
+	collectEvery     = 10 * time.Minute
+	collectThreshold = 0.5      // an extent with a smaller part alive is emptied
+	collectSeal      = 16 << 20 // bytes from which on an open extent that is mostly garbage is closed to new chunks
+	collectRun       = 64       // forwards to a transaction
+)
+
+// survey is what a collection knows of an extent.
+type survey struct {
+	info   extent.Info
+	live   int64        // bytes of chunks alive in it
+	refs   []engine.Ref // those that are owned
+	pinned bool         // someone is between Put and Forget of a chunk in it that nobody owns
+}
+
+// Collect frees what is garbage now. Chunks that became garbage while it runs are left for the next time.
+func (s *Store) Collect(ctx context.Context) error {
+	if !s.gate.enter() {
+		return engine.ErrClosed
+	}
+	defer s.gate.leave()
+	s.collector.Lock()
+	defer s.collector.Unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.sweepForwards(ctx); err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	all, dead, err := s.survey(ctx)
+	if err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	if err := s.bury(dead); err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	// What made a chunk garbage must not be lost by a crash after its bytes are.
+	if err := s.barrier(); err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	for _, x := range all {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		mostly := float64(x.live) < collectThreshold*float64(x.info.Data)
+		switch {
+		case x.info.Open:
+			if mostly && x.info.Data >= s.opts.SealGarbage {
+				if err := s.extents.Seal(x.info.ID); err != nil && !errors.Is(err, engine.ErrNotFound) {
+					return fmt.Errorf("collect: %w", err)
+				}
+			}
+		case x.live == 0 && !x.pinned:
+			if err := s.extents.Drop(x.info.ID); err != nil {
+				return fmt.Errorf("collect: %w", err)
+			}
+		case mostly && !x.pinned:
+			if err := s.empty(ctx, x); err != nil {
+				return fmt.Errorf("collect extent %016x: %w", x.info.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// survey finds what lives in each extent, and the chunks without owner whose extent is gone.
+//
+// The order is what makes it miss nothing. Extents are listed first: in one that is not open then, every chunk is pinned
+// or owned or garbage for good. Pins are read before counts: a pin is let go only after the transaction that retains the
+// chunk is applied, so a chunk that is missing among the pins is found among the counts. And the counts are read at a moment when
+// no transaction is between its check of a chunk that it retains and its application.
+func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engine.Ref, err error) {
+	all = make(map[uint64]*survey)
+	for _, info := range s.extents.Extents() {
+		all[info.ID] = &survey{info: info}
+	}
+	pinned := s.pins.all()
+	s.collecting.Lock()
+	snap := s.db.NewSnapshot()
+	s.collecting.Unlock()
+	defer snap.Close()
+
+	r := &reader{src: snap}
+	defer r.release()
+	for _, ref := range pinned {
+		x := all[extent.ID(ref)]
+		if x == nil {
+			continue
+		}
+		n, err := r.integer(sysRef, ref[:])
+		if err != nil {
+			return nil, nil, err
+		}
+		if n == 0 {
+			x.pinned = true
+		}
+	}
+	moved, err := s.eachRef(ctx, snap, sysForward, func(ref engine.Ref, _ []byte) error { return nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	_, err = s.eachRef(ctx, snap, sysRef, func(ref engine.Ref, v []byte) error {
+		n, err := decodeInt(v)
+		if err != nil || n < 0 {
+			return fmt.Errorf("chunk %x has %d owners: %w", ref, n, errors.Join(engine.ErrCorrupt, err))
+		}
+		x := all[extent.ID(ref)]
+		switch {
+		case n == 0 && x == nil && !moved[ref]:
+			dead = append(dead, ref)
+			return nil
+		case n == 0 || x == nil || moved[ref]:
+			return nil
+		}
+		x.live += extent.Size(ref)
+		x.refs = append(x.refs, ref)
+		return nil
+	})
+	return all, dead, err
+}
+
+// bury removes the counts of chunks whose extent is gone. They are zero, and nobody can raise them: only an owner could.
+func (s *Store) bury(dead []engine.Ref) error {
+	for len(dead) > 0 {
+		n := min(len(dead), 1<<14)
+		b := s.db.NewBatch()
+		for _, ref := range dead[:n] {
+			if err := b.Delete(systemKey(sysRef, ref[:]), nil); err != nil {
+				return errors.Join(err, b.Close())
+			}
+		}
+		if err := errors.Join(s.commit(b), b.Close()); err != nil {
+			return err
+		}
+		dead = dead[n:]
+	}
+	return nil
+}
+
+// eachRef runs fn on the entries of a family that is keyed by Ref. It returns the set of them for the forwards, which are few.
+func (s *Store) eachRef(ctx context.Context, src source, family byte, fn func(ref engine.Ref, v []byte) error) (map[engine.Ref]bool, error) {
+	it, err := src.NewIter(&pebble.IterOptions{LowerBound: systemKey(family, nil), UpperBound: systemKey(family+1, nil)})
+	if err != nil {
+		return nil, kind(err)
+	}
+	set := make(map[engine.Ref]bool)
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		key := it.Key()[2:]
+		v, verr := it.ValueAndErr()
+		switch {
+		case verr != nil:
+			err = kind(verr)
+		case len(key) != len(engine.Ref{}):
+			err = fmt.Errorf("key %x of family %c: %w", key, family, engine.ErrCorrupt)
+		default:
+			if family == sysForward {
+				set[engine.Ref(key)] = true
+			}
+			err = fn(engine.Ref(key), v)
+		}
+	}
+	return set, errors.Join(err, kind(it.Close()))
+}
+
+// empty copies what lives in an extent elsewhere, and drops it.
+func (s *Store) empty(ctx context.Context, x *survey) error {
+	for refs := x.refs; len(refs) > 0; {
+		n := min(len(refs), collectRun)
+		if err := s.move(ctx, refs[:n]); err != nil {
+			return err
+		}
+		refs = refs[n:]
+	}
+	s.noteForwarded(x.info.ID)
+	if err := s.extents.Drop(x.info.ID); err != nil {
+		return err
+	}
+	s.log.Info("collected an extent", zap.Uint64("extent", x.info.ID), zap.Int64("bytes", x.info.Data), zap.Int64("moved", x.live))
+	return nil
+}
+
+// move copies chunks to the open extent and commits their forwards.
+func (s *Store) move(ctx context.Context, refs []engine.Ref) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	var copies []engine.Ref
+	defer func() { s.Forget(copies...) }()
+	for _, ref := range refs {
+		r, err := s.extents.Open(ctx, ref, 0, extent.Size(ref))
+		if err != nil {
+			return err
+		}
+		c, err := s.extents.Put(ctx, r, extent.Size(ref))
+		if err = errors.Join(err, r.Close()); err != nil {
+			return kind(err)
+		}
+		copies = append(copies, c.Ref)
+		err = errors.Join(b.Set(systemKey(sysForward, ref[:]), c.Ref[:], nil),
+			b.Merge(systemKey(sysRef, c.Ref[:]), appendInt(nil, 1), nil))
+		if err != nil {
+			return err
+		}
+	}
+	return s.commit(b)
+}
+
+// sweepForwards removes the forwards of chunks that nobody owns any more, and lets a chain of them end in one step.
+func (s *Store) sweepForwards(ctx context.Context) error {
+	if s.forwarded.Load() == nil {
+		return nil
+	}
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
+	b := s.db.NewBatch()
+	defer b.Close()
+	r := &reader{src: s.db}
+	defer r.release()
+	left := make(map[uint64]struct{})
+	_, err := s.eachRef(ctx, s.db, sysForward, func(ref engine.Ref, v []byte) error {
+		if len(v) != len(engine.Ref{}) {
+			return fmt.Errorf("forward of chunk %x: %w", ref, engine.ErrCorrupt)
+		}
+		next := engine.Ref(v)
+		n, err := r.integer(sysRef, ref[:])
+		if err != nil {
+			return err
+		}
+		if n == 0 && !s.pins.pinned(ref) {
+			return errors.Join(b.Delete(systemKey(sysForward, ref[:]), nil),
+				b.Merge(systemKey(sysRef, next[:]), appendInt(nil, -1), nil))
+		}
+		left[extent.ID(ref)] = struct{}{}
+		end, err := s.resolve(next)
+		if err != nil || end == next {
+			return err
+		}
+		return errors.Join(b.Set(systemKey(sysForward, ref[:]), end[:], nil),
+			b.Merge(systemKey(sysRef, next[:]), appendInt(nil, -1), nil),
+			b.Merge(systemKey(sysRef, end[:]), appendInt(nil, 1), nil))
+	})
+	if err != nil {
+		return err
+	}
+	if !b.Empty() {
+		if err := s.commit(b); err != nil {
+			return err
+		}
+	}
+	if len(left) == 0 {
+		s.forwarded.Store(nil)
+	} else {
+		s.forwarded.Store(&left)
+	}
+	return nil
+}
+
+// noteForwarded lets resolve look for forwards of chunks in an extent. Only the collector changes the set.
+func (s *Store) noteForwarded(id uint64) {
+	set := map[uint64]struct{}{id: {}}
+	if old := s.forwarded.Load(); old != nil {
+		for k := range *old {
+			set[k] = struct{}{}
+		}
+	}
+	s.forwarded.Store(&set)
+}
+
+// loadForwarded finds the extents with forwards at start.
+func (s *Store) loadForwarded() error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: systemKey(sysForward, nil), UpperBound: systemKey(sysForward+1, nil)})
+	if err != nil {
+		return kind(err)
+	}
+	for ok := it.First(); ok; {
+		key := it.Key()[2:]
+		if len(key) != len(engine.Ref{}) {
+			return errors.Join(fmt.Errorf("forward %x: %w", key, engine.ErrCorrupt), it.Close())
+		}
+		ref := engine.Ref(key)
+		id := extent.ID(ref)
+		s.noteForwarded(id)
+		for i := range 8 {
+			ref[i] = byte((id + 1) >> (56 - 8*i))
+		}
+		clear(ref[8:])
+		if id == math.MaxUint64 {
+			break
+		}
+		ok = it.SeekGE(systemKey(sysForward, ref[:]))
+	}
+	return kind(it.Close())
+}
+
+// barrier returns when everything applied so far is durable.
+func (s *Store) barrier() error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.LogData([]byte("barrier"), nil); err != nil {
+		return err
+	}
+	return s.commit(b)
+}
+
+// commit applies a batch of the engine's own and returns when it is durable.
+func (s *Store) commit(b *pebble.Batch) error {
+	if err := s.apply(b); err != nil {
+		return err
+	}
+	if err := b.SyncWait(); err != nil {
+		return fmt.Errorf("commit: %w", s.fail(err))
+	}
+	return nil
+}
+
+// runCollector collects from time to time, when something was released since the last time.
+func (s *Store) runCollector(ctx context.Context) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !s.released.Swap(false) {
+			continue
+		}
+		if err := s.Collect(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Warn("collection did not finish", zap.Error(err))
+			s.released.Store(true)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+)
+
+// openPebble opens the key space.
+func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, error) {
+	cache := pebble.NewCache(opts.CacheSize)
+	defer cache.Unref()
+	o := &pebble.Options{
+		FS: fs,
+		// The newest format finds corruption in the middle of a log, which older ones read as its end.
+		FormatMajorVersion: pebble.FormatNewest,
+		Merger:             merger,
+		Cache:              cache,
+		MemTableSize:       opts.MemTableSize,
+		// Four memtables of room before writers wait for a flush.
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                4096,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(runtime.GOMAXPROCS(0)/2, 4)) },
+		Logger:                      pebbleLogger{st},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { backgroundError(st, err) },
+			// The default ends in Fatalf. A block that does not verify fails the reads that need it, and no others.
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				st.log.Error("a metadata file is corrupt", zap.String("path", info.Path), zap.Error(info.Details))
+			},
+		},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
+}
+
+// backgroundError hears of flushes and compactions that failed. Pebble tries them again.
+func backgroundError(st *state, err error) {
+	if vfs.IsNoSpaceError(err) {
+		st.setFull(err)
+		return
+	}
+	st.log.Error("a background write of metadata failed", zap.Error(err))
+}
+
+// closePebble closes the key space. Pebble panics on what its log has failed at.
+func closePebble(db *pebble.DB) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close the key space: %v", r)
+		}
+	}()
+	return db.Close()
+}
+
+// pebbleLogger takes Pebble's log. Pebble calls Fatalf where it cannot write any more: the store then takes no more writes, and
+// lives.
+type pebbleLogger struct{ st *state }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	if l.st.log.Core().Enabled(zap.DebugLevel) {
+		l.st.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.st.log.Error(fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	cause := fmt.Errorf(format, args...)
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			cause = errors.Join(cause, err)
+		}
+	}
+	l.st.fail(cause)
+}

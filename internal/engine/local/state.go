@@ -1,0 +1,102 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// state says whether the store takes writes. It outlives the calls of Pebble's listeners, which come at any time.
+type state struct {
+	log     *zap.Logger
+	failure atomic.Pointer[error] // sticky: the metadata can no longer be written
+	full    atomic.Pointer[error] // a disk is full; goes when there is room again
+}
+
+// fail makes the store refuse writes from now on and returns the error to give for it.
+func (s *state) fail(err error) error {
+	if !errors.Is(err, engine.ErrUnavailable) {
+		if err = kind(err); !errors.Is(err, engine.ErrNoSpace) {
+			err = fmt.Errorf("%w: the metadata cannot be written: %w", engine.ErrUnavailable, err)
+		}
+	}
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Error("the store takes no more writes; start it again when the cause is mended", zap.Error(err))
+	}
+	return *s.failure.Load()
+}
+
+func (s *state) failed() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (s *state) writable() error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	if err := s.full.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// setFull notes that there is no room, or with nil that there is again.
+func (s *state) setFull(err error) {
+	if err == nil {
+		if s.full.Swap(nil) != nil {
+			s.log.Info("there is room on the disks again")
+		}
+		return
+	}
+	err = fmt.Errorf("%w: %w", engine.ErrNoSpace, err)
+	if s.full.CompareAndSwap(nil, &err) {
+		s.log.Error("writes are refused", zap.Error(err))
+	}
+}
+
+// reserve is the space on each disk that is left to Pebble's flushes and compactions, and to deletes by the operator. Refusing
+// writes in time keeps the log from failing, which only a restart mends.
+const (
+	reserve    = 64 << 20
+	spaceEvery = time.Second
+)
+
+// watchSpace refuses writes while a disk in use is nearly full.
+func (s *Store) watchSpace(ctx context.Context) {
+	tick := time.NewTicker(spaceEvery)
+	defer tick.Stop()
+	for {
+		s.checkSpace()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Store) checkSpace() {
+	for _, d := range s.disks.disks {
+		if d.detail != "" {
+			continue
+		}
+		u, err := s.opts.FS.GetDiskUsage(d.dir)
+		if err != nil {
+			continue // a disk that is gone shows elsewhere; some file systems cannot tell
+		}
+		if u.AvailBytes < reserve {
+			s.state.setFull(fmt.Errorf("%s has %d MiB left, %d are kept in reserve", d.dir, u.AvailBytes>>20, reserve>>20))
+			return
+		}
+	}
+	s.state.setFull(nil)
+}
