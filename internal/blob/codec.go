@@ -3,6 +3,7 @@ package blob
 import (
 	"encoding/binary"
 	"math"
+	"strconv"
 
 	"github.com/blobd/blobd/internal/engine"
 )
@@ -175,4 +176,10 @@ func (d *decoder) chunk() (c engine.Chunk) {
 		d.fail()
 	}
 	return c
+}
+
+func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
+
+func appendStamp(b []byte, s engine.Stamp) []byte {
+	return binary.LittleEndian.AppendUint64(b, uint64(s))
 }

@@ -169,9 +169,7 @@ func (t *Txn) drop(r *Record, slot Slot, inlineFollows bool) error {
 			t.Delete(engine.SpaceBlobData, t.slotKey(slot))
 		}
 	case ContentChunks:
-		for i := range r.Content.Chunks {
-			t.Release(r.Content.Chunks[i].Ref)
-		}
+		t.releaseAll(r.Content.Chunks)
 	case ContentList, ContentPages:
 		n, err := t.sharers(r.Content.ID)
 		if err != nil {
@@ -185,6 +183,12 @@ func (t *Txn) drop(r *Record, slot Slot, inlineFollows bool) error {
 		t.enqueue(workContent, r.Content.ID, r.Content.Kind)
 	}
 	return nil
+}
+
+func (t *Txn) releaseAll(chunks []engine.Chunk) {
+	for i := range chunks {
+		t.Release(chunks[i].Ref)
+	}
 }
 
 // sharers counts the records that have a chunk list or page map.

@@ -10,11 +10,13 @@ import (
 type workKind byte
 
 const (
-	// workContainer: the contents of a deleted container. Lies under the container's partition; the stamp is the generation.
+	// workContainer: the contents of a deleted container. Lies under the container's partition; the stamp is the generation, the
+	// value the stamp of the deletion.
 	workContainer workKind = 1
-	// workContent: a chunk list or page map without an owner; the stamp is its id, the value its ContentKind.
+	// workContent: a chunk list or page map without an owner; the stamp is its id. The value of this and all that follow is one
+	// byte of detail, here the ContentKind, and the account.
 	workContent workKind = 2
-	// workPending: uncommitted blocks of an epoch that is over; the stamp is the epoch.
+	// workPending: uncommitted blocks; the stamp is their epoch. It is there from the first block on.
 	workPending workKind = 3
 	// workExpiry: a soft-deleted blob in the slot with this stamp, whose retention may end.
 	workExpiry workKind = 4
@@ -36,6 +38,6 @@ func appendWorkKey(b, partition []byte, kind workKind, stamp engine.Stamp) []byt
 
 // enqueue leaves work for the sweeper, which is told after the transaction.
 func (t *Txn) enqueue(kind workKind, stamp engine.Stamp, detail ContentKind) {
-	t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, kind, stamp), []byte{byte(detail)})
-	t.svc.wake()
+	t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, kind, stamp), append([]byte{byte(detail)}, t.account.Name...))
+	t.wake = true
 }

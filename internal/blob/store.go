@@ -98,13 +98,16 @@ func getRecord(r engine.Reader, p *place, slot Slot) (*Record, error) {
 type Txn struct {
 	engine.Tx
 	*place
-	svc   *Service
-	delta int64 // bytes that the account's use grows by
+	svc     *Service
+	delta   int64 // bytes that the account's use grows by
+	wake    bool  // work for the sweeper was left
+	settled bool  // the uncommitted blocks are taken care of
 }
 
 // change runs fn as a transaction on a blob name and books the account's use.
 func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
-	return s.store.Update(ctx, p.key, func(tx engine.Tx) error {
+	var wake bool
+	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		t := Txn{Tx: tx, place: p, svc: s}
 		if err := fn(&t); err != nil {
 			return err
@@ -112,8 +115,13 @@ func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) err
 		if t.delta != 0 {
 			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
 		}
+		wake = t.wake
 		return nil
 	})
+	if wake && err == nil {
+		s.wake()
+	}
+	return err
 }
 
 // Record returns the blob in a slot as it was before the transaction, nil if there is none.
@@ -132,9 +140,14 @@ func (t *Txn) set(slot Slot, r *Record) {
 func (t *Txn) Modify(r *Record) { t.set(Slot{}, r) }
 
 // Replace makes r the current blob in place of old, which may be nil. The content of r is inline bytes, or what own, share or a
-// page map gave. What old had is kept as a version or soft-deleted, or let go (see retire).
+// page map gave. What old had is kept as a version or soft-deleted, or let go (see retire); uncommitted blocks go.
 func (t *Txn) Replace(old, r *Record, inline []byte) error {
-	if err := t.retire(old, r.Content.Kind == ContentInline); err != nil {
+	if !t.settled {
+		if err := t.dropPending(); err != nil {
+			return err
+		}
+	}
+	if err := t.retire(old, inline != nil); err != nil {
 		return err
 	}
 	if inline != nil {
@@ -148,6 +161,9 @@ func (t *Txn) Replace(old, r *Record, inline []byte) error {
 
 // Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good.
 func (t *Txn) Remove(old *Record) error {
+	if err := t.dropPending(); err != nil {
+		return err
+	}
 	if err := t.retire(old, false); err != nil {
 		return err
 	}

@@ -106,3 +106,10 @@ func clean(v string) string {
 }
 
 func breaks(c byte) bool { return c == '\r' || c == '\n' || c == 0 }
+
+// ReplyHeaders visits the names of the answer's headers so far.
+func (r *Request) ReplyHeaders(visit func(name string)) {
+	for name := range r.ctx.Response.Header.All() {
+		visit(str(name))
+	}
+}

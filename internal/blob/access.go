@@ -1,0 +1,135 @@
+package blob
+
+import (
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// access is on what terms a request uses a blob or container: its lease id, its conditions, what it may overwrite.
+type access struct {
+	lease   LeaseID
+	cond    protocol.Conditions
+	tags    *where // x-ms-if-tags
+	version protocol.Version
+	now     engine.Stamp
+	// createOnly tells that the caller's SAS lets it create but not overwrite.
+	createOnly bool
+	container  string
+}
+
+// decodeAccess reads the terms from a request for a blob.
+func decodeAccess(r *rest.Request) (a access, err error) {
+	a.version, a.now, a.container = r.Version, engine.StampOf(r.Now), r.Container
+	if a.lease, err = leaseHeader(r, "x-ms-lease-id"); err != nil {
+		return a, err
+	}
+	if a.cond, err = protocol.ParseConditions(r, &protocol.TargetConditions); err != nil {
+		return a, err
+	}
+	if text := r.Header("x-ms-if-tags"); text != "" {
+		if a.tags, err = parseWhere(text, ifDialect); err != nil {
+			return a, err
+		}
+	}
+	a.createOnly = r.Grant.Scheme != auth.SharedKey && !r.Grant.Letters.Has('w') && r.Grant.Letters.Has('c')
+	return a, nil
+}
+
+// leaseHeader reads a header that holds a lease id; the zero id if there is none.
+func leaseHeader(r *rest.Request, name string) (LeaseID, error) {
+	text := r.Header(name)
+	if text == "" {
+		return LeaseID{}, nil
+	}
+	id, ok := ParseLeaseID(text)
+	if !ok {
+		return LeaseID{}, protocol.InvalidHeader(name, text)
+	}
+	return id, nil
+}
+
+// read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
+func (a *access) read(rec *Record) error {
+	if rec == nil {
+		return protocol.ErrBlobNotFound
+	}
+	if err := rec.Lease.CheckRead(a.now, a.lease, BlobLease); err != nil {
+		return err
+	}
+	if err := a.cond.Read(rec.Changed, a.version); err != nil {
+		return err
+	}
+	return a.checkTags(rec)
+}
+
+// write checks the terms of a write to rec, which must exist.
+func (a *access) write(rec *Record) error {
+	if rec == nil {
+		return protocol.ErrBlobNotFound
+	}
+	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+		return err
+	}
+	if err := a.cond.Write(rec.Changed, false); err != nil {
+		return err
+	}
+	if err := a.checkTags(rec); err != nil {
+		return err
+	}
+	return pending(rec)
+}
+
+// create checks the terms of a write that makes a blob, in place of rec if that is not nil.
+func (a *access) create(rec *Record) error {
+	if rec == nil {
+		switch {
+		case a.lease != LeaseID{}:
+			return protocol.ErrLeaseNotPresentWithBlobOperation
+		case a.tags != nil:
+			return protocol.ErrConditionNotMet
+		}
+		return a.cond.Create()
+	}
+	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+		return err
+	}
+	if err := a.cond.Write(rec.Changed, true); err != nil {
+		return err
+	}
+	if err := a.checkTags(rec); err != nil {
+		return err
+	}
+	if a.createOnly {
+		return protocol.ErrUnauthorizedBlobOverwrite
+	}
+	return pending(rec)
+}
+
+func (a *access) checkTags(rec *Record) error {
+	if a.tags != nil && !a.tags.matches(a.container, rec.Tags) {
+		return protocol.ErrConditionNotMet
+	}
+	return nil
+}
+
+// pending refuses writes to the destination of a copy that is under way.
+func pending(rec *Record) error {
+	if rec.Copy != nil && rec.Copy.Status == CopyPending {
+		return protocol.ErrPendingCopyOperation
+	}
+	return nil
+}
+
+// containerAccess reads the terms of a request for a container, which takes no ETags and, with datesOnly false, only
+// If-Modified-Since.
+func containerAccess(r *rest.Request, unmodified bool) (a access, err error) {
+	if a, err = decodeAccess(r); err != nil {
+		return a, err
+	}
+	if a.cond.HasETag() || !unmodified && a.cond.HasUnmodified() {
+		return a, protocol.ErrConditionHeadersNotSupported
+	}
+	return a, nil
+}

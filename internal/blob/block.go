@@ -1,0 +1,573 @@
+package blob
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// uncommittedLife is how long a block waits to be committed, in stamps: a week.
+const uncommittedLife = 7 * 24 * 3600 * 10_000_000
+
+// pendingHead is the head of a name's uncommitted blocks. They lie under its epoch, so that a commit can leave many of them to
+// the sweeper.
+type pendingHead struct {
+	Epoch engine.Stamp // when the first of them came
+	Last  engine.Stamp // when the last of them came
+	Count uint32
+	IDLen uint8 // all ids of a blob have one length
+	Bytes int64
+}
+
+const pendingVersion = 1
+
+func (h *pendingHead) appendTo(b []byte) []byte {
+	b = append(b, pendingVersion)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Epoch))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Last))
+	b = binary.LittleEndian.AppendUint32(b, h.Count)
+	b = append(b, h.IDLen)
+	return binary.AppendUvarint(b, uint64(h.Bytes))
+}
+
+func (h *pendingHead) decode(v string) error {
+	d := decoder{v: v}
+	if d.byte() != pendingVersion {
+		d.fail()
+	}
+	*h = pendingHead{engine.Stamp(d.uint64()), engine.Stamp(d.uint64()), d.uint32(), d.byte(), d.size()}
+	if d.bad || d.more() {
+		return fmt.Errorf("uncommitted blocks: %w", errContent)
+	}
+	return nil
+}
+
+// getPending reads the head of a name's uncommitted blocks, nil if there are none.
+func getPending(r engine.Reader, p *place) (*pendingHead, error) {
+	v, err := r.Get(engine.SpaceBlock, pendingKey(p))
+	if err != nil {
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	h := &pendingHead{}
+	return h, h.decode(view(v))
+}
+
+func pendingKey(p *place) []byte { return append(p.key[:len(p.key):len(p.key)], keyPending) }
+
+// pendingPrefix begins the keys of an epoch's blocks; their ids follow.
+func pendingPrefix(p *place, epoch engine.Stamp) []byte {
+	return appendContentKey(make([]byte, 0, len(p.key)+9+maxBlockID), p.key, keyPendingBlock, epoch)
+}
+
+// block is an uncommitted block or one of a committed list.
+type block struct {
+	ID     string
+	Size   int64
+	Chunks []engine.Chunk
+	// pending tells that it is not committed.
+	pending bool
+}
+
+// A stored uncommitted block is a version byte and its chunks.
+const blockVersion = 1
+
+func (b *block) appendTo(v []byte) []byte {
+	v = append(v, blockVersion)
+	for i := range b.Chunks {
+		v = appendChunk(v, &b.Chunks[i])
+	}
+	return v
+}
+
+func (b *block) decode(v string) error {
+	d := decoder{v: v}
+	if d.byte() != blockVersion {
+		d.fail()
+	}
+	for d.more() {
+		c := d.chunk()
+		b.Chunks = append(b.Chunks, c)
+		b.Size += c.Size
+	}
+	if d.bad || len(b.Chunks) == 0 {
+		return fmt.Errorf("uncommitted block: %w", errContent)
+	}
+	return nil
+}
+
+// visitPending calls visit for each uncommitted block in the order of ids.
+func visitPending(r engine.Reader, p *place, h *pendingHead, visit func(b *block) error) error {
+	prefix := pendingPrefix(p, h.Epoch)
+	it := r.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+	defer it.Close()
+	for it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		b := block{ID: string(it.Key()[len(prefix):]), pending: true}
+		if err := b.decode(view(v)); err != nil {
+			return err
+		}
+		if err := visit(&b); err != nil {
+			return err
+		}
+	}
+	return it.Close()
+}
+
+// putBlock is Put Block.
+func (s *Service) putBlock(r *rest.Request) error {
+	id, err := decodeBlockID(r)
+	if err != nil {
+		return err
+	}
+	if err := refuseUnsupported(r); err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	want, err := decodeSums(r, "content-md5", "x-ms-content-crc64")
+	if err != nil {
+		return err
+	}
+	body, err := openContent(r, putBlockLimit(r.Version))
+	if err != nil {
+		return err
+	}
+	if body.size == 0 {
+		return protocol.InvalidHeader("Content-Length", "0")
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	if err := s.precheck(r, p, func(rec *Record) error { return terms.stage(rec) }); err != nil {
+		return err
+	}
+	in, err := s.receive(r.Context, &body, body.size, 0, want.hasMD5)
+	if err != nil {
+		return err
+	}
+	defer in.done()
+	if err := body.finish(); err != nil {
+		return err
+	}
+	if err := want.check(in); err != nil {
+		return err
+	}
+	if err := s.stageBlock(r, p, &terms, &block{ID: id, Size: in.size, Chunks: in.chunks}); err != nil {
+		return err
+	}
+	setSums(r, &want, in)
+	r.SetHeader("x-ms-request-server-encrypted", "true")
+	body.setStructured(r)
+	r.Reply(201)
+	return nil
+}
+
+func decodeBlockID(r *rest.Request) (string, error) {
+	text, ok := r.QueryOK("blockid")
+	if !ok {
+		return "", protocol.MissingQuery("blockid")
+	}
+	id, ok := parseBlockID(text)
+	if !ok {
+		return "", protocol.InvalidQuery("blockid", text, "Not a valid base64 string.")
+	}
+	return id, nil
+}
+
+// setSums answers a write of a part with the sum that the client sent, else with the CRC-64.
+func setSums(r *rest.Request, want *sums, in *intake) {
+	if want.hasMD5 {
+		r.SetHeader("Content-MD5", protocol.MD5(in.md5[:]))
+		if r.Version < protocol.V20261006 {
+			return
+		}
+	}
+	if r.Version >= protocol.V20190202 {
+		r.SetHeader("x-ms-content-crc64", protocol.CRC64(in.crc64))
+	}
+}
+
+// stage checks the terms of a block for rec, which may be nil: only the lease and the type matter.
+func (a *access) stage(rec *Record) error {
+	if rec == nil {
+		return nil
+	}
+	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+		return err
+	}
+	if rec.Type != BlockBlob {
+		return protocol.ErrInvalidBlobType
+	}
+	if a.createOnly {
+		return protocol.ErrUnauthorizedBlobOverwrite
+	}
+	return pending(rec)
+}
+
+// stageBlock keeps a block until it is committed.
+func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block) error {
+	return s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := terms.stage(rec); err != nil {
+			return err
+		}
+		h, err := getPending(t.Tx, p)
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			h = &pendingHead{Epoch: t.Stamp(), IDLen: uint8(len(b.ID))}
+			t.enqueue(workPending, h.Epoch, 0)
+			if rec == nil {
+				t.Set(engine.SpaceUncommitted, p.key, nil)
+			}
+		}
+		if int(h.IDLen) != len(b.ID) {
+			return protocol.ErrInvalidBlobOrBlock
+		}
+		key := append(pendingPrefix(p, h.Epoch), b.ID...)
+		var old block
+		switch v, err := t.Get(engine.SpaceBlock, key); {
+		case err == nil:
+			if err := old.decode(view(v)); err != nil {
+				return err
+			}
+			t.releaseAll(old.Chunks)
+		case errors.Is(err, engine.ErrNotFound):
+			if h.Count++; h.Count > maxUncommitted {
+				return protocol.ErrUncommittedBlockCountExceedsLimit
+			}
+		default:
+			return err
+		}
+		for i := range b.Chunks {
+			t.Retain(b.Chunks[i].Ref)
+		}
+		h.Bytes += b.Size - old.Size
+		t.delta += b.Size - old.Size
+		h.Last = t.Stamp()
+		t.Set(engine.SpaceBlock, key, b.appendTo(nil))
+		t.Set(engine.SpaceBlock, pendingKey(p), h.appendTo(nil))
+		return nil
+	})
+}
+
+// closeInPlace is how many uncommitted blocks a transaction takes away itself; more are left to the sweeper.
+const closeInPlace = 1000
+
+// dropPending takes away all uncommitted blocks of the name.
+func (t *Txn) dropPending() error {
+	h, err := getPending(t.Tx, t.place)
+	if h == nil || err != nil {
+		return err
+	}
+	return t.closePending(h, nil)
+}
+
+// closePending ends an epoch of uncommitted blocks. The chunks of those in taken have a new owner already. If there are many
+// blocks only the head goes, taken must be empty, and the sweeper does the rest: it has had its work item since the beginning.
+func (t *Txn) closePending(h *pendingHead, taken map[string]bool) error {
+	t.Delete(engine.SpaceBlock, pendingKey(t.place))
+	t.Delete(engine.SpaceUncommitted, t.key)
+	if h.Count > closeInPlace {
+		t.wake = true
+		return nil
+	}
+	err := visitPending(t.Tx, t.place, h, func(b *block) error {
+		if !taken[b.ID] {
+			t.releaseAll(b.Chunks)
+		}
+		return nil
+	})
+	prefix := pendingPrefix(t.place, h.Epoch)
+	t.DeleteRange(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+	t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workPending, h.Epoch))
+	t.delta -= h.Bytes
+	return err
+}
+
+// putBlockList is Put Block List.
+func (s *Service) putBlockList(r *rest.Request) error {
+	rec, err := decodeBlob(r, BlockBlob)
+	if err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	want, err := decodeSums(r, "content-md5", "x-ms-content-crc64")
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	doc, err := r.ReadBody(maxBlockListXML)
+	if err != nil {
+		return err
+	}
+	in := sumBytes(doc, want.hasMD5)
+	if err := want.check(in); err != nil {
+		return err
+	}
+	refs, err := parseBlockList(view(doc))
+	if err != nil {
+		return err
+	}
+	if err := s.commit(r, p, &terms, rec, refs); err != nil {
+		return err
+	}
+	setWritten(r, rec)
+	setSums(r, &want, in)
+	r.Reply(201)
+	return nil
+}
+
+// commit makes a blob of blocks.
+func (s *Service) commit(r *rest.Request, p *place, terms *access, rec *Record, refs []blockRef) error {
+	return s.change(r.Context, p, func(t *Txn) error {
+		old, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := terms.create(old); err != nil {
+			return err
+		}
+		if old != nil && old.Type != BlockBlob {
+			return protocol.ErrInvalidBlobType
+		}
+		if old != nil && old.readable() != nil {
+			return old.readable()
+		}
+		blocks, h, err := t.selectBlocks(old, refs)
+		if err != nil {
+			return err
+		}
+		rec.Size, rec.Content = 0, Content{}
+		rec.CRC64, rec.HasCRC64 = 0, true
+		taken := map[string]bool{}
+		if len(blocks) > 0 {
+			w := listWriter{t: t, id: t.Stamp()}
+			for _, b := range blocks {
+				own := !b.pending || h.Count > closeInPlace || taken[b.ID]
+				if !own {
+					taken[b.ID] = true
+				}
+				for i := range b.Chunks {
+					c := b.Chunks[i]
+					if own {
+						t.Retain(c.Ref)
+					}
+					w.add(&piece{Chunk: c, First: i == 0, Block: b.ID})
+					rec.CRC64 = protocol.CombineCRC64(rec.CRC64, c.CRC64, c.Size)
+				}
+				rec.Size += b.Size
+			}
+			w.flush()
+			rec.Content = Content{Kind: ContentList, ID: w.id}
+		}
+		t.begin(rec, old, terms.now)
+		if h != nil {
+			if err := t.closePending(h, taken); err != nil {
+				return err
+			}
+		}
+		t.settled = true
+		return t.Replace(old, rec, nil)
+	})
+}
+
+// selectBlocks finds the blocks that a list names, in its order, and the head of the uncommitted ones.
+func (t *Txn) selectBlocks(old *Record, refs []blockRef) ([]*block, *pendingHead, error) {
+	h, err := getPending(t.Tx, t.place)
+	if err != nil {
+		return nil, nil, err
+	}
+	var needs [3]bool
+	for i := range refs {
+		needs[refs[i].Source] = true
+	}
+	pending, committed := map[string]*block{}, map[string]*block{}
+	if h != nil && (needs[latestBlock] || needs[uncommittedBlock]) {
+		err := visitPending(t.Tx, t.place, h, func(b *block) error { pending[b.ID] = b; return nil })
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if old != nil && (needs[latestBlock] || needs[committedBlock]) {
+		err := visitBlocks(t.Tx, t.place, old, func(b *block) error {
+			if committed[b.ID] == nil {
+				committed[b.ID] = b
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	blocks := make([]*block, len(refs))
+	for i := range refs {
+		ref := &refs[i]
+		if ref.Source != committedBlock {
+			blocks[i] = pending[ref.ID]
+		}
+		if blocks[i] == nil && ref.Source != uncommittedBlock {
+			blocks[i] = committed[ref.ID]
+		}
+		if blocks[i] == nil {
+			return nil, nil, protocol.ErrInvalidBlockList
+		}
+	}
+	return blocks, h, nil
+}
+
+// visitBlocks calls visit for each committed block of a blob. A blob that was put in one piece has none.
+func visitBlocks(r engine.Reader, p *place, rec *Record, visit func(*block) error) error {
+	if rec.Content.Kind != ContentList {
+		return nil
+	}
+	var b *block
+	var failed error
+	err := visitList(r, p, rec.Content.ID, 0, func(_ int64, piece *piece) bool {
+		if piece.First {
+			if b != nil {
+				if failed = visit(b); failed != nil {
+					return false
+				}
+			}
+			b = &block{ID: clone(piece.Block)}
+		}
+		if b == nil {
+			return false // not made of blocks
+		}
+		b.Chunks = append(b.Chunks, piece.Chunk)
+		b.Size += piece.Size
+		return true
+	})
+	if err == nil && failed == nil && b != nil {
+		failed = visit(b)
+	}
+	return errors.Join(err, failed)
+}
+
+// getBlockList is Get Block List.
+func (s *Service) getBlockList(r *rest.Request) error {
+	kind := r.Query("blocklisttype")
+	committed, uncommitted := true, true
+	switch kind {
+	case "", "committed":
+		uncommitted = false
+	case "uncommitted":
+		committed = false
+	case "all":
+	default:
+		return protocol.InvalidQuery("blocklisttype", kind, "")
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	slot, err := decodeSlot(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	if r.Grant.Scheme == anonymous {
+		uncommitted = false
+	}
+	b := append(make([]byte, 0, 512), protocol.XMLHead...)
+	b = append(b, "<BlockList>"...)
+	var rec *Record
+	err = s.store.View(r.Context, p.key, func(v engine.Reader) error {
+		var h *pendingHead
+		var err error
+		if rec, _, err = slot.find(v, p); err != nil {
+			return err
+		}
+		if slot.isBase() {
+			if h, err = getPending(v, p); err != nil {
+				return err
+			}
+		}
+		if rec == nil && h == nil {
+			return protocol.ErrBlobNotFound
+		}
+		if rec != nil {
+			if rec.Type != BlockBlob {
+				return protocol.ErrInvalidBlobType
+			}
+			if err := terms.read(rec); err != nil {
+				return err
+			}
+		}
+		if committed {
+			n := len(b)
+			if rec != nil {
+				err = visitBlocks(v, p, rec, func(bl *block) error { b = appendBlock(b, bl); return nil })
+			}
+			b = wrapList(b, n, "CommittedBlocks")
+		}
+		if uncommitted && err == nil {
+			n := len(b)
+			if h != nil {
+				err = visitPending(v, p, h, func(bl *block) error { b = appendBlock(b, bl); return nil })
+			}
+			b = wrapList(b, n, "UncommittedBlocks")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b = append(b, "</BlockList>"...)
+	length := int64(0)
+	if rec != nil {
+		setChanged(r, rec.Changed)
+		length = rec.Size
+	}
+	r.SetHeader("x-ms-blob-content-length", strconv.FormatInt(length, 10))
+	r.ReplyXML(200, b)
+	return nil
+}
+
+func appendBlock(b []byte, bl *block) []byte {
+	b = append(b, "<Block><Name>"...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(bl.ID))
+	b = append(b, "</Name><Size>"...)
+	b = strconv.AppendInt(b, bl.Size, 10)
+	return append(b, "</Size></Block>"...)
+}
+
+// wrapList puts an element around what was appended since n.
+func wrapList(b []byte, n int, element string) []byte {
+	if len(b) == n {
+		return protocol.AppendElement(b, element, "")
+	}
+	inner := string(b[n:])
+	b = append(append(append(b[:n], '<'), element...), '>')
+	b = append(b, inner...)
+	return append(append(append(b, '<', '/'), element...), '>')
+}

@@ -1,0 +1,199 @@
+package blob
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Bounds of block lists (REST page "Put Block List").
+const (
+	maxBlocks      = 50_000
+	maxUncommitted = 100_000
+	// maxBlockListXML bounds the body: so many of the longest entries with white space between them take less.
+	maxBlockListXML = 16 << 20
+)
+
+// listSource is which blocks an entry of a block list may name.
+type listSource byte
+
+const (
+	latestBlock listSource = iota
+	committedBlock
+	uncommittedBlock
+)
+
+// listEntry is one line of a block list. ID is decoded.
+type blockRef struct {
+	ID     string
+	Source listSource
+}
+
+// parseBlockID decodes a block id; ok is false for what is no base64 or is too long.
+func parseBlockID(s string) (id string, ok bool) {
+	if s == "" || len(s) > base64.StdEncoding.EncodedLen(maxBlockID) {
+		return "", false
+	}
+	var buf [maxBlockID + 2]byte
+	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(s))
+	if err != nil || n == 0 || n > maxBlockID {
+		return "", false
+	}
+	return string(buf[:n]), true
+}
+
+// parseBlockList reads the body of Put Block List. It knows only what such a list is made of: a declaration, comments, the three
+// elements and text without references but the five of XML itself; anything else is InvalidXmlDocument, so there are no entities
+// to expand.
+func parseBlockList(doc string) ([]blockRef, error) {
+	x := listParser{s: strings.TrimPrefix(doc, "\ufeff")}
+	if !x.prolog() || !x.open("BlockList") {
+		return nil, protocol.ErrInvalidXmlDocument
+	}
+	if x.empty {
+		return nil, x.end()
+	}
+	refs := make([]blockRef, 0, min(maxBlocks, 1+len(doc)/40))
+	for {
+		if !x.space() {
+			return nil, protocol.ErrInvalidXmlDocument
+		}
+		if x.close("BlockList") {
+			return refs, x.end()
+		}
+		var ref blockRef
+		var name string
+		switch {
+		case x.open("Latest"):
+			name = "Latest"
+		case x.open("Committed"):
+			name, ref.Source = "Committed", committedBlock
+		case x.open("Uncommitted"):
+			name, ref.Source = "Uncommitted", uncommittedBlock
+		default:
+			return nil, protocol.ErrInvalidXmlDocument
+		}
+		text := ""
+		if !x.empty {
+			var ok bool
+			if text, ok = x.text(); !ok || !x.close(name) {
+				return nil, protocol.ErrInvalidXmlDocument
+			}
+		}
+		var ok bool
+		if ref.ID, ok = parseBlockID(strings.TrimSpace(text)); !ok {
+			return nil, protocol.ErrInvalidBlockId
+		}
+		if len(refs) == maxBlocks {
+			return nil, protocol.ErrBlockListTooLong
+		}
+		refs = append(refs, ref)
+	}
+}
+
+// listParser is a cursor over the document. Its methods leave it where it was when they return false.
+type listParser struct {
+	s     string
+	empty bool // the element opened last was <x/>
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func skipSpace(s string) string {
+	for s != "" && isSpace(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
+// space passes over white space and comments; false for a comment without an end.
+func (x *listParser) space() bool {
+	for {
+		x.s = skipSpace(x.s)
+		rest, ok := strings.CutPrefix(x.s, "<!--")
+		if !ok {
+			return true
+		}
+		i := strings.Index(rest, "-->")
+		if i < 0 {
+			return false
+		}
+		x.s = rest[i+3:]
+	}
+}
+
+// prolog passes over a declaration.
+func (x *listParser) prolog() bool {
+	if rest, ok := strings.CutPrefix(x.s, "<?xml"); ok {
+		i := strings.Index(rest, "?>")
+		if i < 1 || !isSpace(rest[0]) || strings.ContainsAny(rest[:i], "<>") {
+			return false
+		}
+		x.s = rest[i+2:]
+	}
+	return x.space()
+}
+
+// open passes over <name>, <name/> or a tag with attributes, which mean nothing here.
+func (x *listParser) open(name string) bool {
+	rest, ok := strings.CutPrefix(x.s, "<")
+	if !ok {
+		return false
+	}
+	if rest, ok = strings.CutPrefix(rest, name); !ok || rest == "" || !isSpace(rest[0]) && rest[0] != '>' && rest[0] != '/' {
+		return false
+	}
+	i := strings.IndexByte(rest, '>')
+	if i < 0 || strings.ContainsAny(rest[:i], "<&") {
+		return false
+	}
+	attributes := rest[:i]
+	x.empty = strings.HasSuffix(attributes, "/")
+	attributes = skipSpace(strings.TrimSuffix(attributes, "/"))
+	if attributes != "" && (strings.Count(attributes, `"`)%2 != 0 || !strings.Contains(attributes, `="`)) {
+		return false
+	}
+	x.s = rest[i+1:]
+	return true
+}
+
+// close passes over </name>.
+func (x *listParser) close(name string) bool {
+	rest, ok := strings.CutPrefix(x.s, "</")
+	if !ok {
+		return false
+	}
+	if rest, ok = strings.CutPrefix(rest, name); !ok {
+		return false
+	}
+	if rest, ok = strings.CutPrefix(skipSpace(rest), ">"); !ok {
+		return false
+	}
+	x.s = rest
+	return true
+}
+
+var blockListRefs = strings.NewReplacer("&amp;", "&", "&lt;", "<", "&gt;", ">", "&quot;", `"`, "&apos;", "'", "&#43;", "+", "&#x2B;", "+", "&#47;", "/", "&#x2F;", "/", "&#61;", "=", "&#x3D;", "=")
+
+// text reads up to the next tag.
+func (x *listParser) text() (string, bool) {
+	i := strings.IndexByte(x.s, '<')
+	if i < 0 {
+		return "", false
+	}
+	t := x.s[:i]
+	x.s = x.s[i:]
+	if strings.IndexByte(t, '&') >= 0 {
+		t = blockListRefs.Replace(t)
+	}
+	return t, true
+}
+
+// end tells whether nothing follows.
+func (x *listParser) end() error {
+	if !x.space() || x.s != "" {
+		return protocol.ErrInvalidXmlDocument
+	}
+	return nil
+}

@@ -1,0 +1,391 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// accountScope is what containers of an account that has no other encryption scope belong to.
+const accountScope = "$account-encryption-key"
+
+// createContainer is Create Container.
+func (s *Service) createContainer(r *rest.Request) error {
+	if err := protocol.CheckContainerName(r.Container); err != nil {
+		return err
+	}
+	c := &ContainerRecord{DefaultScope: clone(r.Header("x-ms-default-encryption-scope"))}
+	if c.DefaultScope == accountScope {
+		c.DefaultScope = ""
+	}
+	var err error
+	if c.Public, err = decodePublic(r); err != nil {
+		return err
+	}
+	if c.Metadata, err = decodeMetadata(r); err != nil {
+		return err
+	}
+	switch deny := r.Header("x-ms-deny-encryption-scope-override"); deny {
+	case "", "false":
+	case "true":
+		c.DenyScopeOverride = true
+	default:
+		return protocol.InvalidHeader("x-ms-deny-encryption-scope-override", deny)
+	}
+	if err := s.makeContainer(r.Context, r.AccountName, r.Container, c); err != nil {
+		return err
+	}
+	setChanged(r, c.Changed)
+	r.Reply(201)
+	return nil
+}
+
+// makeContainer writes a new container's record.
+func (s *Service) makeContainer(ctx context.Context, account, name string, c *ContainerRecord) error {
+	key := appendContainerKey(nil, account, name)
+	return s.store.Update(ctx, key, func(tx engine.Tx) error {
+		switch _, err := tx.Get(engine.SpaceContainer, key); {
+		case err == nil:
+			return protocol.ErrContainerAlreadyExists
+		case !errors.Is(err, engine.ErrNotFound):
+			return err
+		}
+		c.Changed = tx.Stamp()
+		c.Generation = Generation(c.Changed)
+		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
+		return nil
+	})
+}
+
+var publicNames = [...]string{auth.PublicContainer: "container", auth.PublicBlob: "blob"}
+
+// decodePublic reads x-ms-blob-public-access; absent is private.
+func decodePublic(r *rest.Request) (auth.PublicAccess, error) {
+	text, ok := r.HeaderOK("x-ms-blob-public-access")
+	if !ok {
+		return auth.PublicNever, nil
+	}
+	level := auth.PublicNever
+	switch strings.ToLower(text) {
+	case "container", "true":
+		level = auth.PublicContainer
+	case "blob":
+		level = auth.PublicBlob
+	default:
+		return 0, protocol.InvalidHeader("x-ms-blob-public-access", text)
+	}
+	if r.Account.DenyPublicAccess {
+		return 0, protocol.ErrPublicAccessNotPermitted
+	}
+	return level, nil
+}
+
+// readContainer reads the addressed container for an operation that changes nothing; a lease id is checked if there is one.
+func (s *Service) readContainer(r *rest.Request) (*ContainerRecord, error) {
+	if err := protocol.CheckContainerName(r.Container); err != nil {
+		return nil, err
+	}
+	lease, err := leaseHeader(r, "x-ms-lease-id")
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.container(r.Context, r.AccountName, r.Container)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Lease.CheckRead(engine.StampOf(r.Now), lease, ContainerLease)
+}
+
+// getContainerProperties is Get Container Properties.
+func (s *Service) getContainerProperties(r *rest.Request) error {
+	c, err := s.readContainer(r)
+	if err != nil {
+		return err
+	}
+	setChanged(r, c.Changed)
+	setMetadata(r, c.Metadata)
+	setLease(r, &c.Lease, engine.StampOf(r.Now))
+	setPublic(r, c)
+	r.SetHeader("x-ms-has-immutability-policy", "false")
+	r.SetHeader("x-ms-has-legal-hold", "false")
+	r.SetHeader("x-ms-immutable-storage-with-versioning-enabled", "false")
+	r.SetHeader("x-ms-default-encryption-scope", c.scope())
+	r.SetHeader("x-ms-deny-encryption-scope-override", boolText(c.DenyScopeOverride))
+	r.Reply(200)
+	return nil
+}
+
+func (c *ContainerRecord) scope() string {
+	if c.DefaultScope == "" {
+		return accountScope
+	}
+	return c.DefaultScope
+}
+
+func boolText(b bool) string {
+	if b {
+		return "true"
+	}
+	return "false"
+}
+
+func setPublic(r *rest.Request, c *ContainerRecord) {
+	if c.Public != auth.PublicNever {
+		r.SetHeader("x-ms-blob-public-access", publicNames[c.Public])
+	}
+}
+
+// getContainerMetadata is Get Container Metadata.
+func (s *Service) getContainerMetadata(r *rest.Request) error {
+	c, err := s.readContainer(r)
+	if err != nil {
+		return err
+	}
+	setChanged(r, c.Changed)
+	setMetadata(r, c.Metadata)
+	r.Reply(200)
+	return nil
+}
+
+// setContainerMetadata is Set Container Metadata.
+func (s *Service) setContainerMetadata(r *rest.Request) error {
+	metadata, err := decodeMetadata(r)
+	if err != nil {
+		return err
+	}
+	return s.editContainer(r, false, func(c *ContainerRecord) { c.Metadata = metadata })
+}
+
+// setContainerACL is Set Container ACL.
+func (s *Service) setContainerACL(r *rest.Request) error {
+	public, err := decodePublic(r)
+	if err != nil {
+		return err
+	}
+	doc, err := r.ReadBody(maxPoliciesXML)
+	if err != nil {
+		return err
+	}
+	policies, err := parsePolicies(doc)
+	if err != nil {
+		return err
+	}
+	return s.editContainer(r, true, func(c *ContainerRecord) { c.Public, c.Policies = public, policies })
+}
+
+// editContainer changes a container's record and with it ETag and Last-Modified, and answers.
+func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*ContainerRecord)) error {
+	if err := protocol.CheckContainerName(r.Container); err != nil {
+		return err
+	}
+	terms, err := containerAccess(r, unmodified)
+	if err != nil {
+		return err
+	}
+	var changed engine.Stamp
+	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(tx engine.Tx, c *ContainerRecord) error {
+		if err := c.Lease.CheckRead(terms.now, terms.lease, ContainerLease); err != nil {
+			return err
+		}
+		if err := terms.cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		edit(c)
+		c.Changed = tx.Stamp()
+		changed = c.Changed
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	setChanged(r, changed)
+	r.Reply(200)
+	return nil
+}
+
+// getContainerACL is Get Container ACL.
+func (s *Service) getContainerACL(r *rest.Request) error {
+	c, err := s.readContainer(r)
+	if err != nil {
+		return err
+	}
+	setChanged(r, c.Changed)
+	setPublic(r, c)
+	r.ReplyXML(200, appendPolicies(append(make([]byte, 0, 512), protocol.XMLHead...), c.Policies))
+	return nil
+}
+
+// Access implements auth.Resources.
+func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
+	c, err := s.container(ctx, account, name)
+	if err != nil {
+		return auth.Access{}, err
+	}
+	return auth.Access{Public: c.Public, Policies: c.Policies}, nil
+}
+
+// deleteContainer is Delete Container: the record goes at once, what was in it is left to the sweeper.
+func (s *Service) deleteContainer(r *rest.Request) error {
+	if err := protocol.CheckContainerName(r.Container); err != nil {
+		return err
+	}
+	terms, err := containerAccess(r, true)
+	if err != nil {
+		return err
+	}
+	key := appendContainerKey(nil, r.AccountName, r.Container)
+	err = s.store.Update(r.Context, key, func(tx engine.Tx) error {
+		c, err := getContainer(tx, key)
+		if err != nil {
+			return err
+		}
+		if err := c.Lease.CheckWrite(terms.now, terms.lease, ContainerLease); err != nil {
+			return err
+		}
+		if err := terms.cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		tx.Delete(engine.SpaceContainer, key)
+		s.buryContainer(tx, key, c)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.wake()
+	r.Reply(202)
+	return nil
+}
+
+// buryContainer leaves the contents of a deleted container to the sweeper.
+func (s *Service) buryContainer(tx engine.Tx, key []byte, c *ContainerRecord) {
+	died := appendStamp(nil, tx.Stamp())
+	tx.Set(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainer, engine.Stamp(c.Generation)), died)
+}
+
+// listContainers is List Containers.
+func (s *Service) listContainers(r *rest.Request) error {
+	prefix, hasPrefix := r.QueryOK("prefix")
+	marker, hasMarker := r.QueryOK("marker")
+	limit, hasMax, err := decodeMax(r)
+	if err != nil {
+		return err
+	}
+	var metadata, deleted bool
+	for item := range strings.SplitSeq(strings.ToLower(r.Query("include")), ",") {
+		switch strings.TrimSpace(item) {
+		case "", "system":
+		case "metadata":
+			metadata = true
+		case "deleted":
+			deleted = true
+		default:
+			return protocol.InvalidQuery("include", r.Query("include"), "")
+		}
+	}
+	page := newPage()
+	b := append(page.b, protocol.XMLHead...)
+	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
+	b = append(appendEndpoint(b, r), `">`...)
+	if hasPrefix {
+		b = protocol.AppendElement(b, "Prefix", prefix)
+	}
+	if hasMarker {
+		b = protocol.AppendElement(b, "Marker", marker)
+	}
+	if hasMax {
+		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
+	}
+	b = append(b, "<Containers>"...)
+	from := strings.TrimPrefix(marker, "/"+r.AccountName+"/")
+	scope := append([]byte(r.AccountName), 0)
+	lower := append(append([]byte(nil), scope...), max(prefix, from)...)
+	upper := after(append(append([]byte(nil), scope...), prefix...))
+	now := engine.StampOf(r.Now)
+	next := ""
+	err = s.store.View(r.Context, scope, func(v engine.Reader) error {
+		it := v.Scan(engine.SpaceContainer, lower, upper)
+		defer it.Close()
+		for n := 0; it.Next(); {
+			rest := string(it.Key()[len(scope):])
+			name, life, _ := strings.Cut(rest, "\x00")
+			if life != "" && !deleted {
+				continue
+			}
+			if n == limit {
+				next = name
+				break
+			}
+			value, err := it.Value()
+			if err != nil {
+				return err
+			}
+			var c ContainerRecord
+			if err := c.Decode(view(value)); err != nil {
+				return err
+			}
+			if c.Deleted.At != 0 && c.Deleted.Until <= now {
+				continue
+			}
+			n++
+			b = c.appendEntry(b, name, metadata, now)
+		}
+		return it.Close()
+	})
+	if err != nil {
+		page.Close()
+		return err
+	}
+	b = append(b, "</Containers>"...)
+	if next != "" {
+		next = "/" + r.AccountName + "/" + next
+	}
+	b = protocol.AppendElement(b, "NextMarker", next)
+	page.b = append(b, "</EnumerationResults>"...)
+	page.reply(r)
+	return nil
+}
+
+// appendEntry appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.
+func (c *ContainerRecord) appendEntry(b []byte, name string, metadata bool, now engine.Stamp) []byte {
+	b = append(b, "<Container>"...)
+	b = protocol.AppendElement(b, "Name", name)
+	if c.Deleted.At != 0 {
+		b = append(b, "<Deleted>true</Deleted>"...)
+		b = protocol.AppendElement(b, "Version", c.deletedVersion())
+	}
+	b = append(b, "<Properties><Last-Modified>"...)
+	b = protocol.AppendDate(b, c.Changed)
+	b = append(b, "</Last-Modified><Etag>&quot;"...)
+	b = protocol.AppendETag(b, c.Changed)
+	b = append(b, "&quot;</Etag>"...)
+	b = appendLease(b, &c.Lease, now)
+	if c.Public != auth.PublicNever {
+		b = protocol.AppendElement(b, "PublicAccess", publicNames[c.Public])
+	}
+	b = protocol.AppendElement(b, "DefaultEncryptionScope", c.scope())
+	b = protocol.AppendElement(b, "DenyEncryptionScopeOverride", boolText(c.DenyScopeOverride))
+	b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold><ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled>"...)
+	if c.Deleted.At != 0 {
+		b = protocol.AppendElement(b, "DeletedTime", protocol.Date(c.Deleted.At))
+		b = append(b, "<RemainingRetentionDays>"...)
+		b = appendInt(b, c.Deleted.daysLeft(now))
+		b = append(b, "</RemainingRetentionDays>"...)
+	}
+	b = append(b, "</Properties>"...)
+	if metadata {
+		b = appendMetadata(b, c.Metadata)
+	}
+	return append(b, "</Container>"...)
+}
+
+// deletedVersion names one of several deleted containers of a name: 16 hex digits of the generation.
+func (c *ContainerRecord) deletedVersion() string {
+	tag := string(protocol.AppendETag(nil, engine.Stamp(c.Generation)))[2:]
+	return strings.Repeat("0", 16-len(tag)) + tag
+}

@@ -1,0 +1,262 @@
+package blob
+
+import (
+	"strconv"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// decodeHTTP reads the x-ms-blob-* content headers. With plain, the headers of the request itself stand in for absent ones, as
+// Put Blob has it. Strings are cloned.
+func decodeHTTP(r *rest.Request, plain bool) HTTPProperties {
+	get := func(own, standard string) string {
+		v, ok := r.HeaderOK(own)
+		if !ok && plain {
+			v = r.Header(standard)
+		}
+		return clone(v)
+	}
+	return HTTPProperties{
+		ContentType:        get("x-ms-blob-content-type", "content-type"),
+		ContentEncoding:    get("x-ms-blob-content-encoding", "content-encoding"),
+		ContentLanguage:    get("x-ms-blob-content-language", "content-language"),
+		ContentDisposition: clone(r.Header("x-ms-blob-content-disposition")),
+		CacheControl:       get("x-ms-blob-cache-control", "cache-control"),
+	}
+}
+
+// decodeMetadata reads the x-ms-meta- headers.
+func decodeMetadata(r *rest.Request) ([]Pair, error) {
+	const prefix = "x-ms-meta-"
+	var m protocol.Metadata
+	var err error
+	r.Headers(prefix, func(name, _, value string) {
+		if err == nil {
+			err = m.Add(name[len(prefix):], value)
+		}
+	})
+	if err != nil || len(m.Pairs) == 0 {
+		return nil, err
+	}
+	pairs := make([]Pair, len(m.Pairs))
+	for i, p := range m.Pairs {
+		pairs[i] = Pair(p)
+	}
+	return pairs, nil
+}
+
+// decodeTags reads x-ms-tags, which takes a permission of its own.
+func decodeTags(r *rest.Request) ([]Pair, error) {
+	text := r.Header("x-ms-tags")
+	if text == "" {
+		return nil, nil
+	}
+	if !r.Grant.Letters.Has('t') {
+		return nil, protocol.ErrAuthorizationPermissionMismatch
+	}
+	if roles := r.Grant.Roles; roles != nil && !roles(auth.ActionTags, r.Container) {
+		return nil, protocol.ErrAuthorizationPermissionMismatch
+	}
+	return parseTagHeader(text)
+}
+
+// decodeBlob reads what a request that makes a blob says of it: properties, metadata, tags, tier, MD5 to be stored.
+func decodeBlob(r *rest.Request, t Type) (rec *Record, err error) {
+	if err := refuseUnsupported(r); err != nil {
+		return nil, err
+	}
+	rec = &Record{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == ""), EncryptionScope: clone(r.Header("x-ms-encryption-scope"))}
+	if rec.HTTP.ContentType == "" {
+		rec.HTTP.ContentType = DefaultContentType
+	}
+	if rec.Metadata, err = decodeMetadata(r); err != nil {
+		return nil, err
+	}
+	if rec.Tags, err = decodeTags(r); err != nil {
+		return nil, err
+	}
+	if rec.MD5, err = decodeStoredMD5(r); err != nil {
+		return nil, err
+	}
+	if text := r.Header("x-ms-access-tier"); text != "" {
+		tier, err := parseTier(text, t, r.Version)
+		if err != nil {
+			return nil, err
+		}
+		rec.Tier = Tiering{Tier: tier, Changed: engine.StampOf(r.Now)}
+	}
+	return rec, nil
+}
+
+// decodeStoredMD5 reads x-ms-blob-content-md5, which is stored and not compared.
+func decodeStoredMD5(r *rest.Request) (string, error) {
+	text := r.Header("x-ms-blob-content-md5")
+	if text == "" {
+		return "", nil
+	}
+	sum, err := protocol.ParseMD5(text)
+	if err != nil {
+		return "", err
+	}
+	return string(sum[:]), nil
+}
+
+// refuseUnsupported refuses features that blobd does not have yet, rather than overlook what they ask for: customer-provided
+// keys and immutability.
+func refuseUnsupported(r *rest.Request) (err error) {
+	for _, name := range [...]string{"x-ms-encryption-key", "x-ms-encryption-key-sha256", "x-ms-immutability-policy-until-date", "x-ms-immutability-policy-mode", "x-ms-legal-hold"} {
+		if v, ok := r.HeaderOK(name); ok && !(name == "x-ms-legal-hold" && v == "false") {
+			return protocol.ErrUnsupportedHeader.With("HeaderName", name)
+		}
+	}
+	return nil
+}
+
+// setChanged answers with ETag and Last-Modified.
+func setChanged(r *rest.Request, changed engine.Stamp) {
+	tag := protocol.ETag(changed)
+	if r.Version < protocol.V20110818 {
+		tag = tag[1 : len(tag)-1]
+	}
+	r.SetHeader("ETag", tag)
+	r.SetHeader("Last-Modified", protocol.Date(changed))
+}
+
+// setWritten answers a write that makes a blob or its next version.
+func setWritten(r *rest.Request, rec *Record) {
+	setChanged(r, rec.Changed)
+	r.SetHeader("x-ms-request-server-encrypted", "true")
+	if rec.Version != 0 {
+		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
+	}
+	if rec.EncryptionScope != "" {
+		r.SetHeader("x-ms-encryption-scope", rec.EncryptionScope)
+	}
+}
+
+// setBlob answers with everything that GET and HEAD tell of a blob but length, range and MD5. current tells that it is the
+// current blob of its name.
+func setBlob(r *rest.Request, rec *Record, current bool) {
+	now := engine.StampOf(r.Now)
+	setChanged(r, rec.Changed)
+	setMetadata(r, rec.Metadata)
+	r.SetHeader("Accept-Ranges", "bytes")
+	setHTTP(r, &rec.HTTP)
+	r.SetHeader("x-ms-blob-type", rec.Type.String())
+	r.SetHeader("x-ms-creation-time", protocol.Date(rec.Created))
+	r.SetHeader("x-ms-server-encrypted", "true")
+	if current {
+		setLease(r, &rec.Lease, now)
+	}
+	switch rec.Type {
+	case PageBlob:
+		r.SetHeader("x-ms-blob-sequence-number", strconv.FormatInt(rec.Sequence, 10))
+	case AppendBlob:
+		r.SetHeader("x-ms-blob-committed-block-count", strconv.FormatUint(uint64(rec.Blocks), 10))
+		if rec.Sealed {
+			r.SetHeader("x-ms-blob-sealed", "true")
+		}
+	}
+	if rec.EncryptionScope != "" {
+		r.SetHeader("x-ms-encryption-scope", rec.EncryptionScope)
+	}
+	if len(rec.Tags) > 0 {
+		r.SetHeader("x-ms-tag-count", strconv.Itoa(len(rec.Tags)))
+	}
+	if rec.Copy != nil {
+		setCopy(r, rec.Copy)
+	}
+	if rec.Version != 0 {
+		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
+		if current {
+			r.SetHeader("x-ms-is-current-version", "true")
+		}
+	}
+	if r.Method == "HEAD" || r.Version >= protocol.V20261006 {
+		setTier(r, rec)
+	}
+}
+
+// setHTTP answers with the content headers, which a SAS may replace.
+func setHTTP(r *rest.Request, h *HTTPProperties) {
+	o := r.Grant.Override
+	if o == nil {
+		o = &auth.Override{}
+	}
+	for _, f := range [...]struct{ name, stored, override string }{
+		{"Content-Type", h.ContentType, o.ContentType},
+		{"Content-Encoding", h.ContentEncoding, o.ContentEncoding},
+		{"Content-Language", h.ContentLanguage, o.ContentLanguage},
+		{"Content-Disposition", h.ContentDisposition, o.ContentDisposition},
+		{"Cache-Control", h.CacheControl, o.CacheControl},
+	} {
+		if f.override != "" {
+			f.stored = f.override
+		}
+		if f.stored != "" {
+			r.SetHeader(f.name, f.stored)
+		}
+	}
+}
+
+func setMetadata(r *rest.Request, pairs []Pair) {
+	for i := range pairs {
+		r.SetHeader("x-ms-meta-"+pairs[i].Name, pairs[i].Value)
+	}
+}
+
+// setLease answers with the state of a lease.
+func setLease(r *rest.Request, l *Lease, now engine.Stamp) {
+	state := l.At(now)
+	r.SetHeader("x-ms-lease-status", state.Status())
+	r.SetHeader("x-ms-lease-state", state.String())
+	if state == LeaseLeased {
+		r.SetHeader("x-ms-lease-duration", l.durationName())
+	}
+}
+
+// durationName is how a lease's duration is told.
+func (l *Lease) durationName() string {
+	if l.Duration == InfiniteLease {
+		return "infinite"
+	}
+	return "fixed"
+}
+
+func setCopy(r *rest.Request, c *CopyState) {
+	r.SetHeader("x-ms-copy-id", LeaseID(c.ID).String())
+	r.SetHeader("x-ms-copy-source", c.Source)
+	r.SetHeader("x-ms-copy-status", c.Status.String())
+	r.SetHeader("x-ms-copy-progress", c.progress())
+	if c.Completed != 0 {
+		r.SetHeader("x-ms-copy-completion-time", protocol.Date(c.Completed))
+	}
+	if c.Description != "" {
+		r.SetHeader("x-ms-copy-status-description", c.Description)
+	}
+	if c.Incremental {
+		r.SetHeader("x-ms-incremental-copy", "true")
+		if c.Snapshot != 0 {
+			r.SetHeader("x-ms-copy-destination-snapshot", protocol.SnapshotID(c.Snapshot))
+		}
+	}
+}
+
+func (c *CopyState) progress() string {
+	return strconv.FormatInt(c.Progress, 10) + "/" + strconv.FormatInt(c.Total, 10)
+}
+
+func (s CopyStatus) String() string {
+	switch s {
+	case CopyPending:
+		return "pending"
+	case CopySuccess:
+		return "success"
+	case CopyAborted:
+		return "aborted"
+	}
+	return "failed"
+}

@@ -1,0 +1,197 @@
+package blob
+
+import (
+	"encoding/base64"
+	"strconv"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// entry is one blob of a listing. Its record is used again for the next.
+type entry struct {
+	q            *listRequest
+	rec          Record
+	slot         Slot
+	uncommitted  bool
+	versionsOnly bool
+}
+
+// appendTo appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
+func (e *entry) appendTo(b []byte, name string) []byte {
+	rec, q := &e.rec, e.q
+	b = append(b, "<Blob>"...)
+	b = protocol.AppendName(b, "Name", name, q.version)
+	if rec.Deleted.At != 0 {
+		b = append(b, "<Deleted>true</Deleted>"...)
+	}
+	if e.slot.Kind == SlotSnapshot {
+		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.slot.Stamp)
+		b = append(b, "</Snapshot>"...)
+	}
+	if rec.Version != 0 && (q.include&includeVersions != 0 || e.slot.Kind == SlotCurrent) && e.slot.Kind != SlotSnapshot {
+		b = protocol.AppendSnapshotID(append(b, "<VersionId>"...), rec.Version)
+		b = append(b, "</VersionId>"...)
+		if e.slot.Kind == SlotCurrent && rec.Deleted.At == 0 {
+			b = append(b, "<IsCurrentVersion>true</IsCurrentVersion>"...)
+		}
+	}
+	b = append(b, "<Properties>"...)
+	if !e.uncommitted {
+		b = append(b, "<Creation-Time>"...)
+		b = protocol.AppendDate(b, rec.Created)
+		b = append(b, "</Creation-Time><Last-Modified>"...)
+		b = protocol.AppendDate(b, rec.Changed)
+		b = append(b, "</Last-Modified><Etag>"...)
+		b = protocol.AppendETag(b, rec.Changed)
+		b = append(b, "</Etag>"...)
+	}
+	b = append(b, "<Content-Length>"...)
+	b = strconv.AppendInt(b, rec.Size, 10)
+	b = append(b, "</Content-Length>"...)
+	b = appendHTTP(b, rec)
+	switch rec.Type {
+	case PageBlob:
+		b = append(b, "<x-ms-blob-sequence-number>"...)
+		b = strconv.AppendInt(b, rec.Sequence, 10)
+		b = append(b, "</x-ms-blob-sequence-number><BlobType>PageBlob</BlobType>"...)
+	case AppendBlob:
+		b = append(b, "<BlobType>AppendBlob</BlobType>"...)
+	default:
+		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
+	}
+	b = e.appendTier(b)
+	if e.slot.Kind == SlotCurrent {
+		b = appendLease(b, &rec.Lease, q.now)
+	}
+	if rec.Copy != nil && q.include&includeCopy != 0 {
+		b = appendCopy(b, rec.Copy)
+	}
+	b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
+	if rec.EncryptionScope != "" {
+		b = protocol.AppendElement(b, "EncryptionScope", rec.EncryptionScope)
+	}
+	if rec.Deleted.At != 0 {
+		b = append(b, "<DeletedTime>"...)
+		b = protocol.AppendDate(b, rec.Deleted.At)
+		b = append(b, "</DeletedTime><RemainingRetentionDays>"...)
+		b = strconv.AppendInt(b, rec.Deleted.daysLeft(q.now), 10)
+		b = append(b, "</RemainingRetentionDays>"...)
+	}
+	if n := len(rec.Tags); n > 0 {
+		b = append(b, "<TagCount>"...)
+		b = strconv.AppendInt(b, int64(n), 10)
+		b = append(b, "</TagCount>"...)
+	}
+	if rec.Sealed {
+		b = append(b, "<Sealed>true</Sealed>"...)
+	}
+	b = append(b, "</Properties>"...)
+	if q.include&includeMetadata != 0 {
+		b = appendMetadata(b, rec.Metadata)
+	}
+	if q.include&includeTags != 0 && len(rec.Tags) > 0 {
+		b = append(b, "<Tags>"...)
+		b = appendTagSet(b, rec.Tags)
+		b = append(b, "</Tags>"...)
+	}
+	b = append(b, "<OrMetadata />"...)
+	if e.versionsOnly {
+		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
+	}
+	return append(b, "</Blob>"...)
+}
+
+// day is 24 hours in stamps.
+const day = 24 * 3600 * 10_000_000
+
+// daysLeft is how long a soft-deleted thing can still be had back, in whole days.
+func (d *SoftDelete) daysLeft(now engine.Stamp) int64 {
+	if d.Until <= now {
+		return 0
+	}
+	return int64((d.Until - now) / day)
+}
+
+// appendHTTP appends the content headers, each even if it is empty.
+func appendHTTP(b []byte, rec *Record) []byte {
+	h := &rec.HTTP
+	b = protocol.AppendElement(b, "Content-Type", h.ContentType)
+	b = protocol.AppendElement(b, "Content-Encoding", h.ContentEncoding)
+	b = protocol.AppendElement(b, "Content-Language", h.ContentLanguage)
+	b = append(b, "<Content-CRC64 />"...)
+	if rec.MD5 == "" {
+		b = append(b, "<Content-MD5 />"...)
+	} else {
+		var sum [16]byte
+		copy(sum[:], rec.MD5)
+		b = base64.StdEncoding.AppendEncode(append(b, "<Content-MD5>"...), sum[:])
+		b = append(b, "</Content-MD5>"...)
+	}
+	b = protocol.AppendElement(b, "Cache-Control", h.CacheControl)
+	return protocol.AppendElement(b, "Content-Disposition", h.ContentDisposition)
+}
+
+func (e *entry) appendTier(b []byte) []byte {
+	t := &e.rec.Tier
+	tier, inferred := t.effective(e.rec.Type)
+	if tier == TierUnset || e.uncommitted {
+		return b
+	}
+	b = append(b, "<AccessTier>"...)
+	b = append(b, tier.String()...)
+	b = append(b, "</AccessTier>"...)
+	if inferred {
+		b = append(b, "<AccessTierInferred>true</AccessTierInferred>"...)
+	}
+	if t.Changed != 0 {
+		b = protocol.AppendDate(append(b, "<AccessTierChangeTime>"...), t.Changed)
+		b = append(b, "</AccessTierChangeTime>"...)
+	}
+	if t.Pending != TierUnset {
+		b = protocol.AppendElement(b, "ArchiveStatus", t.archiveStatus())
+		b = protocol.AppendElement(b, "RehydratePriority", t.priority())
+	}
+	return b
+}
+
+func appendLease(b []byte, l *Lease, now engine.Stamp) []byte {
+	if l.State == LeaseAvailable {
+		return append(b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"...)
+	}
+	state := l.At(now)
+	b = protocol.AppendElement(b, "LeaseStatus", state.Status())
+	b = protocol.AppendElement(b, "LeaseState", state.String())
+	if state == LeaseLeased {
+		b = protocol.AppendElement(b, "LeaseDuration", l.durationName())
+	}
+	return b
+}
+
+func appendCopy(b []byte, c *CopyState) []byte {
+	b = protocol.AppendElement(b, "CopyId", LeaseID(c.ID).String())
+	b = protocol.AppendElement(b, "CopySource", c.Source)
+	b = protocol.AppendElement(b, "CopyStatus", c.Status.String())
+	b = protocol.AppendElement(b, "CopyProgress", c.progress())
+	if c.Completed != 0 {
+		b = protocol.AppendElement(b, "CopyCompletionTime", protocol.Date(c.Completed))
+	}
+	if c.Description != "" {
+		b = protocol.AppendElement(b, "CopyStatusDescription", c.Description)
+	}
+	if c.Incremental {
+		b = append(b, "<IncrementalCopy>true</IncrementalCopy>"...)
+	}
+	return b
+}
+
+func appendMetadata(b []byte, pairs []Pair) []byte {
+	if len(pairs) == 0 {
+		return append(b, "<Metadata />"...)
+	}
+	b = append(b, "<Metadata>"...)
+	for i := range pairs {
+		b = protocol.AppendElement(b, pairs[i].Name, pairs[i].Value)
+	}
+	return append(b, "</Metadata>"...)
+}

@@ -1,0 +1,83 @@
+package blob
+
+import (
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+type operation = rest.Operation[*Service]
+
+// Bodies.
+var (
+	noBody   = rest.BodyRule{}
+	smallXML = rest.BodyRule{Max: rest.AtMost(account.MaxPropertiesSize), Length: true}
+)
+
+// What operations need of their callers (auth.md sections 5.7 and 8). Resource types are s, c and o.
+func needs(sas, accountSAS, types string, role auth.Action) auth.Needs {
+	return auth.Needs{SAS: sas, AccountSAS: accountSAS, ResourceTypes: types, Role: role}
+}
+
+func public(n auth.Needs, level auth.PublicAccess) auth.Needs {
+	n.Public = level
+	return n
+}
+
+var (
+	readsBlob      = public(needs("r", "r", "o", auth.ActionRead), auth.PublicBlob)
+	readsContainer = public(needs("", "r", "c", auth.ActionRead), auth.PublicContainer)
+	writesBlob     = needs("w", "w", "o", auth.ActionWrite)
+	createsBlob    = needs("w|c", "w|c", "o", auth.ActionWrite)
+	ofContainer    = needs("", "w", "c", auth.ActionWrite)
+	keyOnly        = needs("", "", "", auth.ActionManage)
+	accountInfo    = needs("r", "*", "sco", auth.ActionRead)
+)
+
+// everywhere is the page's word on operations that all of them have.
+func everywhere() rest.Doc { return rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "yes", Azure: "yes"} }
+
+// Operations is the table of the Blob service.
+var Operations = rest.Table[*Service]{
+	// service
+	{Name: "ListContainers", Methods: "GET", Level: rest.Account, Comp: "list", Needs: needs("", "l", "s", auth.ActionRead), Handle: (*Service).listContainers, Doc: everywhere()},
+	{Name: "GetBlobServiceProperties", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "properties", Needs: needs("", "r", "s", auth.ActionRead), Handle: (*Service).getServiceProperties, Doc: everywhere()},
+	{Name: "SetBlobServiceProperties", Methods: "PUT", Level: rest.Account, Restype: "service", Comp: "properties", Needs: needs("", "w", "s", auth.ActionManage), Body: smallXML, Handle: (*Service).setServiceProperties, Doc: everywhere()},
+	{Name: "GetBlobServiceStats", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "stats", Since: protocol.V20130815, Needs: needs("", "r", "s", auth.ActionRead), Handle: (*Service).getServiceStats, Doc: everywhere()},
+	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Account, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
+	{Name: "PreflightBlobRequest", Methods: "OPTIONS", Level: rest.Account, Since: protocol.V20130815, Needs: auth.Needs{Open: true}, Handle: (*Service).preflight, Doc: everywhere()},
+
+	// container
+	{Name: "CreateContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Needs: needs("", "c|w", "c", auth.ActionWrite), Body: noBody, Handle: (*Service).createContainer, Doc: everywhere()},
+	{Name: "GetContainerProperties", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Needs: readsContainer, Handle: (*Service).getContainerProperties, Doc: everywhere()},
+	{Name: "GetContainerMetadata", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "metadata", Needs: readsContainer, Handle: (*Service).getContainerMetadata, Doc: everywhere()},
+	{Name: "SetContainerMetadata", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "metadata", Needs: ofContainer, Handle: (*Service).setContainerMetadata, Doc: everywhere()},
+	{Name: "GetContainerACL", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Handle: (*Service).getContainerACL, Doc: everywhere()},
+	{Name: "SetContainerACL", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Body: rest.BodyRule{Max: rest.AtMost(maxPoliciesXML)}, Handle: (*Service).setContainerACL, Doc: everywhere()},
+	{Name: "DeleteContainer", Methods: "DELETE", Level: rest.Container, Restype: "container", Needs: needs("", "d", "c", auth.ActionWrite), Handle: (*Service).deleteContainer, Doc: everywhere()},
+	{Name: "ListBlobs", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "list", Needs: public(needs("l", "l", "c", auth.ActionRead), auth.PublicContainer), Handle: (*Service).listBlobs, Doc: everywhere()},
+	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Container, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
+
+	// blob
+	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "BlockBlob"}}, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit), Length: true}, Handle: (*Service).putBlob, Doc: everywhere()},
+	{Name: "GetBlob", Methods: "GET", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getBlob, Doc: everywhere()},
+	{Name: "GetBlobProperties", Methods: "HEAD", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getProperties, Doc: everywhere()},
+	{Name: "GetBlobMetadata", Methods: "GET HEAD", Level: rest.Blob, Comp: "metadata", Needs: readsBlob, Handle: (*Service).getMetadata, Doc: everywhere()},
+	{Name: "SetBlobProperties", Methods: "PUT", Level: rest.Blob, Comp: "properties", Needs: writesBlob, Handle: (*Service).setProperties, Doc: everywhere()},
+	{Name: "SetBlobMetadata", Methods: "PUT", Level: rest.Blob, Comp: "metadata", Needs: writesBlob, Handle: (*Service).setMetadata, Doc: everywhere()},
+	{Name: "DeleteBlob", Methods: "DELETE", Level: rest.Blob, Needs: needs("d|x|y", "d|x|y", "o", auth.ActionDelete), Handle: (*Service).deleteBlob, Doc: everywhere()},
+	{Name: "PutBlock", Methods: "PUT", Level: rest.Blob, Comp: "block", Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlockLimit), Length: true}, Handle: (*Service).putBlock, Doc: everywhere()},
+	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
+	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
+	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Blob, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
+	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit)}, Handle: (*Service).putUntyped, Doc: everywhere()},
+}
+
+// putUntyped refuses a Put Blob whose type is missing or unknown.
+func (s *Service) putUntyped(r *rest.Request) error {
+	if v, ok := r.HeaderOK("x-ms-blob-type"); ok {
+		return protocol.InvalidHeader("x-ms-blob-type", v)
+	}
+	return protocol.MissingHeader("x-ms-blob-type")
+}

@@ -1,0 +1,133 @@
+package blob
+
+import (
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// setProperties is Set Blob Properties: all five content headers and the MD5 are set, absent ones cleared. A page blob's size and
+// sequence number are set by the same operation (see page.go).
+func (s *Service) setProperties(r *rest.Request) error {
+	props := decodeHTTP(r, false)
+	if props.ContentType == "" {
+		props.ContentType = DefaultContentType
+	}
+	md5, err := decodeStoredMD5(r)
+	if err != nil {
+		return err
+	}
+	var after Record
+	err = s.modify(r, func(t *Txn, rec *Record) error {
+		rec.HTTP, rec.MD5 = props, md5
+		rec.Changed = t.Stamp()
+		after = *rec
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	setChanged(r, after.Changed)
+	setSequence(r, &after)
+	r.Reply(200)
+	return nil
+}
+
+// setMetadata is Set Blob Metadata.
+func (s *Service) setMetadata(r *rest.Request) error {
+	if err := refuseUnsupported(r); err != nil {
+		return err
+	}
+	metadata, err := decodeMetadata(r)
+	if err != nil {
+		return err
+	}
+	var after Record
+	err = s.modify(r, func(t *Txn, rec *Record) error {
+		if err := rec.readable(); err != nil {
+			return err
+		}
+		rec.Metadata = metadata
+		rec.Changed = t.Stamp()
+		after = *rec
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	setWritten(r, &after)
+	r.Reply(200)
+	return nil
+}
+
+// modify changes the current blob's record, on the request's terms, with the content that it has.
+func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error {
+	if err := baseOnly(r); err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	return s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := terms.write(rec); err != nil {
+			return err
+		}
+		rec.Lease = rec.Lease.Written(terms.now)
+		if err := edit(t, rec); err != nil {
+			return err
+		}
+		t.Modify(rec)
+		return nil
+	})
+}
+
+// setSequence answers with the sequence number of a page blob.
+func setSequence(r *rest.Request, rec *Record) {
+	if rec.Type == PageBlob {
+		r.SetHeader("x-ms-blob-sequence-number", string(appendInt(nil, rec.Sequence)))
+	}
+}
+
+// deleteBlob is Delete Blob.
+func (s *Service) deleteBlob(r *rest.Request) error {
+	if err := baseOnly(r); err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	switch v := r.Header("x-ms-delete-snapshots"); v {
+	case "", "include":
+	default:
+		return protocol.InvalidHeader("x-ms-delete-snapshots", v)
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	err = s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := terms.write(rec); err != nil {
+			return err
+		}
+		return t.Remove(rec)
+	})
+	if err != nil {
+		return err
+	}
+	r.SetHeader("x-ms-delete-type-permanent", "true")
+	r.Reply(202)
+	return nil
+}

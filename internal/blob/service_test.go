@@ -1,0 +1,91 @@
+package blob
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/auth/gate"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/rest/resttest"
+)
+
+// house is a Service behind the real front, with a real store and real authorization if it is asked for.
+type house struct {
+	*resttest.Server
+	svc      *Service
+	registry *account.Registry
+	accounts *account.Store
+	now      func() time.Time
+}
+
+type option func(*house, *account.Account)
+
+// newHouse serves account "acct" and lets everybody in.
+func newHouse(t testing.TB, options ...option) *house { return build(t, nil, options...) }
+
+func build(t testing.TB, authorizer func(auth.Resources) auth.Authorizer, options ...option) *house {
+	t.Helper()
+	store := enginetest.New(t)
+	h := &house{registry: account.NewRegistry(), now: time.Now}
+	acct, dev := resttest.Account(), account.Development(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	acct.Delegation = account.GenerateKey()
+	for _, o := range options {
+		o(h, acct)
+	}
+	var err error
+	h.accounts, err = account.OpenStore(context.Background(), store, h.registry, nil)
+	require.NoError(t, err)
+	require.NoError(t, h.accounts.Create(context.Background(), acct))
+	require.NoError(t, h.accounts.Create(context.Background(), dev))
+	h.svc = New(Options{Store: store, Accounts: h.accounts, Now: func() time.Time { return h.now() }})
+	if authorizer == nil {
+		h.svc.Authorize(resttest.AllowAll{})
+	} else {
+		h.svc.Authorize(authorizer(h.svc))
+	}
+	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc})
+	t.Cleanup(func() { require.NoError(t, h.svc.Close()) })
+	return h
+}
+
+// newSDK serves the emulator's account with real authorization and returns the Go SDK's client for it.
+func newSDK(t testing.TB) (*house, *service.Client) {
+	t.Helper()
+	h := build(t, func(r auth.Resources) auth.Authorizer { return gate.New(gate.Options{Blob: r}) })
+	cred, err := azblob.NewSharedKeyCredential(account.DevName, account.DevKey)
+	require.NoError(t, err)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	client, err := service.NewClientWithSharedKeyCredential("http://"+h.Addr+"/"+account.DevName, cred, &service.ClientOptions{ClientOptions: azcore.ClientOptions{
+		Transport: &http.Client{Transport: transport}, Retry: policy.RetryOptions{MaxRetries: -1}}})
+	require.NoError(t, err)
+	return h, client
+}
+
+// must sends a request and holds the answer to a status.
+func (h *house) must(t testing.TB, status int, method, target, body string, header ...string) *resttest.Response {
+	t.Helper()
+	r := h.Do(method, target, body, header...)
+	require.Equal(t, status, r.Status, "%s %s: %s", method, target, r)
+	return r
+}
+
+// fails sends a request and holds the answer to an error.
+func (h *house) fails(t testing.TB, status int, code, method, target, body string, header ...string) *resttest.Response {
+	t.Helper()
+	r := h.Do(method, target, body, header...)
+	require.Equal(t, status, r.Status, "%s %s: %s", method, target, r)
+	require.Equal(t, code, r.Code(), "%s %s: %s", method, target, r)
+	return r
+}

@@ -1,0 +1,71 @@
+package blob
+
+import (
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// selector is which blob of a name a request means.
+type selector struct {
+	snapshot, version engine.Stamp // at most one is set
+}
+
+// decodeSlot reads snapshot= and versionid=.
+func decodeSlot(r *rest.Request) (s selector, err error) {
+	for _, q := range [...]struct {
+		name string
+		to   *engine.Stamp
+	}{{"snapshot", &s.snapshot}, {"versionid", &s.version}} {
+		text := r.Query(q.name)
+		if text == "" {
+			continue
+		}
+		stamp, ok := protocol.ParseSnapshotID(text)
+		if !ok || stamp == 0 {
+			return s, protocol.InvalidQuery(q.name, text, "")
+		}
+		*q.to = stamp
+	}
+	if s.snapshot != 0 && s.version != 0 {
+		return s, protocol.InvalidQuery("versionid", r.Query("versionid"), "")
+	}
+	return s, nil
+}
+
+// isBase tells that neither a snapshot nor a version is meant.
+func (s selector) isBase() bool { return s == selector{} }
+
+// find reads the blob that is meant, nil if there is none or it is deleted, and tells where it lies.
+func (s selector) find(r engine.Reader, p *place) (*Record, Slot, error) {
+	switch {
+	case s.snapshot != 0:
+		return findSlot(r, p, Slot{s.snapshot, SlotSnapshot})
+	case s.version != 0:
+		rec, err := getRecord(r, p, Slot{})
+		if err != nil || rec != nil && rec.Version == s.version {
+			return rec, Slot{}, err
+		}
+		return findSlot(r, p, Slot{s.version, SlotVersion})
+	}
+	rec, err := getRecord(r, p, Slot{})
+	return rec, Slot{}, err
+}
+
+func findSlot(r engine.Reader, p *place, slot Slot) (*Record, Slot, error) {
+	rec, err := getRecord(r, p, slot)
+	if rec != nil && rec.Deleted.At != 0 {
+		rec = nil
+	}
+	return rec, slot, err
+}
+
+// baseOnly refuses snapshot= and versionid= on operations that change the base blob.
+func baseOnly(r *rest.Request) error {
+	for _, name := range [...]string{"snapshot", "versionid"} {
+		if text, ok := r.QueryOK(name); ok {
+			return protocol.InvalidQuery(name, text, "")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package blob
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine"
+)
+
+const (
+	sweepEvery = 10 * time.Minute
+	// sweepPause keeps a busy queue from being read over and over.
+	sweepPause = time.Second
+	// sweepBatch bounds what one transaction of the sweeper takes on: records, or pages of a list.
+	sweepBatch = 64
+	// lateWrite is how long a write may be under way after it looked its container up, in stamps.
+	lateWrite = 3600 * 10_000_000
+)
+
+// work is one item of the queue.
+type work struct {
+	key       []byte
+	partition []byte
+	kind      workKind
+	stamp     engine.Stamp
+	value     []byte
+}
+
+// run sweeps until the service is closed.
+func (s *Service) run(ctx context.Context) {
+	defer close(s.swept)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.work:
+		}
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Warn("sweep", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepPause):
+		}
+		timer.Reset(sweepEvery)
+	}
+}
+
+// Sweep goes through the queue once and does what is due. It can stop anywhere and begin again. An item that fails is left for
+// the next time.
+func (s *Service) Sweep(ctx context.Context) error {
+	var failed error
+	var from []byte
+	for {
+		var items []work
+		err := s.store.View(ctx, nil, func(r engine.Reader) error {
+			it := r.Scan(engine.SpaceBlobQueue, from, nil)
+			defer it.Close()
+			for len(items) < sweepBatch && it.Next() {
+				v, err := it.Value()
+				if err != nil {
+					return err
+				}
+				w, ok := parseWork(it.Key(), v)
+				if !ok {
+					failed = errors.Join(failed, fmt.Errorf("work item %q cannot be read", it.Key()))
+				}
+				items = append(items, w)
+			}
+			return it.Close()
+		})
+		if err != nil || len(items) == 0 {
+			return errors.Join(failed, err)
+		}
+		for i := range items {
+			if items[i].kind == 0 {
+				continue
+			}
+			if err := s.sweep(ctx, &items[i]); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				failed = errors.Join(failed, fmt.Errorf("work %d at %q: %w", items[i].kind, items[i].partition, err))
+			}
+		}
+		from = append(items[len(items)-1].key, 0)
+	}
+}
+
+func parseWork(key, value []byte) (work, bool) {
+	w := work{key: append([]byte(nil), key...), value: append([]byte(nil), value...)}
+	n := len(w.key) - workSize
+	if n < 1 {
+		return w, false
+	}
+	w.partition, w.kind, w.stamp = w.key[:n:n], workKind(w.key[n]), engine.Stamp(binary.BigEndian.Uint64(w.key[n+1:]))
+	return w, true
+}
+
+// place returns the blob name that the item belongs to. The account is known by name only.
+func (w *work) place() (*place, bool) {
+	name, n, ok := splitKey(w.partition)
+	if !ok || n != len(w.partition) || len(w.value) < 1 {
+		return nil, false
+	}
+	gen := Generation(binary.BigEndian.Uint64(w.partition))
+	return &place{&account.Account{Name: string(w.value[1:])}, gen, string(name), w.partition}, true
+}
+
+func (s *Service) sweep(ctx context.Context, w *work) error {
+	if w.kind == workContainer {
+		return s.sweepContainer(ctx, w)
+	}
+	p, ok := w.place()
+	if !ok {
+		return errRecord
+	}
+	switch w.kind {
+	case workContent:
+		if ContentKind(w.value[0]) == ContentPages {
+			for more := true; more; {
+				var err error
+				if more, err = s.sweepPages(ctx, p, w.stamp); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return s.sweepList(ctx, p, w)
+	case workPending:
+		return s.sweepPending(ctx, p, w)
+	}
+	return s.sweepOther(ctx, p, w)
+}
+
+// sweepList releases the chunks of a list without an owner, some pages at a time.
+func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
+	for done := false; !done; {
+		err := s.change(ctx, p, func(t *Txn) error {
+			prefix := appendContentKey(nil, p.key, keyContentPage, w.stamp)
+			it := t.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+			defer it.Close()
+			pages := 0
+			for ; pages < sweepBatch && it.Next(); pages++ {
+				v, err := it.Value()
+				if err != nil {
+					return err
+				}
+				if err := visitPage(view(v), func(p *piece) bool { t.Release(p.Ref); return true }); err != nil {
+					return err
+				}
+				t.Delete(engine.SpaceBlock, append([]byte(nil), it.Key()...))
+			}
+			if done = pages < sweepBatch; done {
+				t.Delete(engine.SpaceBlobQueue, w.key)
+			}
+			return it.Close()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepPending takes away uncommitted blocks whose epoch is over, or is a week behind the last block.
+func (s *Service) sweepPending(ctx context.Context, p *place, w *work) error {
+	for done := false; !done; {
+		err := s.change(ctx, p, func(t *Txn) error {
+			h, err := getPending(t.Tx, p)
+			if err != nil {
+				return err
+			}
+			if h != nil && h.Epoch == w.stamp {
+				if h.Last+uncommittedLife > s.now() {
+					done = true
+					return nil
+				}
+				t.Delete(engine.SpaceBlock, pendingKey(p))
+				t.Delete(engine.SpaceUncommitted, p.key)
+			}
+			n := 0
+			err = visitPending(t.Tx, p, &pendingHead{Epoch: w.stamp}, func(b *block) error {
+				if n++; n > 10*sweepBatch {
+					return errEnough
+				}
+				t.releaseAll(b.Chunks)
+				t.delta -= b.Size
+				t.Delete(engine.SpaceBlock, append(pendingPrefix(p, w.stamp), b.ID...))
+				return nil
+			})
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			if done = err == nil; done {
+				t.Delete(engine.SpaceBlobQueue, w.key)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errEnough = errors.New("enough for one transaction")
+
+// contents are the spaces with what lies in a container, in the order in which names are looked for.
+var contents = [...]engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceUncommitted, engine.SpaceBlobTag}
+
+// sweepContainer empties a dead generation, name by name.
+func (s *Service) sweepContainer(ctx context.Context, w *work) error {
+	d := decoder{v: view(w.value)}
+	died := engine.Stamp(d.uint64())
+	if d.bad {
+		return errRecord
+	}
+	name, _, _ := cutZero(w.partition)
+	owner := &account.Account{Name: string(name)}
+	generation := appendGeneration(nil, Generation(w.stamp))
+	for {
+		var names [][]byte
+		var rest bool
+		err := s.store.View(ctx, generation, func(r engine.Reader) error {
+			upper := after(append([]byte(nil), generation...))
+			for _, space := range contents {
+				it := r.Scan(space, generation, upper)
+				for ok := it.Next(); ok && len(names) < sweepBatch; {
+					_, n, good := splitKey(it.Key())
+					if !good {
+						ok = it.Next()
+						continue
+					}
+					partition := append([]byte(nil), it.Key()[:n]...)
+					names = append(names, partition)
+					ok = it.SeekGE(after(append([]byte(nil), partition...)))
+				}
+				if err := it.Close(); err != nil {
+					return err
+				}
+				if len(names) > 0 {
+					return nil
+				}
+			}
+			// What is still queued under the generation comes later in the same pass, or in the next.
+			it := r.Scan(engine.SpaceBlobQueue, generation, upper)
+			rest = it.Next()
+			return it.Close()
+		})
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			if rest || died >= s.started && died+lateWrite > s.now() {
+				return nil
+			}
+			return s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
+				tx.Delete(engine.SpaceBlobQueue, w.key)
+				return nil
+			})
+		}
+		for _, partition := range names {
+			name, _, _ := splitKey(partition)
+			p := &place{owner, Generation(w.stamp), string(name), partition}
+			for done := false; !done; {
+				err := s.change(ctx, p, func(t *Txn) (err error) {
+					done, err = t.purge()
+					return err
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+func cutZero(b []byte) (head, rest []byte, ok bool) {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i], b[i+1:], true
+		}
+	}
+	return b, nil, false
+}
+
+// purge takes a name away for good, with its history. Long content goes by work items of its own. It returns false if there
+// was too much history for one transaction.
+func (t *Txn) purge() (done bool, err error) {
+	upper := after(append([]byte(nil), t.key...))
+	it := t.Scan(engine.SpaceBlobHistory, t.key, upper)
+	defer it.Close()
+	n := 0
+	dropped := map[engine.Stamp]uint64{}
+	for ; n < sweepBatch && it.Next(); n++ {
+		slot, ok := parseSlot(it.Key()[len(t.key):])
+		if !ok {
+			return false, errRecord
+		}
+		rec, err := t.Record(slot)
+		if err != nil {
+			return false, err
+		}
+		if err := t.discard(rec, slot, dropped); err != nil {
+			return false, err
+		}
+		t.Delete(engine.SpaceBlobHistory, append([]byte(nil), it.Key()...))
+	}
+	if err := it.Close(); err != nil || n == sweepBatch {
+		return false, err
+	}
+	rec, err := t.Record(Slot{})
+	if err != nil {
+		return false, err
+	}
+	if rec != nil {
+		if err := t.discard(rec, Slot{}, dropped); err != nil {
+			return false, err
+		}
+		t.Delete(engine.SpaceBlob, t.key)
+	}
+	t.DeleteRange(engine.SpaceBlobTag, t.key, upper)
+	t.Delete(engine.SpaceUncommitted, t.key)
+	return true, t.dropPending()
+}
+
+// discard lets go of a record's content within a transaction that lets go of several: dropped counts how often it did so with
+// a shared list, as a transaction does not see its own writes.
+func (t *Txn) discard(rec *Record, slot Slot, dropped map[engine.Stamp]uint64) error {
+	t.delta -= rec.Size
+	if rec.Content.Kind != ContentList && rec.Content.Kind != ContentPages {
+		return t.drop(rec, slot, false)
+	}
+	id := rec.Content.ID
+	n, err := t.sharers(id)
+	if err != nil {
+		return err
+	}
+	dropped[id]++
+	if left := n - dropped[id]; left > 0 {
+		t.setSharers(id, left)
+		return nil
+	}
+	t.setSharers(id, 0)
+	t.enqueue(workContent, id, rec.Content.Kind)
+	return nil
+}
