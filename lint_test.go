@@ -1,0 +1,153 @@
+// Package lint holds the house to its plan: what may import what, and what packages may be called.
+package lint
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/blobd/blobd/"
+
+// floors lists the packages from the ground up; a package stands on the floor of its longest listed parent. Imports go down,
+// or stay among packages of one line.
+var floors = [][]string{
+	{"internal/engine"},
+	{"internal/protocol"},
+	{"internal/account"},
+	{"internal/auth"},
+	{"internal/rest"},
+	{"internal/blob", "internal/table", "internal/srp"},
+	{"internal/server"},
+	{"internal/compat"},
+	{"cmd", "bench", "test"},
+}
+
+// fences bound where a module may be imported, tests aside.
+var fences = map[string][]string{
+	"github.com/valyala/fasthttp":   {"internal/rest", "internal/server", "bench"},
+	"github.com/cockroachdb/pebble": {"internal/engine/local", "internal/engine/enginetest", "bench"},
+	"github.com/alecthomas/kong":    {"cmd", "bench"},
+	"github.com/stretchr/testify":   {"internal/engine/enginetest", "internal/rest/resttest", "internal/auth/authtest", "bench", "test"},
+}
+
+// shapeless are names that say nothing of what a package provides.
+var shapeless = map[string]bool{"util": true, "utils": true, "common": true, "helper": true, "helpers": true, "types": true, "misc": true, "shared": true, "lib": true}
+
+// place finds the floor of a package and which entry of the floor it belongs to.
+func place(pkg string) (floor int, house string) {
+	floor = -1
+	for i, entries := range floors {
+		for _, e := range entries {
+			if within(pkg, e) && len(e) > len(house) {
+				floor, house = i, e
+			}
+		}
+	}
+	return floor, house
+}
+
+func within(pkg, parent string) bool { return pkg == parent || strings.HasPrefix(pkg, parent+"/") }
+
+func withinAny(pkg string, parents []string) bool {
+	for _, p := range parents {
+		if within(pkg, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// sources visits every Go file of the repository.
+func sources(t *testing.T, visit func(pkg, file string, f *ast.File)) {
+	set := token.NewFileSet()
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if n := d.Name(); n != "." && (strings.HasPrefix(n, ".") || n == "testdata" || n == "node_modules" || n == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(set, file, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		visit(path.Dir(filepath.ToSlash(file)), file, f)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+func TestImportsGoDown(t *testing.T) {
+	sources(t, func(pkg, file string, f *ast.File) {
+		if strings.HasSuffix(file, "_test.go") || pkg == "internal/deps" {
+			return
+		}
+		floor, house := place(pkg)
+		if floor < 0 {
+			t.Errorf("%s: package %s has no floor: give it one in lint_test.go", file, pkg)
+			return
+		}
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			require.NoError(t, err)
+			for fenced, allowed := range fences {
+				if within(imported, fenced) && !withinAny(pkg, allowed) {
+					t.Errorf("%s imports %s, which belongs in %s only", file, imported, strings.Join(allowed, ", "))
+				}
+			}
+			ours, ok := strings.CutPrefix(imported, module)
+			if !ok {
+				continue
+			}
+			to, toHouse := place(ours)
+			if to > floor || to == floor && toHouse != house {
+				t.Errorf("%s (%s) imports %s (%s): imports go down only", file, house, ours, toHouse)
+			}
+		}
+	})
+}
+
+func TestTheContractKnowsNoImplementation(t *testing.T) {
+	sources(t, func(pkg, file string, f *ast.File) {
+		if pkg != "internal/engine" || strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		for _, spec := range f.Imports {
+			if strings.Contains(spec.Path.Value, ".") {
+				t.Errorf("%s imports %s: the contract stands on the standard library alone", file, spec.Path.Value)
+			}
+		}
+	})
+}
+
+func TestPackagesAreNamedForWhatTheyProvide(t *testing.T) {
+	documented := map[string]bool{}
+	sources(t, func(pkg, file string, f *ast.File) {
+		if shapeless[f.Name.Name] || shapeless[path.Base(pkg)] {
+			t.Errorf("%s: package %s is named for nothing", file, f.Name.Name)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			documented[pkg] = documented[pkg] || f.Doc != nil
+		}
+	})
+	for pkg, ok := range documented {
+		if !ok {
+			t.Errorf("package %s does not say what it guarantees: it has no package comment", pkg)
+		}
+	}
+}
