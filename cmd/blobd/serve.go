@@ -89,7 +89,10 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	backend, stopServices := services(store, accounts, log)
+	backend, stopServices, err := services(ctx, store, accounts, log)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
 	if err := c.announce(o.out, srv, accounts); err != nil {
 		return errors.Join(err, store.Close())
 	}
