@@ -227,7 +227,8 @@ func (s *Server) Remove() error { return os.RemoveAll(s.Dir) }
 // Blobd is the server that this repository makes, with the given number of disks.
 func Blobd(binary, name string, disks int, extra []string) Spec {
 	return Spec{Name: name, Disks: disks, Command: func(p Place) []string {
-		args := []string{binary, "serve", "--blob-addr", p.Blob, "--table-addr", p.Table, "--management-addr", p.Management}
+		args := []string{binary, "serve", "--blob-addr", p.Blob, "--table-addr", p.Table, "--management-addr", p.Management,
+			"--access-log", "errors"} // as silent as Azurite is asked to be
 		for _, d := range p.Data {
 			args = append(args, "--data", d)
 		}

@@ -17,7 +17,6 @@ const (
 	tableRead  = "benchread" // filled: Fill.Small entities in partitions of partition rows
 	tableScan  = "benchscan" // filled: partition rows
 	partition  = 1000        // rows
-	scanHits   = 10          // rows that the filter lets through
 	batchOps   = 100
 	partitions = 64 // of new entities
 )
@@ -31,8 +30,9 @@ func Table() Group {
 		{Name: "merge entity", Clients: []int{32}, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: mergeClient},
 		{Name: "get entity", Clients: many, Usual: 32, Items: 1, Ceilings: []string{"network"}, Client: pointClient},
 		{Name: "query partition of 1 000", Clients: []int{1, 8}, Usual: 8, Items: partition, Client: queryClient},
-		{Name: "filtered scan of 1 000", Clients: []int{1, 8}, Usual: 8, Items: partition, Client: scanClient},
-		{Name: "transaction of 100", Clients: []int{1, 8}, Usual: 8, Items: batchOps, Client: batchClient, After: checkInserted},
+		{Name: "scan of 1 000, 500 hits", Clients: []int{1, 8}, Usual: 8, Items: partition, Client: scanClient(500)},
+		{Name: "scan of 1 000, 10 hits", Clients: []int{8}, Usual: 8, Items: partition, Client: scanClient(10)},
+		{Name: "transaction of 100", Clients: []int{1, 8}, Usual: 8, Items: batchOps, Client: batchClient, After: checkBatches},
 	}}
 }
 
@@ -190,16 +190,19 @@ func queryClient(t *Target, c *Client) func() error {
 	}
 }
 
-func scanClient(_ *Target, c *Client) func() error {
-	filter := "Flag eq true and Number lt " + strconv.Itoa(scanHits)
-	return func() error { return c.query(tableScan, filter, 0, scanHits) }
+// scanClient reads a whole table through a filter that lets some rows through.
+func scanClient(hits int) func(*Target, *Client) func() error {
+	filter := "Flag eq true and Number lt " + strconv.Itoa(hits)
+	return func(_ *Target, c *Client) func() error {
+		return func() error { return c.query(tableScan, filter, 0, hits) }
+	}
 }
 
+// batchClient inserts runs of rows, each into one partition.
 func batchClient(t *Target, c *Client) func() error {
 	return func() error {
-		last := t.next.Add(batchOps * partitions) // numbers that are equal modulo partitions belong to one partition
-		first := last - batchOps*partitions + 1
-		c.batch(t, tableNew, first%partitions, func(k int) uint64 { return first + uint64(k)*partitions })
+		first := t.next.Add(batchOps) - batchOps + 1
+		c.batch(t, tableNew, first%partitions, first)
 		c.req = wire.Request{Table: true, Method: "POST", Path: "/$batch", ContentType: "multipart/mixed; boundary=batch_b", Plain: nometadata, Body: c.buf.Bytes()}
 		var answer bytes.Buffer
 		resp, err := c.Table.Do(&c.req, &answer)
@@ -209,19 +212,35 @@ func batchClient(t *Target, c *Client) func() error {
 		if n := bytes.Count(answer.Bytes(), []byte("HTTP/1.1 204")); n != batchOps {
 			return fmt.Errorf("%d of %d operations succeeded: %.600s", n, batchOps, answer.Bytes())
 		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.batches = append(t.batches, first)
 		return nil
 	}
 }
 
+// checkBatches reads a row of some of the turn's transactions back.
+func checkBatches(ctx context.Context, t *Target, _ *Turn) error {
+	made := t.batches
+	t.batches = nil
+	return parallel(ctx, t, min(samples, len(made)), func(c *Client, i uint64) error {
+		rk := made[i] + i%batchOps
+		if err := c.point(t, tableNew, made[i]%partitions, rk, rk); err != nil {
+			return fmt.Errorf("read back: %w", err)
+		}
+		return nil
+	})
+}
+
 // batch encodes an entity group transaction of inserts.
-func (c *Client) batch(t *Target, table string, pk uint64, rk func(k int) uint64) {
+func (c *Client) batch(t *Target, table string, pk, first uint64) {
 	c.buf.Reset()
 	c.buf.WriteString("--batch_b\r\nContent-Type: multipart/mixed; boundary=changeset_c\r\n\r\n")
-	for k := range batchOps {
+	for rk := first; rk < first+batchOps; rk++ {
 		c.buf.WriteString("--changeset_c\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\nPOST http://" +
 			t.Server.Table + "/" + wire.Emulator.Name + "/" + table +
 			" HTTP/1.1\r\nAccept: application/json;odata=nometadata\r\nContent-Type: application/json\r\nPrefer: return-no-content\r\nDataServiceVersion: 3.0\r\n\r\n")
-		c.path = entity(c.path[:0], pk, rk(k), rk(k))
+		c.path = entity(c.path[:0], pk, rk, rk)
 		c.buf.Write(c.path)
 		c.buf.WriteString("\r\n")
 	}
@@ -236,7 +255,7 @@ func prepareTable(ctx context.Context, t *Target) error {
 	if err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	return parallel(ctx, t, partition, func(c *Client, i uint64) error { return c.insert(t, tableScan, i%4, i) })
+	return parallel(ctx, t, partition, func(c *Client, i uint64) error { return c.insert(t, tableScan, i*4/partition, i) })
 }
 
 func createTables(t *Target, names ...string) error {

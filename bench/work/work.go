@@ -29,7 +29,8 @@ type Target struct {
 	next    atomic.Uint64       // numbers of new items
 	pages   map[string][]uint16 // page blobs: how often each page was written
 	appends []*appendBlob       // made in this turn
-	mu      sync.Mutex          // guards pages and appends
+	batches []uint64            // first rows of the transactions of this turn
+	mu      sync.Mutex          // guards pages, appends and batches
 }
 
 // Fill says how much is prepared before reads are measured.
@@ -314,5 +315,10 @@ func parallel(ctx context.Context, t *Target, n int, fn func(c *Client, i uint64
 		}()
 	}
 	wg.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
+	for _, err := range append(errs, ctx.Err()) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
