@@ -135,12 +135,21 @@ func version(args ...string) string {
 	return line
 }
 
+// blobdSpec is blobd on a number of disks.
+func (s *session) blobdSpec(name string, disks int) fleet.Spec {
+	args := s.BlobdArgs
+	if s.Profile {
+		args = append([]string{"--profiling"}, args...)
+	}
+	return fleet.Blobd(s.Blobd, name, disks, args)
+}
+
 // specs are the servers that there are.
 func (s *session) specs() []fleet.Spec {
 	all := []fleet.Spec{
-		fleet.Blobd(s.Blobd, "blobd", 1, s.BlobdArgs),
-		fleet.Blobd(s.Blobd, "blobd-2+1", 3, s.BlobdArgs),
-		fleet.Blobd(s.Blobd, "blobd-4+2", 6, s.BlobdArgs),
+		s.blobdSpec("blobd", 1),
+		s.blobdSpec("blobd-2+1", 3),
+		s.blobdSpec("blobd-4+2", 6),
 		fleet.Azurite(s.Azurite),
 	}
 	for _, mode := range []string{"network", "commit", "file", "file-crc"} {

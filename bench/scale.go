@@ -36,7 +36,7 @@ func (c *scaleCommand) Run(ctx context.Context) error {
 
 func (c *scaleCommand) measure(ctx context.Context, s *session) error {
 	for _, kind := range c.Kinds {
-		server, err := fleet.Start(ctx, fleet.Blobd(s.Blobd, "blobd", c.Disks, s.BlobdArgs), filepath.Join(s.dir, kind))
+		server, err := fleet.Start(ctx, s.blobdSpec("blobd", c.Disks), filepath.Join(s.dir, kind))
 		if err != nil {
 			return err
 		}

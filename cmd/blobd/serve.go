@@ -40,6 +40,7 @@ type serveCommand struct {
 	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
 	TLSSelfSigned bool   `name:"tls-self-signed" help:"Serve HTTPS with a certificate made in the first data directory." group:"HTTPS"`
 
+	Profiling       bool   `help:"Add /debug/pprof/ to the management address." group:"Logs"`
 	AccessLog       string `help:"Requests to log: ${enum}." enum:"all,errors,off" default:"all" group:"Logs"`
 	AccessLogFile   string `help:"Where to: a file, or - for standard output." default:"-" placeholder:"FILE" group:"Logs"`
 	AccessLogSample int    `help:"Log one in so many successful requests." default:"1" placeholder:"N" group:"Logs"`
@@ -73,7 +74,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	srv, err := server.Listen(server.Options{
 		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr),
 		Certificate: certificate.source(c), Limits: c.limits(), Domains: c.Domain, Strict: c.StrictVersions,
-		StopWithin: c.StopTimeout, Log: log, Access: access.log,
+		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 )
 
-// management is the address for operators: /livez, /healthz and /metrics. It carries no data, no keys and no debugging doors.
+// management is the address for operators: /livez, /healthz and /metrics. It carries no data and no keys, and
+// no debugging doors unless they are asked for.
 // All methods do nothing on nil.
 type management struct {
 	listener net.Listener
@@ -23,13 +25,19 @@ type management struct {
 	done     chan struct{}
 }
 
-func manage(ln net.Listener, m *metrics, log *zap.Logger) *management {
+func manage(ln net.Listener, m *metrics, profiling bool, log *zap.Logger) *management {
 	g := &management{listener: ln, done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+	write := 30 * time.Second
+	if profiling {
+		write = 5 * time.Minute // a CPU profile is taken for as long as its request says
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	}
+	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: write,
 		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}
 	go func() {
 		defer close(g.done)

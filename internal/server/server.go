@@ -36,6 +36,8 @@ type Options struct {
 	Domains []string
 	// Strict refuses versions newer than the newest known one.
 	Strict bool
+	// Profiling adds /debug/pprof/ to the management address.
+	Profiling bool
 	// StopWithin is how long requests under way may take to finish after the stop.
 	StopWithin time.Duration
 	Log        *zap.Logger
@@ -94,7 +96,7 @@ func Listen(o Options) (*Server, error) {
 			s.Close()
 			return nil, err
 		}
-		s.management = manage(ln, s.metrics, o.Log)
+		s.management = manage(ln, s.metrics, o.Profiling, o.Log)
 	}
 	return s, nil
 }
