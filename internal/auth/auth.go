@@ -139,8 +139,9 @@ type Grant struct {
 	EncryptionScope string
 	// Principal names the caller for the log: the account, or the object id of a token.
 	Principal string
-	// Tenant is the tid of a token.
-	Tenant string
+	// Tenant is the tid of a token, Groups and AppRoles are its groups and roles.
+	Tenant           string
+	Groups, AppRoles []string
 	// Roles decides further actions of a bearer or user delegation caller, nil for other schemes.
 	Roles func(a Action, container string) bool
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/sas"
 	"github.com/blobd/blobd/internal/auth/sharedkey"
 	"github.com/blobd/blobd/internal/protocol"
@@ -20,6 +21,8 @@ import (
 type Options struct {
 	// Blob and Table answer for containers and tables; without one, nothing there is public and no policy is stored.
 	Blob, Table auth.Resources
+	// Bearer checks tokens; nil when there is no issuer.
+	Bearer *bearer.Verifier
 	// StrictVersions refuses versions that are not published, in sv too.
 	StrictVersions bool
 }
@@ -58,11 +61,14 @@ func (g *Gate) identify(ctx context.Context, acct *account.Account, r *auth.Requ
 	authorization, ok := r.Headers.Get("authorization")
 	switch {
 	case !ok && sas.Present(r.Query):
-		return g.signature(ctx, acct, r, needs)
+		return g.signature(ctx, acct, r, needs, nil)
 	case !ok:
 		return g.anonymous(ctx, acct, r, needs)
 	case strings.HasPrefix(authorization, "SharedKey"):
 		return g.sharedKey(ctx, acct, r, needs, authorization)
+	}
+	if token, ok := bearer.Token(authorization); ok {
+		return g.bearer(ctx, acct, r, needs, token)
 	}
 	return auth.Grant{}, protocol.ErrInvalidAuthenticationInfo
 }
@@ -84,22 +90,59 @@ func (g *Gate) sharedKey(ctx context.Context, acct *account.Account, r *auth.Req
 	return auth.Grant{Scheme: auth.SharedKey, Letters: auth.AllLetters, Principal: acct.Name}, nil
 }
 
-func (g *Gate) signature(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
+// bearer lets the holder of a token in by its roles, or, beside a signature made for one user, by that signature.
+func (g *Gate) bearer(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs, token string) (auth.Grant, error) {
+	if g.options.Bearer == nil {
+		return auth.Grant{}, auth.Failed("Authentication scheme Bearer is not supported.")
+	}
+	p, err := g.options.Bearer.Authenticate(ctx, r, token)
+	if err != nil {
+		return auth.Grant{}, err
+	}
+	if sas.Delegated(r.Query) {
+		return g.signature(ctx, acct, r, needs, p)
+	}
+	grant := auth.Grant{
+		Scheme: auth.Bearer, Letters: auth.AllLetters, Principal: p.ObjectID, Tenant: p.TenantID, Groups: p.Groups, AppRoles: p.AppRoles,
+		Roles: g.options.Bearer.Roles(p, acct, r.Service),
+	}
+	return grant, grant.Permits(needs, r.Container+r.Table)
+}
+
+// signature lets in by a shared access signature. user is the holder of the token beside it, nil for none.
+func (g *Gate) signature(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs, user *bearer.Principal) (auth.Grant, error) {
 	token, err := sas.Parse(r, g.options.StrictVersions)
 	if err != nil {
 		return auth.Grant{}, err
 	}
 	defer token.Release()
-	if acct.DenySharedKey && token.Scheme != auth.UserDelegationSAS {
+	delegated := token.Scheme == auth.UserDelegationSAS
+	switch {
+	case acct.DenySharedKey && !delegated:
 		return auth.Grant{}, protocol.ErrKeyBasedAuthenticationNotPermitted
+	case delegated && g.options.Bearer == nil:
+		return auth.Grant{}, protocol.ErrAuthenticationFailed
 	}
 	if err := token.Verify(acct, r); err != nil {
 		return auth.Grant{}, err
 	}
+	if objectID, tenantID := token.User(); objectID != "" || tenantID != "" {
+		if user == nil || !strings.EqualFold(objectID, user.ObjectID) || tenantID != "" && !strings.EqualFold(tenantID, user.TenantID) {
+			return auth.Grant{}, protocol.ErrAuthenticationFailed
+		}
+	}
 	if needs.BearerOnly {
 		return auth.Grant{}, auth.Failed("Only authentication scheme Bearer is supported")
 	}
-	return token.Grant(ctx, r, needs, g.resources(r.Service))
+	grant, err := token.Grant(ctx, r, needs, g.resources(r.Service))
+	if err != nil || !delegated {
+		return grant, err
+	}
+	// What the key's maker may not do, the signature does not open either.
+	key := token.Delegation()
+	maker := g.options.Bearer.Directory().Lookup(key.TenantID, key.ObjectID)
+	grant.Principal, grant.Tenant, grant.Roles = key.ObjectID, key.TenantID, g.options.Bearer.Roles(maker, acct, r.Service)
+	return grant, grant.Permits(needs, r.Container+r.Table)
 }
 
 func (g *Gate) resources(service auth.Service) auth.Resources {
@@ -112,8 +155,16 @@ func (g *Gate) resources(service auth.Service) auth.Resources {
 // anonymous lets anybody in where the container is public enough (auth.md section 8). A private container and one that does not
 // exist are refused alike.
 func (g *Gate) anonymous(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
-	refusal := protocol.ErrResourceNotFound
+	refusal := error(protocol.ErrResourceNotFound)
+	version, _ := r.Headers.Get("x-ms-version")
+	challenged := g.options.Bearer != nil && protocol.Version(version) >= challengeSince(r.Service)
+	if challenged {
+		refusal = g.options.Bearer.Challenge(ctx)
+	}
 	if needs.Public == auth.PublicNever || g.options.Blob == nil || r.Service != auth.Blob || r.Container == "" || r.Method != "GET" && r.Method != "HEAD" {
+		return auth.Grant{}, refusal
+	}
+	if acct.DenyPublicAccess && challenged {
 		return auth.Grant{}, refusal
 	}
 	if acct.DenyPublicAccess {
@@ -130,4 +181,12 @@ func (g *Gate) anonymous(ctx context.Context, acct *account.Account, r *auth.Req
 		return auth.Grant{Scheme: auth.Anonymous}, nil
 	}
 	return auth.Grant{}, refusal
+}
+
+// challengeSince is the version from which a caller without credentials is told where to get a token.
+func challengeSince(service auth.Service) protocol.Version {
+	if service == auth.Table {
+		return protocol.V20201206
+	}
+	return protocol.V20191212
 }

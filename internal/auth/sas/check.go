@@ -36,7 +36,6 @@ func (t *Token) Verify(acct *account.Account, r *auth.Request) error {
 // terms are what a signature grants and for how long, after a stored access policy has completed them.
 type terms struct {
 	start, expiry, permission string
-	letters                   auth.Letters
 }
 
 // Grant compares a verified signature with the request and with what its operation needs. resources answers for stored access

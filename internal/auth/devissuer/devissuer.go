@@ -1,0 +1,412 @@
+// Package devissuer is a small OpenID Connect issuer for development: a bearer login then works on one machine with nothing else
+// installed. It speaks as much of Microsoft Entra's dialect as azidentity, the JS identity library and azcopy need: discovery,
+// key set, and a token endpoint with client credentials and device code.
+//
+// It knows one client, whose secret the operator has, and lets whoever opens its device page approve a login. So it is to be
+// served on a loopback address only; Listen refuses others. Its keys live as long as the process.
+package devissuer
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/subtle"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// The fixed identities.
+const (
+	Tenant   = "b10bd000-0000-4000-8000-000000000000" // tid
+	ClientID = "b10bd000-0000-4000-8000-000000000001" // client id; also the oid of what it gets by client credentials
+	UserID   = "b10bd000-0000-4000-8000-000000000002" // oid of who logs in by device code
+)
+
+// Lifetimes.
+const (
+	TokenLifetime  = time.Hour
+	deviceLifetime = 15 * time.Minute
+	maxDevices     = 1000 // logins under way
+)
+
+// Issuer issues tokens. It is an http.Handler.
+type Issuer struct {
+	base   string // https://127.0.0.1:10003
+	secret string
+	now    func() time.Time
+	mux    *http.ServeMux
+
+	mu      sync.Mutex
+	keys    []signer // the newest last
+	devices map[string]*device
+}
+
+type signer struct {
+	id      string
+	private *rsa.PrivateKey
+}
+
+// device is a login by device code under way.
+type device struct {
+	userCode string
+	scope    string
+	expires  time.Time
+	approved bool
+}
+
+// New returns an issuer at a base address, such as https://127.0.0.1:10003, with the secret of its client.
+func New(base, secret string, now func() time.Time) (*Issuer, error) {
+	i := &Issuer{base: base, secret: secret, now: now, mux: http.NewServeMux(), devices: map[string]*device{}}
+	if err := i.Rotate(); err != nil {
+		return nil, err
+	}
+	for _, version := range []string{"", "/v2.0"} {
+		i.mux.HandleFunc("GET /{tenant}"+version+"/.well-known/openid-configuration", i.discovery)
+	}
+	i.mux.HandleFunc("GET /common/discovery/instance", i.instance)
+	i.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", i.keySet)
+	i.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", i.token)
+	i.mux.HandleFunc("POST /{tenant}/oauth2/token", i.token)
+	i.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/devicecode", i.deviceCode)
+	i.mux.HandleFunc("GET /device", i.devicePage)
+	i.mux.HandleFunc("POST /device", i.approve)
+	return i, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	w.Header().Set("Cache-Control", "no-store")
+	i.mux.ServeHTTP(w, r)
+}
+
+// URL is the iss of the tokens.
+func (i *Issuer) URL() string { return i.base + "/" + Tenant + "/v2.0" }
+
+// AuthorizationURI is what a challenge names.
+func (i *Issuer) AuthorizationURI() string { return i.base + "/" + Tenant + "/oauth2/authorize" }
+
+// Rotate makes a new signing key. The one before stays in the key set, older ones go.
+func (i *Issuer) Rotate() error {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return fmt.Errorf("make a signing key: %w", err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys = append(i.keys, signer{random(16), private})
+	if len(i.keys) > 2 {
+		i.keys = i.keys[1:]
+	}
+	return nil
+}
+
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (i *Issuer) discovery(w http.ResponseWriter, r *http.Request) {
+	tenant := i.base + "/" + r.PathValue("tenant")
+	reply(w, http.StatusOK, map[string]any{
+		"issuer":                                i.URL(),
+		"authorization_endpoint":                i.AuthorizationURI(),
+		"token_endpoint":                        tenant + "/oauth2/v2.0/token",
+		"device_authorization_endpoint":         tenant + "/oauth2/v2.0/devicecode",
+		"jwks_uri":                              tenant + "/discovery/v2.0/keys",
+		"response_types_supported":              []string{"token"},
+		"subject_types_supported":               []string{"pairwise"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"grant_types_supported":                 []string{"client_credentials", deviceGrant, "refresh_token"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+	})
+}
+
+// instance tells the clients' library that this host is its own authority.
+func (i *Issuer) instance(w http.ResponseWriter, r *http.Request) {
+	host := strings.TrimPrefix(strings.TrimPrefix(i.base, "https://"), "http://")
+	reply(w, http.StatusOK, map[string]any{
+		"tenant_discovery_endpoint": i.base + "/" + Tenant + "/v2.0/.well-known/openid-configuration",
+		"api-version":               "1.1",
+		"metadata":                  []map[string]any{{"preferred_network": host, "preferred_cache": host, "aliases": []string{host}}},
+	})
+}
+
+func (i *Issuer) keySet(w http.ResponseWriter, _ *http.Request) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var set jose.JSONWebKeySet
+	for _, k := range i.keys {
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: string(jose.RS256), Use: "sig"})
+	}
+	reply(w, http.StatusOK, set)
+}
+
+const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
+func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		fail(w, "invalid_request", "the form cannot be read")
+		return
+	}
+	scope := r.PostForm.Get("scope")
+	if scope == "" {
+		scope = r.PostForm.Get("resource")
+	}
+	switch grant := r.PostForm.Get("grant_type"); grant {
+	case "client_credentials":
+		id, secret, ok := r.BasicAuth()
+		if !ok {
+			id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+		}
+		if id != ClientID || subtle.ConstantTimeCompare([]byte(secret), []byte(i.secret)) != 1 {
+			fail(w, "invalid_client", "client id or secret is wrong")
+			return
+		}
+		i.grant(w, ClientID, scope, false)
+	case deviceGrant, "device_code":
+		code := r.PostForm.Get("device_code")
+		i.mu.Lock()
+		d := i.devices[code]
+		switch {
+		case d == nil:
+			i.mu.Unlock()
+			fail(w, "bad_verification_code", "the device code is unknown")
+		case !i.now().Before(d.expires):
+			delete(i.devices, code)
+			i.mu.Unlock()
+			fail(w, "expired_token", "the device code has expired")
+		case !d.approved:
+			i.mu.Unlock()
+			fail(w, "authorization_pending", "nobody has approved this login yet")
+		default:
+			delete(i.devices, code)
+			i.mu.Unlock()
+			i.grant(w, UserID, d.scope, true)
+		}
+	case "refresh_token":
+		if !i.verifyRefresh(r.PostForm.Get("refresh_token")) {
+			fail(w, "invalid_grant", "the refresh token is not good any more")
+			return
+		}
+		i.grant(w, UserID, scope, true)
+	default:
+		fail(w, "unsupported_grant_type", "client_credentials, device_code and refresh_token are supported")
+	}
+}
+
+// grant answers with tokens for somebody.
+func (i *Issuer) grant(w http.ResponseWriter, objectID, scope string, user bool) {
+	audience := audienceOf(scope)
+	access, err := i.Sign(map[string]any{"aud": audience, "oid": objectID, "sub": objectID, "appid": ClientID})
+	if err != nil {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	answer := map[string]any{
+		"token_type": "Bearer", "access_token": access, "expires_in": int(TokenLifetime / time.Second),
+		"ext_expires_in": int(TokenLifetime / time.Second), "scope": scope, "resource": audience,
+		"expires_on": fmt.Sprint(i.now().Add(TokenLifetime).Unix()),
+	}
+	if user {
+		id, err1 := i.Sign(map[string]any{"aud": ClientID, "oid": objectID, "sub": objectID, "preferred_username": "developer@localhost", "name": "Developer"})
+		refresh, err2 := i.Sign(map[string]any{"aud": refreshAudience, "oid": objectID, "sub": objectID, "exp": i.now().Add(24 * time.Hour).Unix()})
+		if err1 != nil || err2 != nil {
+			http.Error(w, "", http.StatusInternalServerError)
+			return
+		}
+		answer["id_token"], answer["refresh_token"] = id, refresh
+		answer["client_info"] = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"uid":%q,"utid":%q}`, objectID, Tenant))
+	}
+	reply(w, http.StatusOK, answer)
+}
+
+const refreshAudience = "urn:blobd:refresh"
+
+// audienceOf is the resource of which a scope speaks.
+func audienceOf(scope string) string {
+	for s := range strings.FieldsSeq(scope) {
+		if resource, ok := strings.CutSuffix(s, "/.default"); ok {
+			return strings.TrimSuffix(resource, "/")
+		}
+		if resource, ok := strings.CutSuffix(s, "/user_impersonation"); ok {
+			return strings.TrimSuffix(resource, "/")
+		}
+		if strings.HasPrefix(s, "https://") {
+			return strings.TrimSuffix(s, "/")
+		}
+	}
+	return "https://storage.azure.com"
+}
+
+// Sign makes a token of claims, which replace the usual ones.
+func (i *Issuer) Sign(claims map[string]any) (string, error) {
+	i.mu.Lock()
+	key := i.keys[len(i.keys)-1]
+	i.mu.Unlock()
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key.private}, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", key.id))
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	now := i.now()
+	all := map[string]any{
+		"iss": i.URL(), "tid": Tenant, "ver": "2.0", "jti": random(16),
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(TokenLifetime).Unix(),
+	}
+	for name, value := range claims {
+		all[name] = value
+	}
+	return jwt.Signed(s).Claims(all).Serialize()
+}
+
+func (i *Issuer) verifyRefresh(token string) bool {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		return false
+	}
+	i.mu.Lock()
+	keys := i.keys
+	i.mu.Unlock()
+	for _, k := range keys {
+		var c jwt.Claims
+		if parsed.Claims(k.private.Public(), &c) == nil {
+			return c.ValidateWithLeeway(jwt.Expected{Issuer: i.URL(), AnyAudience: jwt.Audience{refreshAudience}, Time: i.now()}, 0) == nil
+		}
+	}
+	return false
+}
+
+func (i *Issuer) deviceCode(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		fail(w, "invalid_request", "the form cannot be read")
+		return
+	}
+	now := i.now()
+	d := &device{userCode: userCode(), scope: r.PostForm.Get("scope"), expires: now.Add(deviceLifetime)}
+	code := random(32)
+	i.mu.Lock()
+	for c, old := range i.devices {
+		if !now.Before(old.expires) {
+			delete(i.devices, c)
+		}
+	}
+	full := len(i.devices) >= maxDevices
+	if !full {
+		i.devices[code] = d
+	}
+	i.mu.Unlock()
+	if full {
+		fail(w, "temporarily_unavailable", "too many logins are under way")
+		return
+	}
+	page := i.base + "/device"
+	reply(w, http.StatusOK, map[string]any{
+		"device_code": code, "user_code": d.userCode, "verification_uri": page, "verification_url": page,
+		"expires_in": int(deviceLifetime / time.Second), "interval": 1,
+		"message": "To sign in, open " + page + " in a browser and enter the code " + d.userCode + ".",
+	})
+}
+
+// userCode is what a person types: 8 letters that are not mistaken for others.
+func userCode() string {
+	const letters = "BCDFGHJKLMNPQRSTVWXZ"
+	b := make([]byte, 8)
+	rand.Read(b)
+	for k := range b {
+		b[k] = letters[int(b[k])%len(letters)]
+	}
+	return string(b)
+}
+
+var page = template.Must(template.New("device").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>blobd: sign in</title>
+<h1>blobd development sign-in</h1>{{if .Done}}<p>Done. You can close this page.</p>{{else}}{{if .Wrong}}<p>There is no such code.</p>{{end}}
+<form method="post"><label>Code <input name="user_code" autofocus autocomplete="off"></label> <button>Approve</button></form>{{end}}</html>`))
+
+func (i *Issuer) devicePage(w http.ResponseWriter, _ *http.Request) { show(w, false, false) }
+
+// approve takes the code that a person has typed. A page of another origin cannot send it in the person's name, as it would
+// have to know the code.
+func (i *Issuer) approve(w http.ResponseWriter, r *http.Request) {
+	code := strings.ToUpper(strings.TrimSpace(r.PostFormValue("user_code")))
+	i.mu.Lock()
+	found := false
+	for _, d := range i.devices {
+		if d.userCode == code && i.now().Before(d.expires) {
+			d.approved, found = true, true
+		}
+	}
+	i.mu.Unlock()
+	show(w, found, !found)
+}
+
+func show(w http.ResponseWriter, done, wrong bool) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	_ = page.Execute(w, struct{ Done, Wrong bool }{done, wrong})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// fail answers with an error as OAuth has it (RFC 6749, section 5.2).
+func fail(w http.ResponseWriter, code, description string) {
+	reply(w, http.StatusBadRequest, map[string]string{"error": code, "error_description": description})
+}
+
+// Server serves an Issuer on a loopback address.
+type Server struct {
+	*Issuer
+	http   *http.Server
+	served chan error
+}
+
+// Listen starts an issuer on a loopback address; with a certificate, over HTTPS, which the SDKs' identity libraries insist on.
+func Listen(addr, secret string, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) (*Server, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("development issuer: %w", err)
+	}
+	if ip := ln.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		return nil, errors.Join(fmt.Errorf("development issuer: %s is not a loopback address", addr), ln.Close())
+	}
+	scheme := "http"
+	if certificate != nil {
+		scheme = "https"
+		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: []string{"http/1.1"}})
+	}
+	issuer, err := New(scheme+"://"+ln.Addr().String(), secret, time.Now)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	s := &Server{
+		Issuer: issuer, served: make(chan error, 1),
+		http: &http.Server{Handler: issuer, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10},
+	}
+	go func() { s.served <- s.http.Serve(ln) }()
+	return s, nil
+}
+
+// Close stops the issuer and waits for it.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
