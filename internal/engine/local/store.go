@@ -76,6 +76,7 @@ type Store struct {
 	db      *pebble.DB
 	extents *extent.Store
 	stripes *stripeSet
+	moments moments
 	clock   clock
 	gate    gate
 	pins    pins
@@ -265,6 +266,7 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.extents.Close())
 	}
 	if s.db != nil {
+		s.moments.drop(true)
 		errs = append(errs, closePebble(s.db))
 	}
 	if s.meta != nil {
