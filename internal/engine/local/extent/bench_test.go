@@ -28,12 +28,7 @@ func benchWidths(b *testing.B, fn func(b *testing.B, s *Store, size int64, worke
 		for _, size := range benchSizes {
 			for _, workers := range []int{1, 32} {
 				b.Run(fmt.Sprintf("%d+%d/%dK/%d", w.k, w.m, size>>10, workers), func(b *testing.B) {
-					disks := disksOn(vfs.Default, w.k+w.m)
-					dir := b.TempDir()
-					for i := range disks {
-						disks[i].Dir = filepath.Join(dir, disks[i].Dir)
-					}
-					opts := options(w.k, w.m, disks)
+					opts := options(w.k, w.m, realDisks(b, w.k+w.m))
 					opts.ExtentSize = DefaultExtentSize
 					fn(b, open(b, opts), size, workers)
 				})
