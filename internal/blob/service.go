@@ -37,6 +37,7 @@ type Service struct {
 	stop       context.CancelFunc
 	swept      chan struct{} // closed when the sweeper has ended
 	pins       pagePins
+	containers containerCache
 }
 
 var (
