@@ -36,8 +36,6 @@ type serveCommand struct {
 	DevAccount     bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
 	StrictVersions bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
 
-	accessSettings `embed:""`
-
 	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
 	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
 	TLSSelfSigned bool   `name:"tls-self-signed" help:"Serve HTTPS with a certificate made in the first data directory." group:"HTTPS"`
@@ -92,20 +90,16 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	c.apply(accounts)
-	tokens, err := c.openIssuer(certificate.source(c))
+	backend, stopServices, err := services(ctx, store, accounts, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	defer tokens.close()
-	backend, stopServices, err := c.services(ctx, store, accounts, tokens.config, log)
-	if err != nil {
+	if err := c.announce(o.out, srv, accounts); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	if err = c.announce(o.out, srv, accounts, &tokens); err == nil {
-		err = srv.Serve(ctx, backend)
-	}
-	err = errors.Join(err, stopServices())
+	err = srv.Serve(ctx, backend)
+	log.Info("stopping")
+	stopServices()
 	if c.ReadyFile != "" {
 		_ = os.Remove(c.ReadyFile) // it tells of a server that is gone
 	}
@@ -138,9 +132,6 @@ func (c *serveCommand) check() error {
 		return errors.New("--max-connections, --min-progress and --access-log-sample must not be negative or zero")
 	case c.IdleTimeout <= 0 || c.HeaderTimeout <= 0 || c.StallTimeout <= 0 || c.StopTimeout < 0:
 		return errors.New("timeouts must be more than zero, as in 30s or 2m")
-	}
-	if err := c.accessSettings.check(); err != nil {
-		return err
 	}
 	seen := map[string]bool{}
 	for _, dir := range c.Data {

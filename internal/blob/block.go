@@ -356,10 +356,8 @@ func (s *Service) commit(r *rest.Request, p *place, terms *access, rec *Record, 
 		if old != nil && old.Type != BlockBlob {
 			return protocol.ErrInvalidBlobType
 		}
-		if old != nil {
-			if err := old.readable(terms.now); err != nil {
-				return err
-			}
+		if old != nil && old.readable() != nil {
+			return old.readable()
 		}
 		blocks, h, err := t.selectBlocks(old, refs)
 		if err != nil {

@@ -133,8 +133,7 @@ func appendHTTP(b []byte, rec *Record) []byte {
 }
 
 func (e *entry) appendTier(b []byte) []byte {
-	now := e.rec.Tier.at(e.q.now)
-	t := &now
+	t := &e.rec.Tier
 	tier, inferred := t.effective(e.rec.Type)
 	if tier == TierUnset || e.uncommitted {
 		return b

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -44,7 +43,7 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	}
 	var after Record
 	err = s.modify(r, func(t *Txn, rec *Record) error {
-		if err := rec.readable(engine.StampOf(r.Now)); err != nil {
+		if err := rec.readable(); err != nil {
 			return err
 		}
 		rec.Metadata = metadata

@@ -44,7 +44,9 @@ func (r *Request) cors() {
 
 // answerHeaders visits the names of the answer's headers, with those that the library adds when it is sent.
 func (r *Request) answerHeaders(visit func(name string)) {
-	r.ReplyHeaders(visit)
+	for name := range r.ctx.Response.Header.All() {
+		visit(string(name))
+	}
 	for _, name := range [...]string{"Content-Length", "Date", "Server"} {
 		visit(name)
 	}
