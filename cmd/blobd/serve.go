@@ -34,6 +34,7 @@ type serveCommand struct {
 
 	Account        []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
 	DevAccount     bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
+	MasterKeyFile  string   `help:"Keep account keys encrypted under the key in this file (base64 of 32 bytes; older ones on further lines)." placeholder:"FILE" group:"Who"`
 	StrictVersions bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
 
 	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
@@ -90,16 +91,14 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	backend, stopServices, err := services(ctx, store, accounts, log)
+	backend, stopServices, err := c.services(ctx, store, accounts, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	if err := c.announce(o.out, srv, accounts); err != nil {
-		return errors.Join(err, store.Close())
+	if err = c.announce(o.out, srv, accounts); err == nil {
+		err = srv.Serve(ctx, backend)
 	}
-	err = srv.Serve(ctx, backend)
-	log.Info("stopping")
-	stopServices()
+	err = errors.Join(err, stopServices())
 	if c.ReadyFile != "" {
 		_ = os.Remove(c.ReadyFile) // it tells of a server that is gone
 	}

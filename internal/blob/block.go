@@ -345,7 +345,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 
 // commit makes a blob of blocks.
 func (s *Service) commit(r *rest.Request, p *place, terms *access, rec *Record, refs []blockRef) error {
-	return s.change(r.Context, p, func(t *Txn) error {
+	return s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err

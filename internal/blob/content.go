@@ -179,7 +179,7 @@ func (t *Txn) drop(r *Record, slot Slot, inlineFollows bool) error {
 			t.setSharers(r.Content.ID, n-1)
 			return nil
 		}
-		t.setSharers(r.Content.ID, 1)
+		t.setSharers(r.Content.ID, 0)
 		t.enqueue(workContent, r.Content.ID, r.Content.Kind)
 	}
 	return nil
@@ -193,6 +193,9 @@ func (t *Txn) releaseAll(chunks []engine.Chunk) {
 
 // sharers counts the records that have a chunk list or page map.
 func (t *Txn) sharers(id engine.Stamp) (uint64, error) {
+	if n, ok := t.shares[id]; ok {
+		return n, nil
+	}
 	v, err := t.Get(engine.SpaceBlock, appendContentKey(nil, t.key, keyContentHead, id))
 	if errors.Is(err, engine.ErrNotFound) {
 		return 1, nil
@@ -209,6 +212,10 @@ func (t *Txn) sharers(id engine.Stamp) (uint64, error) {
 }
 
 func (t *Txn) setSharers(id engine.Stamp, n uint64) {
+	if t.shares == nil {
+		t.shares = map[engine.Stamp]uint64{}
+	}
+	t.shares[id] = n
 	key := appendContentKey(nil, t.key, keyContentHead, id)
 	if n > 1 {
 		t.Set(engine.SpaceBlock, key, binary.AppendUvarint(nil, n))

@@ -26,6 +26,7 @@ type span struct {
 	ref            engine.Ref
 	offset, length int64
 	zero           bool
+	data           []byte // the bytes themselves, of small pages
 }
 
 // reading is a blob opened for reading: its record and where the wanted bytes are.
@@ -35,6 +36,7 @@ type reading struct {
 	offset, length int64
 	inline         []byte
 	spans          []span
+	pages          pageReading
 }
 
 // getBlob is Get Blob.
@@ -135,7 +137,8 @@ func (s *Service) getBlob(r *rest.Request) error {
 func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(*reading) error) (*reading, io.ReadCloser, error) {
 	for attempt := 0; ; attempt++ {
 		rd := &reading{}
-		err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
+		look := func(v engine.Reader) (err error) {
+			*rd = reading{}
 			if rd.rec, rd.slot, err = slot.find(v, p); err != nil {
 				return err
 			}
@@ -143,17 +146,22 @@ func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(
 				return err
 			}
 			return rd.locate(v, p)
-		})
+		}
+		err := s.store.View(ctx, p.key, look)
+		if err == nil && rd.pages.unsteady {
+			err = s.pinPages(ctx, p, rd, look)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
 		if len(rd.spans) == 0 {
 			return rd, nil, nil
 		}
-		body := &spanReader{ctx: ctx, store: s.store, spans: rd.spans}
+		body := &spanReader{ctx: ctx, store: s.store, spans: rd.spans, more: rd.pages.more, done: rd.pages.unpin}
 		if err = body.next(); err == nil {
 			return rd, body, nil
 		}
+		body.finish()
 		if !errors.Is(err, engine.ErrNotFound) || attempt == 3 {
 			return nil, nil, fmt.Errorf("open blob %q: %w", p.name, err)
 		}
@@ -202,9 +210,7 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 			return err
 		}
 	case ContentPages:
-		if err := rd.locatePages(v, p); err != nil {
-			return err
-		}
+		return rd.locatePages(v, p)
 	case ContentEmpty:
 		rd.spans = []span{{length: rd.length, zero: true}}
 	}
@@ -241,15 +247,20 @@ type spanReader struct {
 	ctx   context.Context // of the request: the answer is sent after its handler returned
 	store engine.Store
 	spans []span
+	more  func() ([]span, error) // finds the spans that follow, none at the end; nil if all are known
+	done  func()                 // called once, when reading is over; nil for nothing
 	open  io.ReadCloser
 }
 
 // next opens the next span.
 func (b *spanReader) next() (err error) {
 	sp := b.spans[0]
-	if sp.zero {
+	switch {
+	case sp.zero:
 		b.open = zeros(sp.length)
-	} else {
+	case sp.data != nil:
+		b.open = newBytesBody(sp.data)
+	default:
 		b.open, err = b.store.Open(b.ctx, sp.ref, sp.offset, sp.length)
 	}
 	if err != nil {
@@ -263,10 +274,21 @@ func (b *spanReader) next() (err error) {
 func (b *spanReader) advance() (bool, error) {
 	err := b.open.Close()
 	b.open = nil
+	if err == nil && len(b.spans) == 0 && b.more != nil {
+		b.spans, err = b.more()
+	}
 	if err != nil || len(b.spans) == 0 {
 		return false, err
 	}
 	return true, b.next()
+}
+
+// finish tells once that reading is over.
+func (b *spanReader) finish() {
+	if b.done != nil {
+		b.done()
+		b.done = nil
+	}
 }
 
 // Read implements io.Reader.
@@ -300,6 +322,7 @@ func (b *spanReader) WriteTo(w io.Writer) (total int64, err error) {
 
 // Close implements io.Closer.
 func (b *spanReader) Close() error {
+	b.finish()
 	if b.open == nil {
 		return nil
 	}

@@ -202,66 +202,106 @@ func (c *layerCursor) load(ok bool) {
 
 func (c *layerCursor) close() error { return errors.Join(c.err, c.it.Close()) }
 
-// pageWalk visits what a stack of layers has, as one.
-type pageWalk struct {
+// pageStack reads a stack of layers as one, from low offsets to high.
+type pageStack struct {
 	r         engine.Reader
 	partition []byte
 	layers    []engine.Stamp
 	cursors   []*layerCursor // as far down as they were needed
-	visit     func(*pageRange) bool
-	holes     bool // visit holes too
 }
 
-// walkPages calls visit for the written ranges between from and to in order, clipped to these bounds, until it returns false.
-// The bytes of an inline range live until visit returns.
-func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, visit func(*pageRange) bool) error {
-	w := pageWalk{r: r, partition: partition, layers: layers, visit: visit}
-	return w.run(from, to)
+// at returns what the stack has at x and as far as that goes, at most up to a bound: a range or a hole of the topmost layer that
+// has a word on x, or kind 0 where none has. The bytes of an inline range live until the next call, which must not be for a
+// smaller x.
+func (s *pageStack) at(x, to int64) (pageRange, error) {
+	for level := range s.layers {
+		if level == len(s.cursors) {
+			s.cursors = append(s.cursors, newLayerCursor(s.r, s.partition, s.layers[level]))
+			s.cursors[level].seek(x)
+		}
+		c := s.cursors[level]
+		c.forward(x)
+		switch {
+		case c.err != nil:
+			return pageRange{}, c.err
+		case !c.ok:
+		case c.cur.from <= x:
+			return c.cur.clip(x, min(c.cur.to, to)), nil
+		default:
+			to = min(to, c.cur.from)
+		}
+	}
+	return pageRange{from: x, to: to}, nil
 }
 
-func (w *pageWalk) run(from, to int64) error {
-	w.fill(0, from, to)
-	var err error
-	for _, c := range w.cursors {
+func (s *pageStack) close() (err error) {
+	for _, c := range s.cursors {
 		err = errors.Join(err, c.close())
 	}
 	return err
 }
 
-// fill visits what the layers from level down have between two bounds. It returns false when the walk is over.
-func (w *pageWalk) fill(level int, from, to int64) bool {
-	if level == len(w.layers) {
-		return true
-	}
-	if level == len(w.cursors) {
-		w.cursors = append(w.cursors, newLayerCursor(w.r, w.partition, w.layers[level]))
-		w.cursors[level].seek(from)
-	}
-	c := w.cursors[level]
+// walkPages calls visit for the written ranges between from and to in order, clipped to these bounds, until it returns false.
+// The bytes of an inline range live until visit returns.
+func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, visit func(*pageRange) bool) (err error) {
+	s := pageStack{r: r, partition: partition, layers: layers}
 	for from < to {
-		c.forward(from)
-		if c.err != nil {
-			return false
+		var p pageRange
+		if p, err = s.at(from, to); err != nil {
+			break
 		}
-		if !c.ok || c.cur.from >= to {
-			return w.fill(level+1, from, to)
+		if p.kind != 0 && p.kind != pageHole && !visit(&p) {
+			break
 		}
-		if c.cur.from > from {
-			if !w.fill(level+1, from, c.cur.from) {
-				return false
-			}
-			from = c.cur.from
-		}
-		end := min(c.cur.to, to)
-		if w.holes || c.cur.kind != pageHole {
-			p := c.cur.clip(from, end)
-			if !w.visit(&p) {
-				return false
-			}
-		}
-		from = end
+		from = p.to
 	}
-	return true
+	return errors.Join(err, s.close())
+}
+
+// diffPages calls visit for the runs between from and to whose bytes in the stack now are not where those of the stack before
+// are, in order: cleared tells those that are zero now and were not. It looks only at what the layers that the two do not share
+// have a word on.
+func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, from, to int64, visit func(from, to int64, cleared bool) bool) (err error) {
+	shared := 0
+	for shared < len(now) && shared < len(before) && now[len(now)-1-shared] == before[len(before)-1-shared] {
+		shared++
+	}
+	a := pageStack{r: r, partition: partition, layers: now[:len(now)-shared]}
+	b := pageStack{r: r, partition: partition, layers: before[:len(before)-shared]}
+	common := pageStack{r: r, partition: partition, layers: now[len(now)-shared:]}
+	defer func() { err = errors.Join(err, a.close(), b.close(), common.close()) }()
+	for x := from; x < to; {
+		p, err := a.at(x, to)
+		if err != nil {
+			return err
+		}
+		q, err := b.at(x, p.to)
+		if err != nil {
+			return err
+		}
+		end := q.to
+		if p.kind != 0 || q.kind != 0 {
+			if p.kind == 0 || q.kind == 0 {
+				c, err := common.at(x, end)
+				if err != nil {
+					return err
+				}
+				end = c.to
+				if p.kind == 0 {
+					p = c
+				} else {
+					q = c
+				}
+			}
+			p, q = p.clip(x, end), q.clip(x, end)
+			zeroNow, zeroBefore := p.kind == 0 || p.kind == pageHole, q.kind == 0 || q.kind == pageHole
+			if !(zeroNow && zeroBefore) && (zeroNow != zeroBefore || !p.same(&q)) && !visit(x, end, zeroNow) {
+				return nil
+			}
+		}
+		x = end
+	}
+	return nil
 }
 
 // pageMerge puts ranges into one layer, in ascending order and disjoint, within one transaction. As the transaction does not see

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
@@ -45,6 +44,12 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	err = s.modify(r, func(t *Txn, rec *Record) error {
 		if err := rec.readable(); err != nil {
 			return err
+		}
+		if t.account.Versioning {
+			if err := t.keepVersion(rec); err != nil {
+				return err
+			}
+			rec.Version = t.Stamp()
 		}
 		rec.Metadata = metadata
 		rec.Changed = t.Stamp()
@@ -94,40 +99,4 @@ func setSequence(r *rest.Request, rec *Record) {
 	if rec.Type == PageBlob {
 		r.SetHeader("x-ms-blob-sequence-number", string(appendInt(nil, rec.Sequence)))
 	}
-}
-
-// deleteBlob is Delete Blob.
-func (s *Service) deleteBlob(r *rest.Request) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	switch v := r.Header("x-ms-delete-snapshots"); v {
-	case "", "include":
-	default:
-		return protocol.InvalidHeader("x-ms-delete-snapshots", v)
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if err := terms.write(rec); err != nil {
-			return err
-		}
-		return t.Remove(rec)
-	})
-	if err != nil {
-		return err
-	}
-	r.SetHeader("x-ms-delete-type-permanent", "true")
-	r.Reply(202)
-	return nil
 }

@@ -150,7 +150,7 @@ func (s *Service) putBlob(r *rest.Request) error {
 
 // put makes rec, with the content taken in, the current blob.
 func (s *Service) put(r *rest.Request, p *place, terms *access, rec *Record, in *intake) error {
-	return s.change(r.Context, p, func(t *Txn) error {
+	return s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err

@@ -37,7 +37,6 @@ type Service struct {
 	stop       context.CancelFunc
 	swept      chan struct{} // closed when the sweeper has ended
 	pins       pagePins
-	containers containerCache
 }
 
 var (

@@ -55,7 +55,7 @@ func (s selector) find(r engine.Reader, p *place) (*Record, Slot, error) {
 func findSlot(r engine.Reader, p *place, slot Slot) (*Record, Slot, error) {
 	rec, err := getRecord(r, p, slot)
 	if rec != nil && rec.Deleted.At != 0 {
-		rec = nil
+		return nil, slot, protocol.ErrBlobNotFound.WithHeader("x-ms-is-soft-deleted", "true")
 	}
 	return rec, slot, err
 }

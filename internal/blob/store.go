@@ -48,10 +48,20 @@ func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
 	return c, nil
 }
 
+// container looks a container up.
+func (s *Service) container(ctx context.Context, account, name string) (c *ContainerRecord, err error) {
+	key := appendContainerKey(make([]byte, 0, 96), account, name)
+	err = s.store.View(ctx, key, func(r engine.Reader) error {
+		c, err = getContainer(r, key)
+		return err
+	})
+	return c, err
+}
+
 // changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
 func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *ContainerRecord) error) error {
 	key := appendContainerKey(make([]byte, 0, 96), account, name)
-	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
+	return s.store.Update(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
 			return err
@@ -89,14 +99,17 @@ type Txn struct {
 	engine.Tx
 	*place
 	svc     *Service
-	delta   int64 // bytes that the account's use grows by
-	wake    bool  // work for the sweeper was left
-	settled bool  // the uncommitted blocks are taken care of
+	delta   int64                   // bytes that the account's use grows by
+	wake    bool                    // work for the sweeper was left
+	settled bool                    // the uncommitted blocks are taken care of
+	untag   []Pair                  // tags whose hints lose their owner
+	shares  map[engine.Stamp]uint64 // what the transaction has made of counts, which it does not see otherwise
 }
 
 // change runs fn as a transaction on a blob name and books the account's use.
 func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
 	var wake bool
+	var untag []Pair
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		t := Txn{Tx: tx, place: p, svc: s}
 		if err := fn(&t); err != nil {
@@ -105,9 +118,12 @@ func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) err
 		if t.delta != 0 {
 			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
 		}
-		wake = t.wake
+		wake, untag = t.wake, t.untag
 		return nil
 	})
+	if err == nil {
+		s.untag(ctx, p, untag)
+	}
 	if wake && err == nil {
 		s.wake()
 	}
@@ -137,8 +153,14 @@ func (t *Txn) Replace(old, r *Record, inline []byte) error {
 			return err
 		}
 	}
-	if err := t.retire(old, inline != nil); err != nil {
+	if _, err := t.retire(old, inline != nil); err != nil {
 		return err
+	}
+	if old != nil {
+		t.untag = old.Tags
+	}
+	if r.Version = 0; t.account.Versioning {
+		r.Version = t.Stamp()
 	}
 	if inline != nil {
 		t.Set(engine.SpaceBlobData, t.key, inline)
@@ -146,32 +168,21 @@ func (t *Txn) Replace(old, r *Record, inline []byte) error {
 	}
 	t.delta += r.Size
 	t.set(Slot{}, r)
-	return t.retag(Slot{}, old, r)
+	return nil
 }
 
-// Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good.
-func (t *Txn) Remove(old *Record) error {
+// Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good; kept tells that it can still be had.
+func (t *Txn) Remove(old *Record) (kept bool, err error) {
 	if err := t.dropPending(); err != nil {
-		return err
+		return false, err
 	}
-	if err := t.retire(old, false); err != nil {
-		return err
+	if kept, err = t.retire(old, false); err != nil {
+		return false, err
 	}
 	t.Delete(engine.SpaceBlob, t.key)
-	return t.retag(Slot{}, old, nil)
+	t.untag = old.Tags
+	return kept, nil
 }
-
-// retire takes the current blob out of its place: what keeps it is told by the account's settings.
-func (t *Txn) retire(old *Record, inlineFollows bool) error {
-	if old == nil {
-		return nil
-	}
-	t.delta -= old.Size
-	return t.drop(old, Slot{}, inlineFollows)
-}
-
-// retag brings the tag index from old's tags to those of r; either may be nil.
-func (t *Txn) retag(_ Slot, _, _ *Record) error { return nil }
 
 // clone copies a string out of a request's buffers.
 func clone(s string) string { return strings.Clone(s) }

@@ -217,7 +217,7 @@ func (s *Service) sweepPending(ctx context.Context, p *place, w *work) error {
 var errEnough = errors.New("enough for one transaction")
 
 // contents are the spaces with what lies in a container, in the order in which names are looked for.
-var contents = [...]engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceUncommitted, engine.SpaceBlobTag}
+var contents = [...]engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceUncommitted}
 
 // sweepContainer empties a dead generation, name by name.
 func (s *Service) sweepContainer(ctx context.Context, w *work) error {
@@ -265,6 +265,9 @@ func (s *Service) sweepContainer(ctx context.Context, w *work) error {
 			if rest || died >= s.started && died+lateWrite > s.now() {
 				return nil
 			}
+			if err := s.dropTagIndex(ctx, owner.Name, Generation(w.stamp)); err != nil {
+				return err
+			}
 			return s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
 				tx.Delete(engine.SpaceBlobQueue, w.key)
 				return nil
@@ -302,7 +305,6 @@ func (t *Txn) purge() (done bool, err error) {
 	it := t.Scan(engine.SpaceBlobHistory, t.key, upper)
 	defer it.Close()
 	n := 0
-	dropped := map[engine.Stamp]uint64{}
 	for ; n < sweepBatch && it.Next(); n++ {
 		slot, ok := parseSlot(it.Key()[len(t.key):])
 		if !ok {
@@ -312,10 +314,9 @@ func (t *Txn) purge() (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if err := t.discard(rec, slot, dropped); err != nil {
+		if err := t.erase(slot, rec); err != nil {
 			return false, err
 		}
-		t.Delete(engine.SpaceBlobHistory, append([]byte(nil), it.Key()...))
 	}
 	if err := it.Close(); err != nil || n == sweepBatch {
 		return false, err
@@ -325,34 +326,12 @@ func (t *Txn) purge() (done bool, err error) {
 		return false, err
 	}
 	if rec != nil {
-		if err := t.discard(rec, Slot{}, dropped); err != nil {
+		t.delta -= rec.Size
+		if err := t.drop(rec, Slot{}, false); err != nil {
 			return false, err
 		}
 		t.Delete(engine.SpaceBlob, t.key)
 	}
-	t.DeleteRange(engine.SpaceBlobTag, t.key, upper)
 	t.Delete(engine.SpaceUncommitted, t.key)
 	return true, t.dropPending()
-}
-
-// discard lets go of a record's content within a transaction that lets go of several: dropped counts how often it did so with
-// a shared list, as a transaction does not see its own writes.
-func (t *Txn) discard(rec *Record, slot Slot, dropped map[engine.Stamp]uint64) error {
-	t.delta -= rec.Size
-	if rec.Content.Kind != ContentList && rec.Content.Kind != ContentPages {
-		return t.drop(rec, slot, false)
-	}
-	id := rec.Content.ID
-	n, err := t.sharers(id)
-	if err != nil {
-		return err
-	}
-	dropped[id]++
-	if left := n - dropped[id]; left > 0 {
-		t.setSharers(id, left)
-		return nil
-	}
-	t.setSharers(id, 0)
-	t.enqueue(workContent, id, rec.Content.Kind)
-	return nil
 }

@@ -44,3 +44,40 @@ def test_generate_sas(az, name, server):
     r = subprocess.run([os.environ["AZ"], "storage", "blob", "list", "-c", name, "--blob-endpoint", server.blob, "--sas-token", sas],
                        capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stderr
+
+
+def test_blob_features(az, name, tmp_path):
+    (tmp_path / "f").write_bytes(b"first")
+    az("container", "create", "-n", name)
+    az("blob", "upload", "-c", name, "-n", "b", "-f", str(tmp_path / "f"))
+    snapshot = az("blob", "snapshot", "-c", name, "-n", "b")["snapshot"]
+    (tmp_path / "f").write_bytes(b"second")
+    az("blob", "upload", "-c", name, "-n", "b", "-f", str(tmp_path / "f"), "--overwrite")
+    az("blob", "download", "-c", name, "-n", "b", "--snapshot", snapshot, "-f", str(tmp_path / "old"))
+    assert (tmp_path / "old").read_bytes() == b"first"
+    lease = az("blob", "lease", "acquire", "-c", name, "-b", "b", "--lease-duration", "60")
+    assert az("blob", "show", "-c", name, "-n", "b")["properties"]["lease"]["state"] == "leased"
+    az("blob", "lease", "release", "-c", name, "-b", "b", "--lease-id", lease)
+    az("blob", "tag", "set", "-c", name, "-n", "b", "--tags", "colour=blue")
+    assert az("blob", "tag", "list", "-c", name, "-n", "b") == {"colour": "blue"}
+    az("blob", "copy", "start", "--source-container", name, "--source-blob", "b", "--destination-container", name, "--destination-blob", "copy")
+    assert az("blob", "show", "-c", name, "-n", "copy")["properties"]["copy"]["status"] == "success"
+    az("blob", "service-properties", "delete-policy", "update", "--enable", "true", "--days-retained", "5")
+    az("blob", "delete", "-c", name, "-n", "copy")
+    assert az("blob", "exists", "-c", name, "-n", "copy")["exists"] is False
+    az("blob", "undelete", "-c", name, "-n", "copy")
+    assert az("blob", "exists", "-c", name, "-n", "copy")["exists"] is True
+    az("blob", "service-properties", "delete-policy", "update", "--enable", "false")
+
+
+def test_table(az, name):
+    assert az("table", "create", "-n", name)["created"] is True
+    az("entity", "insert", "-t", name, "-e", "PartitionKey=p", "RowKey=r", "Age=5", "Age@odata.type=Edm.Int32")
+    az("entity", "merge", "-t", name, "-e", "PartitionKey=p", "RowKey=r", "Name=x")
+    got = az("entity", "show", "-t", name, "--partition-key", "p", "--row-key", "r")
+    assert (got["Age"], got["Name"]) == (5, "x")
+    assert len(az("entity", "query", "-t", name, "--filter", "Age gt 3")["items"]) == 1
+    az("entity", "delete", "-t", name, "--partition-key", "p", "--row-key", "r")
+    assert az("entity", "query", "-t", name)["items"] == []
+    assert name in [t["name"] for t in az("table", "list")]
+    az("table", "delete", "-n", name)

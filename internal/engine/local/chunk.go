@@ -119,3 +119,35 @@ func systemKey(family byte, key []byte) []byte {
 	b := make([]byte, 0, 2+len(key))
 	return append(append(b, byte(engine.SpaceSystem), family), key...)
 }
+
+// Owners runs fn on every chunk that has owners, in the order of their Refs, with how many it has. A check of a store compares
+// them with the records that refer to chunks.
+func (s *Store) Owners(ctx context.Context, fn func(ref engine.Ref, n int64) error) error {
+	if !s.gate.enter() {
+		return engine.ErrClosed
+	}
+	defer s.gate.leave()
+	// What a forward owns is counted under the Ref that it stands for.
+	forwards := make(map[engine.Ref]int64)
+	snap := s.db.NewSnapshot()
+	defer snap.Close()
+	if err := s.eachRef(ctx, snap, sysForward, func(_ engine.Ref, v []byte) error {
+		if len(v) != len(engine.Ref{}) {
+			return fmt.Errorf("forward to %x: %w", v, engine.ErrCorrupt)
+		}
+		forwards[engine.Ref(v)]++
+		return nil
+	}); err != nil {
+		return err
+	}
+	return s.eachRef(ctx, snap, sysRef, func(ref engine.Ref, v []byte) error {
+		n, err := decodeInt(v)
+		if err != nil {
+			return fmt.Errorf("owners of chunk %x: %w: %w", ref, engine.ErrCorrupt, err)
+		}
+		if n -= forwards[ref]; n == 0 {
+			return nil
+		}
+		return fn(ref, n)
+	})
+}

@@ -124,11 +124,14 @@ func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engi
 			x.pinned = true
 		}
 	}
-	moved, err := s.eachRef(ctx, snap, sysForward, func(ref engine.Ref, _ []byte) error { return nil })
-	if err != nil {
+	moved := make(map[engine.Ref]bool)
+	if err := s.eachRef(ctx, snap, sysForward, func(ref engine.Ref, _ []byte) error {
+		moved[ref] = true
+		return nil
+	}); err != nil {
 		return nil, nil, err
 	}
-	_, err = s.eachRef(ctx, snap, sysRef, func(ref engine.Ref, v []byte) error {
+	err = s.eachRef(ctx, snap, sysRef, func(ref engine.Ref, v []byte) error {
 		n, err := decodeInt(v)
 		if err != nil || n < 0 {
 			return fmt.Errorf("chunk %x has %d owners: %w", ref, n, errors.Join(engine.ErrCorrupt, err))
@@ -166,13 +169,12 @@ func (s *Store) bury(dead []engine.Ref) error {
 	return nil
 }
 
-// eachRef runs fn on the entries of a family that is keyed by Ref. It returns the set of them for the forwards, which are few.
-func (s *Store) eachRef(ctx context.Context, src source, family byte, fn func(ref engine.Ref, v []byte) error) (map[engine.Ref]bool, error) {
+// eachRef runs fn on the entries of a family that is keyed by Ref.
+func (s *Store) eachRef(ctx context.Context, src source, family byte, fn func(ref engine.Ref, v []byte) error) error {
 	it, err := src.NewIter(&pebble.IterOptions{LowerBound: systemKey(family, nil), UpperBound: systemKey(family+1, nil)})
 	if err != nil {
-		return nil, kind(err)
+		return kind(err)
 	}
-	set := make(map[engine.Ref]bool)
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		if err = ctx.Err(); err != nil {
 			break
@@ -185,13 +187,10 @@ func (s *Store) eachRef(ctx context.Context, src source, family byte, fn func(re
 		case len(key) != len(engine.Ref{}):
 			err = fmt.Errorf("key %x of family %c: %w", key, family, engine.ErrCorrupt)
 		default:
-			if family == sysForward {
-				set[engine.Ref(key)] = true
-			}
 			err = fn(engine.Ref(key), v)
 		}
 	}
-	return set, errors.Join(err, kind(it.Close()))
+	return errors.Join(err, kind(it.Close()))
 }
 
 // empty copies what lives in an extent elsewhere, and drops it.
@@ -248,7 +247,7 @@ func (s *Store) sweepForwards(ctx context.Context) error {
 	r := &reader{src: s.db}
 	defer r.release()
 	left := make(map[uint64]struct{})
-	_, err := s.eachRef(ctx, s.db, sysForward, func(ref engine.Ref, v []byte) error {
+	err := s.eachRef(ctx, s.db, sysForward, func(ref engine.Ref, v []byte) error {
 		if len(v) != len(engine.Ref{}) {
 			return fmt.Errorf("forward of chunk %x: %w", ref, engine.ErrCorrupt)
 		}

@@ -44,7 +44,7 @@ type diskSet struct {
 	disks []*disk // k+m; those that are not there have detail and, if known, dir
 
 	mu      sync.Mutex
-	epoch   uint64
+	epoch   uint64 // 0: the store is being made
 	members uint32
 }
 
@@ -84,14 +84,14 @@ func openDisks(fs vfs.FS, log *zap.Logger, dirs []string) (_ *diskSet, err error
 		return set, set.create(found)
 	}
 	if newest.epoch == 0 {
-		return set, set.finish(newest, found)
+		return set, set.begin(newest, found)
 	}
 	return set, set.adopt(newest, found)
 }
 
 // inspect locks a directory and reads its format file.
 func (set *diskSet) inspect(dir string) (*disk, error) {
-	if err := set.fs.MkdirAll(dir, 0o755); err != nil {
+	if err := makeDir(set.fs, dir); err != nil {
 		return nil, kind(err)
 	}
 	d := &disk{dir: dir}
@@ -167,8 +167,8 @@ func (set *diskSet) agree(found []*disk) (newest *format, err error) {
 	return newest, nil
 }
 
-// create makes a new store. Its disks carry epoch 0 until all have their format file: a crash before that leaves nothing that
-// could be taken for a store.
+// create begins a new store. Its disks carry epoch 0 until it is made: a crash before that leaves nothing that could be taken for
+// a store, and the next start begins again.
 func (set *diskSet) create(found []*disk) error {
 	w, ok := widths[len(found)]
 	if !ok {
@@ -179,11 +179,11 @@ func (set *diskSet) create(found []*disk) error {
 	for i := range found {
 		_, _ = rand.Read(f.disks[i][:])
 	}
-	return set.finish(f, found)
+	return set.begin(f, found)
 }
 
-// finish makes the disks of a store whose making has begun.
-func (set *diskSet) finish(f *format, found []*disk) error {
+// begin makes, or makes again, the disks of a store that is not finished: they hold a format file and nothing else.
+func (set *diskSet) begin(f *format, found []*disk) error {
 	if len(found) != f.n() {
 		return fmt.Errorf("%d data directories given, but the making of a store on %d was interrupted here", len(found), f.n())
 	}
@@ -202,11 +202,23 @@ func (set *diskSet) finish(f *format, found []*disk) error {
 			set.disks[i] = d
 		}
 		d.detail = ""
+		for _, sub := range []string{metaDir, extentDir} {
+			if err := set.fs.RemoveAll(set.fs.PathJoin(d.dir, sub)); err != nil && !oserror.IsNotExist(err) {
+				return fmt.Errorf("clear data directory %s: %w", d.dir, kind(err))
+			}
+		}
 	}
-	if err := set.write(0, set.replicas()); err != nil {
-		return err
+	return set.write(0, set.replicas())
+}
+
+// finish ends the making of a store.
+func (set *diskSet) finish() error {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if set.epoch > 0 {
+		return nil
 	}
-	return set.write(1, set.replicas())
+	return set.write(1, set.members)
 }
 
 // take sets what the format says of the whole store.
@@ -218,6 +230,9 @@ func (set *diskSet) take(f *format) {
 		set.disks[i] = &disk{detail: "missing: its directory is not given, or empty"}
 	}
 }
+
+// fresh tells whether the store is being made.
+func (set *diskSet) fresh() bool { return set.epoch == 0 }
 
 // replicas is the mask of the disks that are meant to hold metadata: the first m+1.
 func (set *diskSet) replicas() uint32 { return 1<<(set.m+1) - 1 }
@@ -273,6 +288,23 @@ func (set *diskSet) missing() string {
 	return strings.Join(words, "; ")
 }
 
+// makeDir makes a directory, and those above it, so that they survive a power cut.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil || !oserror.IsNotExist(err) {
+		return err
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir && parent != "." {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
+}
+
 // current is the mask of the disks that are there and whose metadata is current.
 func (set *diskSet) current() (mask uint32) {
 	for i, d := range set.disks {
@@ -297,7 +329,7 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 			members: members, disks: set.ids}
 		if err := writeFile(set.fs, d.dir, formatName, f.encode()); err != nil {
 			errs = append(errs, fmt.Errorf("write %s in %s: %w", formatName, d.dir, kind(err)))
-			if epoch == 0 || epoch == 1 && set.epoch == 0 {
+			if set.fresh() {
 				break
 			}
 			continue
@@ -305,7 +337,7 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 		d.format, d.repair = f, false
 		took |= 1 << i
 	}
-	if len(errs) > 0 && (took&members == 0 || set.epoch == 0) {
+	if len(errs) > 0 && (took&members == 0 || set.fresh()) {
 		return errors.Join(errs...)
 	}
 	for _, err := range errs {
@@ -334,6 +366,12 @@ func (set *diskSet) order(members uint32) (order []int) {
 func (set *diskSet) setMembers(members uint32) error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
+	if set.fresh() {
+		if members != set.members {
+			return fmt.Errorf("a disk failed while the store was being made: %w", engine.ErrUnavailable)
+		}
+		return nil
+	}
 	same := members == set.members
 	for _, d := range set.disks {
 		if d.detail == "" && (d.repair || d.format.epoch != set.epoch) {
@@ -354,8 +392,8 @@ func (set *diskSet) drop(i int) error {
 		return nil
 	}
 	members := set.members &^ (1 << i)
-	if members == 0 {
-		return fmt.Errorf("the last disk with current metadata failed: %w", engine.ErrUnavailable)
+	if members == 0 || set.fresh() {
+		return fmt.Errorf("no disk with current metadata is left: %w", engine.ErrUnavailable)
 	}
 	return set.write(set.epoch+1, members)
 }

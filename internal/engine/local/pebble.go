@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -47,6 +48,23 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	}
 	return db, nil
 }
+
+// orderedFS syncs a directory before a marker is made in it. A marker names the manifest in use; Pebble syncs the directory only
+// after both were made, and a power cut may keep the marker alone.
+type orderedFS struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (fs orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(fs.PathBase(name), "marker.") {
+		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
+	return fs.FS.Create(name, category)
+}
+
+// Unwrap implements vfs.FS.
+func (fs orderedFS) Unwrap() vfs.FS { return fs.FS }
 
 // backgroundError hears of flushes and compactions that failed. Pebble tries them again.
 func backgroundError(st *state, err error) {

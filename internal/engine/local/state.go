@@ -70,12 +70,13 @@ const (
 	spaceEvery = time.Second
 )
 
-// watchSpace refuses writes while a disk in use is nearly full.
+// watchSpace refuses writes while a disk in use is nearly full, and lets snapshots go that nobody reads any more.
 func (s *Store) watchSpace(ctx context.Context) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for {
 		s.checkSpace()
+		s.moments.drop(false)
 		select {
 		case <-ctx.Done():
 			return

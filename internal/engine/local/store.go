@@ -76,6 +76,7 @@ type Store struct {
 	db      *pebble.DB
 	extents *extent.Store
 	stripes *stripeSet
+	moments moments
 	clock   clock
 	gate    gate
 	pins    pins
@@ -122,6 +123,9 @@ func Open(opts Options) (_ *Store, err error) {
 	if err = s.load(); err != nil {
 		return nil, err
 	}
+	if err = s.disks.finish(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.background.Go(func() { s.runCollector(ctx) })
@@ -146,7 +150,7 @@ func (s *Store) openMeta() error {
 		s.meta = m
 		fs, dir = m, metaDir
 	}
-	db, err := openPebble(fs, dir, s.opts, &s.state)
+	db, err := openPebble(orderedFS{fs}, dir, s.opts, &s.state)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -262,6 +266,7 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.extents.Close())
 	}
 	if s.db != nil {
+		s.moments.drop(true)
 		errs = append(errs, closePebble(s.db))
 	}
 	if s.meta != nil {

@@ -31,13 +31,13 @@ func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) e
 }
 
 func (s *Store) view(fn func(engine.Reader) error) error {
-	snap := s.db.NewSnapshot() // 0.3 µs: dearer ways to hold a moment were measured
+	at := s.moments.enter(s.db)
 	r := readerPool.Get().(*reader)
-	r.src = snap
+	r.src = at.snap
 	defer func() {
 		r.release()
 		readerPool.Put(r)
-		_ = snap.Close() // only ever fails when it is closed twice
+		at.leave()
 	}()
 	return fn(r)
 }
@@ -123,6 +123,7 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
+	s.moments.advance()
 	return nil
 }
 

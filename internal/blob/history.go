@@ -1,0 +1,467 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// softDelete returns what a blob that is deleted now is marked with; ok is false if the account does not keep deleted blobs.
+func (t *Txn) softDelete() (d SoftDelete, ok bool) {
+	props := t.account.Properties(account.BlobService)
+	if props == nil || !props.DeleteRetention.Enabled {
+		return SoftDelete{}, false
+	}
+	now := t.Stamp()
+	return SoftDelete{At: now, Until: now + engine.Stamp(props.DeleteRetention.Days)*day}, true
+}
+
+// retire takes the current blob out of its place. With versioning it becomes a version, else with soft delete a deleted blob, else
+// its content goes. kept tells that it can still be had.
+func (t *Txn) retire(old *Record, inlineFollows bool) (kept bool, err error) {
+	if old == nil {
+		return false, nil
+	}
+	gone := *old
+	gone.Lease = Lease{}
+	var slot Slot
+	if t.account.Versioning {
+		slot = old.versionSlot()
+		gone.Version = slot.Stamp
+	} else if d, ok := t.softDelete(); ok {
+		slot, gone.Deleted = Slot{d.At, SlotDeleted}, d
+		t.enqueueExpiry(slot)
+	} else {
+		t.delta -= old.Size
+		return false, t.drop(old, Slot{}, inlineFollows)
+	}
+	if err := t.move(old, Slot{}, slot, inlineFollows); err != nil {
+		return false, err
+	}
+	t.set(slot, &gone)
+	return true, nil
+}
+
+// versionSlot is where the current blob goes as a version. One that was made before versioning was switched on is known by the
+// time of its last change.
+func (r *Record) versionSlot() Slot {
+	if r.Version != 0 {
+		return Slot{r.Version, SlotVersion}
+	}
+	return Slot{r.Changed, SlotVersion}
+}
+
+// move takes content along with its record to another slot. Only inline bytes lie under the slot.
+func (t *Txn) move(r *Record, from, to Slot, inlineFollows bool) error {
+	if r.Content.Kind != ContentInline {
+		return nil
+	}
+	v, err := t.Get(engine.SpaceBlobData, t.slotKey(from))
+	if err != nil {
+		return fmt.Errorf("inline content of %q: %w", t.name, corrupt(err))
+	}
+	t.Set(engine.SpaceBlobData, t.slotKey(to), append([]byte(nil), v...))
+	if !inlineFollows {
+		t.Delete(engine.SpaceBlobData, t.slotKey(from))
+	}
+	return nil
+}
+
+// keepVersion makes a version of the current blob, which is about to change in its properties only.
+func (t *Txn) keepVersion(old *Record) error {
+	slot := old.versionSlot()
+	kept := *old
+	kept.Lease, kept.Version = Lease{}, slot.Stamp
+	var err error
+	if kept.Content, err = t.share(old, Slot{}, slot); err != nil {
+		return err
+	}
+	t.delta += kept.Size
+	t.set(slot, &kept)
+	return nil
+}
+
+func (t *Txn) enqueueExpiry(s Slot) { t.enqueue(workExpiry, s.Stamp, ContentKind(s.Kind)) }
+
+// visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
+func visitHistory(r engine.Reader, p *place, visit func(Slot, *Record) (bool, error)) error {
+	it := r.Scan(engine.SpaceBlobHistory, p.key, after(append([]byte(nil), p.key...)))
+	defer it.Close()
+	for it.Next() {
+		slot, ok := parseSlot(it.Key()[len(p.key):])
+		if !ok {
+			return errRecord
+		}
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		rec := &Record{}
+		if err := rec.Decode(string(v)); err != nil {
+			return fmt.Errorf("blob %q: %w", p.name, err)
+		}
+		if more, err := visit(slot, rec); err != nil || !more {
+			return err
+		}
+	}
+	return it.Close()
+}
+
+// snapshotBlob is Snapshot Blob.
+func (s *Service) snapshotBlob(r *rest.Request) error {
+	if err := baseOnly(r); err != nil {
+		return err
+	}
+	if err := refuseUnsupported(r); err != nil {
+		return err
+	}
+	metadata, err := decodeMetadata(r)
+	if err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	var snap Record
+	var slot Slot
+	err = s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return protocol.ErrBlobNotFound
+		}
+		if err := rec.Lease.CheckRead(terms.now, terms.lease, BlobLease); err != nil {
+			return err
+		}
+		if err := terms.cond.Write(rec.Changed, false); err != nil {
+			return err
+		}
+		if err := terms.checkTags(rec); err != nil {
+			return err
+		}
+		if err := rec.readable(); err != nil {
+			return err
+		}
+		slot = Slot{t.Stamp(), SlotSnapshot}
+		snap = *rec
+		snap.Lease = Lease{}
+		if snap.Content, err = t.share(rec, Slot{}, slot); err != nil {
+			return err
+		}
+		if len(metadata) > 0 {
+			snap.Metadata, snap.Changed = metadata, t.Stamp()
+		}
+		t.set(slot, &snap)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	setWritten(r, &snap)
+	r.SetHeader("x-ms-request-server-encrypted", "false") // as recorded of the service
+	r.SetHeader("x-ms-snapshot", protocol.SnapshotID(slot.Stamp))
+	r.Reply(201)
+	return nil
+}
+
+// deleteRequest is Delete Blob, decoded.
+type deleteRequest struct {
+	access
+	slot      selector
+	snapshots string // include, only, or empty
+	permanent bool
+}
+
+func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
+	if q.slot, err = decodeSlot(r); err != nil {
+		return q, err
+	}
+	if q.access, err = decodeAccess(r); err != nil {
+		return q, err
+	}
+	q.snapshots = strings.ToLower(r.Header("x-ms-delete-snapshots"))
+	if q.snapshots != "" && q.snapshots != "include" && q.snapshots != "only" {
+		return q, protocol.InvalidHeader("x-ms-delete-snapshots", r.Header("x-ms-delete-snapshots"))
+	}
+	if q.snapshots != "" && !q.slot.isBase() {
+		name, what := "versionid", "Version id"
+		if q.slot.snapshot != 0 {
+			name, what = "snapshot", "Snapshot"
+		}
+		return q, protocol.InvalidQuery(name, r.Query(name), "This operation is only allowed on the root blob. "+what+" should not be provided.")
+	}
+	switch kind := r.Query("deletetype"); strings.ToLower(kind) {
+	case "":
+	case "permanent":
+		if q.permanent = true; q.slot.isBase() {
+			return q, protocol.InvalidQuery("deletetype", kind, "")
+		}
+	default:
+		return q, protocol.InvalidQuery("deletetype", kind, "")
+	}
+	letter := byte('d')
+	switch {
+	case q.permanent:
+		letter = 'y'
+	case q.slot.version != 0:
+		letter = 'x'
+	}
+	if !r.Grant.Letters.Has(letter) {
+		return q, protocol.ErrAuthorizationPermissionMismatch
+	}
+	return q, nil
+}
+
+// deleteBlob is Delete Blob: of a blob, a snapshot or a version.
+func (s *Service) deleteBlob(r *rest.Request) error {
+	q, err := decodeDelete(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	kept := false
+	err = s.change(r.Context, p, func(t *Txn) (err error) {
+		if q.slot.isBase() {
+			kept, err = t.deleteBase(&q)
+		} else {
+			kept, err = t.deletePast(&q)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.SetHeader("x-ms-delete-type-permanent", boolText(!kept))
+	r.Reply(202)
+	return nil
+}
+
+// deleteBase deletes a blob, its snapshots, or both.
+func (t *Txn) deleteBase(q *deleteRequest) (kept bool, err error) {
+	rec, err := t.Record(Slot{})
+	if err != nil {
+		return false, err
+	}
+	if err := q.write(rec); err != nil {
+		return false, err
+	}
+	err = visitHistory(t, t.place, func(s Slot, snap *Record) (bool, error) {
+		switch {
+		case s.Kind != SlotSnapshot || snap.Deleted.At != 0:
+			return true, nil
+		case q.snapshots == "":
+			return false, protocol.ErrSnapshotsPresent
+		}
+		kept, err = t.forget(s, snap)
+		return err == nil, err
+	})
+	if err != nil || q.snapshots == "only" {
+		return kept, err
+	}
+	return t.Remove(rec)
+}
+
+// forget deletes a snapshot or version, softly if the account has it so.
+func (t *Txn) forget(s Slot, rec *Record) (kept bool, err error) {
+	if d, ok := t.softDelete(); ok {
+		rec.Deleted = d
+		t.set(s, rec)
+		t.enqueueExpiry(s)
+		return true, nil
+	}
+	return false, t.erase(s, rec)
+}
+
+// erase takes a blob out of the history for good. A snapshot's bytes were never counted.
+func (t *Txn) erase(s Slot, rec *Record) error {
+	if s.Kind != SlotSnapshot {
+		t.delta -= rec.Size
+	}
+	t.Delete(engine.SpaceBlobHistory, t.slotKey(s))
+	return t.drop(rec, s, false)
+}
+
+// deletePast deletes a snapshot or version.
+func (t *Txn) deletePast(q *deleteRequest) (kept bool, err error) {
+	slot := Slot{q.slot.snapshot, SlotSnapshot}
+	if q.slot.version != 0 {
+		slot = Slot{q.slot.version, SlotVersion}
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return false, err
+		}
+		if rec != nil && rec.Version == q.slot.version {
+			return false, protocol.ErrOperationNotAllowedOnRootBlob
+		}
+	}
+	rec, err := t.Record(slot)
+	if err != nil {
+		return false, err
+	}
+	if q.permanent {
+		props := t.account.Properties(account.BlobService)
+		switch {
+		case rec == nil:
+			return false, protocol.ErrBlobNotFound
+		case rec.Deleted.At == 0 || props == nil || !props.DeleteRetention.AllowPermanentDelete:
+			return false, protocol.ErrBlobOperationNotSupported
+		}
+		return false, t.erase(slot, rec)
+	}
+	if rec != nil && rec.Deleted.At != 0 {
+		rec = nil
+	}
+	q.lease = LeaseID{} // what is past has none
+	if err := q.write(rec); err != nil {
+		return false, err
+	}
+	return t.forget(slot, rec)
+}
+
+// undeleteBlob is Undelete Blob. It brings back soft-deleted snapshots and versions, and without versioning the blob itself if
+// there is none.
+func (s *Service) undeleteBlob(r *rest.Request) error {
+	if err := baseOnly(r); err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	for {
+		err := s.undelete(r.Context, p)
+		if errors.Is(err, errTagsMoved) {
+			continue
+		}
+		if err == nil {
+			r.Reply(200)
+		}
+		return err
+	}
+}
+
+// errTagsMoved tells that a blob has other tags than a look before the transaction had shown.
+var errTagsMoved = errors.New("the tags changed meanwhile")
+
+func (s *Service) undelete(ctx context.Context, p *place) error {
+	// The tags of what comes back are put in the index before it is there.
+	var tags []Pair
+	err := s.store.View(ctx, p.key, func(v engine.Reader) error {
+		found, err := restorable(v, p)
+		if found != nil {
+			tags = found.Tags
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.changeTagged(ctx, p, tags, func(t *Txn) error {
+		current, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		back, err := restorable(t, p)
+		if err != nil {
+			return err
+		}
+		if back == nil && len(tags) > 0 || back != nil && !samePairs(back.Tags, tags) {
+			return errTagsMoved
+		}
+		known := current != nil
+		err = visitHistory(t, p, func(slot Slot, rec *Record) (bool, error) {
+			known = true
+			if rec.Deleted.At == 0 {
+				return true, nil
+			}
+			at := rec.Deleted.At
+			rec.Deleted = SoftDelete{}
+			if slot.Kind != SlotDeleted {
+				t.set(slot, rec)
+				return true, nil
+			}
+			t.Delete(engine.SpaceBlobHistory, t.slotKey(slot))
+			to := Slot{slot.Stamp, SlotSnapshot}
+			if back != nil && back.Deleted.At == at {
+				to = Slot{}
+			} else {
+				t.delta -= rec.Size
+			}
+			t.set(to, rec)
+			return true, t.move(rec, slot, to, false)
+		})
+		if err == nil && !known {
+			return protocol.ErrBlobNotFound
+		}
+		return err
+	})
+}
+
+// restorable returns the blob that an undelete makes the current one again, nil if there is none: the last that was deleted, if
+// nothing took its place.
+func restorable(r engine.Reader, p *place) (back *Record, err error) {
+	current, err := getRecord(r, p, Slot{})
+	if current != nil || err != nil {
+		return nil, err
+	}
+	err = visitHistory(r, p, func(slot Slot, rec *Record) (bool, error) {
+		if slot.Kind == SlotDeleted {
+			back = rec
+		}
+		return true, nil
+	})
+	return back, err
+}
+
+// sweepExpired takes a soft-deleted blob away for good once its retention has ended.
+func (s *Service) sweepExpired(ctx context.Context, p *place, w *work) error {
+	slot := Slot{w.stamp, SlotKind(w.value[0])}
+	return s.change(ctx, p, func(t *Txn) error {
+		rec, err := t.Record(slot)
+		switch {
+		case err != nil:
+			return err
+		case rec == nil || rec.Deleted.At == 0:
+		case rec.Deleted.Until > s.now():
+			return nil
+		default:
+			if err := t.erase(slot, rec); err != nil {
+				return err
+			}
+		}
+		t.Delete(engine.SpaceBlobQueue, w.key)
+		return nil
+	})
+}
+
+// sweepOther does what the features built on the core have left to the sweeper.
+func (s *Service) sweepOther(ctx context.Context, p *place, w *work) error {
+	switch w.kind {
+	case workExpiry:
+		return s.sweepExpired(ctx, p, w)
+	case workFold:
+		for more := true; more; {
+			var err error
+			if more, err = s.foldPages(ctx, p, w.stamp); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

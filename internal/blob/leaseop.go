@@ -1,0 +1,177 @@
+package blob
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// decodeLease reads a lease operation. Versions before 2012-02-12 have leases of 60 seconds only.
+func decodeLease(r *rest.Request) (q LeaseRequest, err error) {
+	action, ok := r.HeaderOK("x-ms-lease-action")
+	if !ok {
+		return q, protocol.MissingHeader("x-ms-lease-action")
+	}
+	needID, needProposed := false, false
+	switch strings.ToLower(action) {
+	case "acquire":
+		q.Action, q.Duration = LeaseAcquire, 60
+		text, ok := r.HeaderOK("x-ms-lease-duration")
+		if !ok && r.Version >= protocol.V20120212 {
+			return q, protocol.MissingHeader("x-ms-lease-duration")
+		}
+		if ok {
+			n, err := strconv.ParseInt(text, 10, 32)
+			if err != nil || n != InfiniteLease && (n < 15 || n > 60) {
+				return q, protocol.InvalidHeader("x-ms-lease-duration", text)
+			}
+			q.Duration = int32(n)
+		}
+	case "renew":
+		q.Action, needID = LeaseRenew, true
+	case "change":
+		q.Action, needID, needProposed = LeaseChange, true, true
+	case "release":
+		q.Action, needID = LeaseRelease, true
+	case "break":
+		q.Action, q.Period = LeaseBreak, -1
+		if text, ok := r.HeaderOK("x-ms-lease-break-period"); ok {
+			n, err := strconv.ParseInt(text, 10, 32)
+			if err != nil || n < 0 || n > 60 {
+				return q, protocol.InvalidHeader("x-ms-lease-break-period", text)
+			}
+			q.Period = int32(n)
+		}
+	default:
+		return q, protocol.InvalidHeader("x-ms-lease-action", action)
+	}
+	if needID {
+		if q.ID, err = leaseHeader(r, "x-ms-lease-id"); err == nil && q.ID == (LeaseID{}) {
+			err = protocol.MissingHeader("x-ms-lease-id")
+		}
+		if err != nil {
+			return q, err
+		}
+	}
+	if q.Proposed, err = leaseHeader(r, "x-ms-proposed-lease-id"); err != nil {
+		return q, err
+	}
+	if needProposed && q.Proposed == (LeaseID{}) {
+		return q, protocol.MissingHeader("x-ms-proposed-lease-id")
+	}
+	if q.Named = q.Proposed != (LeaseID{}); q.Action == LeaseAcquire && !q.Named {
+		q.Proposed = LeaseID(uuid.New())
+	}
+	return q, nil
+}
+
+// leaseBlob is Lease Blob. It changes neither ETag nor Last-Modified.
+func (s *Service) leaseBlob(r *rest.Request) error {
+	if err := baseOnly(r); err != nil {
+		return err
+	}
+	q, err := decodeLease(r)
+	if err != nil {
+		return err
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	var res LeaseResult
+	var changed engine.Stamp
+	err = s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return protocol.ErrBlobNotFound
+		}
+		if err := terms.cond.Write(rec.Changed, false); err != nil {
+			return err
+		}
+		if err := terms.checkTags(rec); err != nil {
+			return err
+		}
+		if res, err = rec.Lease.Apply(terms.now, &q); err != nil {
+			return err
+		}
+		rec.Lease, changed = res.Lease, rec.Changed
+		t.Modify(rec)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	replyLease(r, &q, &res, changed)
+	return nil
+}
+
+// leaseContainer is Lease Container.
+func (s *Service) leaseContainer(r *rest.Request) error {
+	if err := protocol.CheckContainerName(r.Container); err != nil {
+		return err
+	}
+	q, err := decodeLease(r)
+	if err != nil {
+		return err
+	}
+	terms, err := containerAccess(r, true)
+	if err != nil {
+		return err
+	}
+	var res LeaseResult
+	var changed engine.Stamp
+	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(_ engine.Tx, c *ContainerRecord) error {
+		if err := terms.cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		var err error
+		if res, err = c.Lease.Apply(terms.now, &q); err != nil {
+			return err
+		}
+		c.Lease, changed = res.Lease, c.Changed
+		return nil
+	})
+	if err != nil {
+		return containerLeaseError(err)
+	}
+	replyLease(r, &q, &res, changed)
+	return nil
+}
+
+// containerLeaseError words the errors of Apply, which speak of a blob, for a container.
+func containerLeaseError(err error) error {
+	e, ok := err.(*protocol.Error)
+	if !ok || !strings.HasPrefix(e.Code, "Lease") {
+		return err
+	}
+	return e.Saying(strings.ReplaceAll(e.Message, "blob", "container"))
+}
+
+func replyLease(r *rest.Request, q *LeaseRequest, res *LeaseResult, changed engine.Stamp) {
+	setChanged(r, changed)
+	switch q.Action {
+	case LeaseAcquire:
+		r.SetHeader("x-ms-lease-id", res.Lease.ID.String())
+		r.Reply(201)
+	case LeaseBreak:
+		r.SetHeader("x-ms-lease-time", strconv.Itoa(int(res.Remaining)))
+		r.Reply(202)
+	case LeaseRelease:
+		r.Reply(200)
+	default:
+		r.SetHeader("x-ms-lease-id", res.Lease.ID.String())
+		r.Reply(200)
+	}
+}

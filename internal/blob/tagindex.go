@@ -1,0 +1,105 @@
+package blob
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// The index of tags lies beside the blobs, in a partition of each container's own: a transaction on a blob cannot write it. So
+// an entry is a hint, and the rule is that no current blob ever lacks the hints of its tags:
+//
+//   - before a transaction gives a blob tags, each of its hints is counted up;
+//   - after a transaction took a state with tags away, each of that state's hints is counted down, and if the transaction
+//     failed those that were counted up before it.
+//
+// Every state owns one count of each of its hints, so writers that race for one blob cannot take each other's hints away. A
+// crash in between leaves a hint without an owner; a search looks at the blob before it believes a hint.
+//
+//	SpaceBlobTag    account 00 generation | tag 00 value 00 name 00 01    varint count
+//
+// A tag holds no 00, and the name is escaped as in other keys.
+
+// tagPartition is the index of one container's life. No container key begins with it: after the 00 there is a generation, whose
+// first byte is below every letter.
+func appendTagPartition(b []byte, account string, g Generation) []byte {
+	b = append(append(b, account...), 0)
+	return appendGeneration(b, g)
+}
+
+func appendTagKey(b, partition []byte, tag Pair, name string) []byte {
+	b = append(append(append(b, partition...), tag.Name...), 0)
+	b = append(append(b, tag.Value...), 0)
+	return append(appendEscaped(b, name), escapeByte, terminator)
+}
+
+// parseTagKey reads what follows the partition.
+func parseTagKey(k []byte) (tag Pair, name string, ok bool) {
+	n, rest, ok1 := bytes.Cut(k, []byte{0})
+	v, rest, ok2 := bytes.Cut(rest, []byte{0})
+	b, end, ok3 := splitKey(append(make([]byte, 8, 8+len(rest)), rest...))
+	return Pair{string(n), string(v)}, string(b), ok1 && ok2 && ok3 && end == 8+len(rest)
+}
+
+// countTags counts the hints of a blob's tags up or down.
+func (s *Service) countTags(ctx context.Context, p *place, tags []Pair, delta int) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	partition := appendTagPartition(nil, p.account.Name, p.gen)
+	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
+		for _, tag := range tags {
+			key := appendTagKey(nil, partition, tag, p.name)
+			n := 0
+			switch v, err := tx.Get(engine.SpaceBlobTag, key); {
+			case err == nil:
+				d := decoder{v: view(v)}
+				n = int(d.uvarint())
+			case !errors.Is(err, engine.ErrNotFound):
+				return err
+			}
+			if n += delta; n > 0 {
+				tx.Set(engine.SpaceBlobTag, key, binary.AppendUvarint(nil, uint64(n)))
+			} else {
+				tx.Delete(engine.SpaceBlobTag, key)
+			}
+		}
+		return nil
+	})
+}
+
+// changeTagged is change for a transaction that gives the current blob these tags.
+func (s *Service) changeTagged(ctx context.Context, p *place, tags []Pair, fn func(*Txn) error) error {
+	if err := s.countTags(ctx, p, tags, 1); err != nil {
+		return err
+	}
+	err := s.change(ctx, p, fn)
+	if err != nil {
+		s.untag(ctx, p, tags)
+	}
+	return err
+}
+
+// untag counts hints down that have lost their owner. If that fails they stay, and searches see through them.
+func (s *Service) untag(ctx context.Context, p *place, tags []Pair) {
+	if err := s.countTags(context.WithoutCancel(ctx), p, tags, -1); err != nil && !errors.Is(err, engine.ErrClosed) {
+		s.log.Warn("tag index", zap.Error(err))
+	}
+}
+
+func samePairs(a, b []Pair) bool { return slices.Equal(a, b) }
+
+// dropTagIndex takes the index of a dead container away.
+func (s *Service) dropTagIndex(ctx context.Context, account string, g Generation) error {
+	partition := appendTagPartition(nil, account, g)
+	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
+		tx.DeleteRange(engine.SpaceBlobTag, partition, after(append([]byte(nil), partition...)))
+		return nil
+	})
+}

@@ -1,0 +1,65 @@
+package local
+
+import (
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// moments shares one snapshot among the views between two transactions: they would all see the same. To make a snapshot and to
+// let it go takes the lock of the whole key space twice and looks for compactions, which costs as much as the read itself.
+type moments struct {
+	applied atomic.Uint64 // batches applied
+	last    atomic.Pointer[moment]
+}
+
+// moment is a snapshot in use.
+type moment struct {
+	snap    *pebble.Snapshot
+	applied uint64       // batches that it shows, at least
+	users   atomic.Int64 // views, and one for being moments.last; 0: closed
+}
+
+// advance tells that a batch was applied: views that begin from now on see it.
+func (m *moments) advance() { m.applied.Add(1) }
+
+// enter returns a moment that shows every batch that was applied before the call. The caller leaves it.
+func (m *moments) enter(db *pebble.DB) *moment {
+	applied := m.applied.Load()
+	if s := m.last.Load(); s != nil && s.applied == applied && s.join() {
+		return s
+	}
+	s := &moment{snap: db.NewSnapshot(), applied: applied}
+	s.users.Store(2)
+	if old := m.last.Swap(s); old != nil {
+		old.leave()
+	}
+	return s
+}
+
+// drop lets the last moment go if it is out of date, or in any case: as long as it is held, what was deleted since takes space.
+func (m *moments) drop(always bool) {
+	s := m.last.Load()
+	if s != nil && (always || s.applied != m.applied.Load()) && m.last.CompareAndSwap(s, nil) {
+		s.leave()
+	}
+}
+
+// join adds a user unless the last one has left already.
+func (s *moment) join() bool {
+	for {
+		n := s.users.Load()
+		if n == 0 {
+			return false
+		}
+		if s.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *moment) leave() {
+	if s.users.Add(-1) == 0 {
+		_ = s.snap.Close() // only ever fails when it is closed twice
+	}
+}

@@ -1,0 +1,278 @@
+// Package e2e drives the real binary with real clients: the Go and JS SDKs and azcopy. The SDK suites also run against Azurite, as a
+// check of the tests themselves wherever the two should agree.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/account"
+)
+
+// root is the project's root folder, js the folder with the Node packages, and blobdBinary the blobd under test.
+var root, js, blobdBinary string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	_, file, _, _ := runtime.Caller(0)
+	root = filepath.Join(filepath.Dir(file), "..", "..")
+	js = filepath.Join(root, "test", "js")
+	tmp, err := os.MkdirTemp("", "blobd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(tmp)
+	blobdBinary = filepath.Join(tmp, "blobd")
+	if err := command(root, "go", "build", "-o", blobdBinary, "./cmd/blobd"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if _, err := os.Stat(azcopyPath()); err != nil {
+		if err := command(js, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	if err := prepareAzcopy(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if sharedBlobd.target != nil {
+		sharedBlobd.stop()
+	}
+	if azurite.stop != nil {
+		azurite.stop()
+	}
+	return code
+}
+
+func command(dir, name string, args ...string) error {
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// prepareAzcopy makes the packaged binary run: it comes without its execute bit and wants a library of the desktop.
+func prepareAzcopy() error {
+	if err := os.Chmod(azcopyPath(), 0o755); err != nil {
+		return err
+	}
+	if command(root, azcopyPath(), "--version") == nil {
+		return nil
+	}
+	if err := command(root, "apt-get", "update", "-qq"); err != nil {
+		return fmt.Errorf("azcopy needs libsecret-1.so.0; install it (Debian: libsecret-1-0): %w", err)
+	}
+	if err := command(root, "apt-get", "install", "-y", "-qq", "libsecret-1-0"); err != nil {
+		return fmt.Errorf("azcopy needs libsecret-1.so.0; install it (Debian: libsecret-1-0): %w", err)
+	}
+	return command(root, azcopyPath(), "--version")
+}
+
+func azcopyPath() string {
+	return filepath.Join(js, "node_modules/@azure-tools/azcopy-linux/dist/bin/azcopy_linux_amd64")
+}
+
+// target is a running server with the well-known account.
+type target struct {
+	name       string
+	blob       string // http://127.0.0.1:PORT/devstoreaccount1
+	table      string
+	management string
+	blobPort   int
+	pid        int
+	stop       func()
+}
+
+// isBlobd lets a test ask more of blobd than of Azurite, which differs from Azure there.
+func (s *target) isBlobd() bool { return s.name == "blobd" }
+
+// startBlobd runs the binary on free ports with the given data folders (a fresh one if none) and ends it with the test.
+func startBlobd(t testing.TB, args ...string) *target {
+	t.Helper()
+	if !strings.Contains(strings.Join(args, " "), "--data") {
+		args = append(args, "--data", t.TempDir())
+	}
+	s, err := launchBlobd(args...)
+	require.NoError(t, err)
+	t.Cleanup(s.stop)
+	return s
+}
+
+func launchBlobd(args ...string) (*target, error) {
+	b, tb, m := freePort(), freePort(), freePort()
+	s := &target{
+		name:       "blobd",
+		blob:       fmt.Sprintf("http://127.0.0.1:%d/%s", b, account.DevName),
+		table:      fmt.Sprintf("http://127.0.0.1:%d/%s", tb, account.DevName),
+		management: fmt.Sprintf("http://127.0.0.1:%d", m),
+		blobPort:   b,
+	}
+	args = append([]string{"serve",
+		"--blob-addr", fmt.Sprintf("127.0.0.1:%d", b),
+		"--table-addr", fmt.Sprintf("127.0.0.1:%d", tb),
+		"--management-addr", fmt.Sprintf("127.0.0.1:%d", m)}, args...)
+	return s, s.start(exec.Command(blobdBinary, args...), s.management+"/healthz")
+}
+
+// azurite is one Azurite for all tests, started when first asked for.
+var azurite struct {
+	sync.Once
+	*target
+	err  error
+	stop func()
+}
+
+func startAzurite(t testing.TB) *target {
+	t.Helper()
+	azurite.Do(func() {
+		dir, err := os.MkdirTemp("", "azurite-")
+		if err != nil {
+			azurite.err = err
+			return
+		}
+		b, q, tb := freePort(), freePort(), freePort()
+		s := &target{
+			name:     "azurite",
+			blob:     fmt.Sprintf("http://127.0.0.1:%d/%s", b, account.DevName),
+			table:    fmt.Sprintf("http://127.0.0.1:%d/%s", tb, account.DevName),
+			blobPort: b,
+		}
+		c := exec.Command("node", filepath.Join(js, "node_modules/azurite/dist/src/azurite.js"), "--silent", "--skipApiVersionCheck", "--disableTelemetry",
+			"--location", dir, "--blobPort", fmt.Sprint(b), "--queuePort", fmt.Sprint(q), "--tablePort", fmt.Sprint(tb))
+		azurite.err = s.start(c, s.blob)
+		azurite.target = s
+		azurite.stop = func() { s.stop(); os.RemoveAll(dir) }
+	})
+	require.NoError(t, azurite.err)
+	return azurite.target
+}
+
+// start runs the server and waits until it answers at url with anything at all.
+func (s *target) start(c *exec.Cmd, url string) error {
+	var log strings.Builder
+	c.Stdout, c.Stderr = &log, &log
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	s.pid = c.Process.Pid
+	ended := make(chan struct{})
+	go func() { c.Wait(); close(ended) }()
+	s.stop = func() {
+		c.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			c.Process.Kill()
+			<-ended
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	for {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			return nil
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("%s ended early:\n%s", s.name, log.String())
+		case <-ctx.Done():
+			s.stop()
+			return fmt.Errorf("%s did not answer at %s", s.name, url)
+		case <-time.After(20 * time.Millisecond): // poll for readiness
+		}
+	}
+}
+
+// kill ends the server as a power cut would end the process.
+func (s *target) kill() {
+	syscall.Kill(s.pid, syscall.SIGKILL)
+	s.stop()
+}
+
+func freePort() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// client is an SDK client that does not retry: a test wants the first answer.
+func (s *target) client(t testing.TB) *azblob.Client {
+	t.Helper()
+	c, err := azblob.NewClientWithSharedKeyCredential(s.blob, credential(t), &azblob.ClientOptions{ClientOptions: noRetry})
+	require.NoError(t, err)
+	return c
+}
+
+func (s *target) service(t testing.TB) *service.Client { return s.client(t).ServiceClient() }
+
+func credential(t testing.TB) *azblob.SharedKeyCredential {
+	cred, err := azblob.NewSharedKeyCredential(account.DevName, account.DevKey)
+	require.NoError(t, err)
+	return cred
+}
+
+var noRetry = azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}}
+
+// everywhere runs a test against blobd and against Azurite.
+func everywhere(t *testing.T, f func(t *testing.T, s *target)) {
+	t.Run("blobd", func(t *testing.T) { f(t, shared(t)) })
+	t.Run("azurite", func(t *testing.T) { f(t, startAzurite(t)) })
+}
+
+var sharedBlobd struct {
+	sync.Once
+	*target
+	err error
+}
+
+// shared is one blobd for the tests that do not mind company.
+func shared(t testing.TB) *target {
+	t.Helper()
+	sharedBlobd.Do(func() {
+		dir := filepath.Join(filepath.Dir(blobdBinary), "data")
+		sharedBlobd.target, sharedBlobd.err = launchBlobd("--data", dir)
+	})
+	require.NoError(t, sharedBlobd.err)
+	return sharedBlobd.target
+}
+
+// newContainer makes a container with a name of its own.
+func newContainer(t testing.TB, s *target) string {
+	t.Helper()
+	name := fmt.Sprintf("c%d", time.Now().UnixNano())
+	_, err := s.client(t).CreateContainer(context.Background(), name, nil)
+	require.NoError(t, err)
+	return name
+}
