@@ -138,7 +138,7 @@ func (t *Token) complete(ctx context.Context, r *auth.Request, resources auth.Re
 		merge(&terms.expiry, p.Expiry)
 		if p.HasPermission {
 			merge(&terms.permission, p.Permission)
-			if letters, ok := auth.ParseLetters(p.Permission); ok && letters&^t.knownLetters(r.Service) != 0 && letters&everLetters == letters && t.Version < latestLetter {
+			if letters, _ := auth.ParseLetters(p.Permission); letters&t.laterLetters(r.Service) != 0 {
 				return protocol.ErrFeatureVersionMismatch.Saying("Stored access policy contains a permission that is not supported by this version.")
 			}
 		}

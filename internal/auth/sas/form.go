@@ -89,7 +89,7 @@ func (t *Token) message(r *auth.Request) (message []byte, ok bool) {
 	t.buf = t.buf[:0]
 	ok = true
 	form := t.form(r.Service)
-	if t.given&guarded&^signed(form) != 0 {
+	if t.given&guarded&^signedBy(form) != 0 {
 		ok = false
 	}
 	for i, f := range form {
@@ -125,8 +125,8 @@ const guarded = 1<<ses | 1<<sip | 1<<spr | 1<<spk | 1<<srk | 1<<epk | 1<<erk | 1
 // overrides replace response headers. Signatures that do not sign them do not know them: they have no effect.
 const overrides = 1<<rscc | 1<<rscd | 1<<rsce | 1<<rscl | 1<<rsct
 
-// signed returns the parameters that a layout signs.
-func signed(form []field) (set uint64) {
+// signedBy returns the parameters that a layout signs.
+func signedBy(form []field) (set uint64) {
 	for _, f := range form {
 		switch f {
 		case headers:

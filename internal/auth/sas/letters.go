@@ -29,9 +29,6 @@ var letterRules = []struct {
 	{"i", protocol.V20200612, "bcds"},
 }
 
-// latestLetter is the version that added the last letter.
-const latestLetter = protocol.V20210410
-
 // everLetters are the letters of any resource at any version; another one is a malformed permission.
 var everLetters = func() (all auth.Letters) {
 	for _, rule := range letterRules {
@@ -68,18 +65,22 @@ var known = func() map[letterKey]auth.Letters {
 
 // knownLetters are the letters that mean something for the resource that the signature opens, at its version.
 func (t *Token) knownLetters(service auth.Service) auth.Letters {
-	where := byte('b')
+	return known[letterKey{t.where(service), min(t.Version, protocol.Newest)}]
+}
+
+// laterLetters are the letters that mean something there only at later versions.
+func (t *Token) laterLetters(service auth.Service) auth.Letters {
+	return known[letterKey{t.where(service), protocol.Newest}] &^ t.knownLetters(service)
+}
+
+func (t *Token) where(service auth.Service) byte {
 	switch {
 	case t.Scheme == auth.AccountSAS:
-		where = 's'
+		return 's'
 	case service == auth.Table:
-		where = 't'
+		return 't'
 	case t.value[sr] == "c" || t.value[sr] == "d":
-		where = t.value[sr][0]
+		return t.value[sr][0]
 	}
-	version := t.Version
-	if version > protocol.Newest {
-		version = protocol.Newest
-	}
-	return known[letterKey{where, version}]
+	return 'b'
 }

@@ -66,6 +66,9 @@ func Verify(_ context.Context, acct *account.Account, r *auth.Request, c Credent
 		"' is not the same as any computed signature. Server used following string to sign: '" + string(s.message()) + "'.")
 }
 
+// httpTime is RFC 1123 with GMT as its only zone.
+const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
+
 func checkDate(r *auth.Request) error {
 	text, ok := r.Headers.Get("x-ms-date")
 	if !ok {
@@ -74,7 +77,7 @@ func checkDate(r *auth.Request) error {
 	if !ok {
 		return auth.Failed("The Date header in the request is incorrect.")
 	}
-	date, err := time.Parse(time.RFC1123, text)
+	date, err := time.Parse(httpTime, text)
 	if err != nil {
 		return auth.Failed("The Date header in the request is incorrect.")
 	}
@@ -105,7 +108,9 @@ type signer struct {
 	query   []field
 	buf     []byte
 
-	visitHeader, visitQuery func(name, value string)
+	// Bound once, so that a request allocates nothing for them.
+	visitHeader, visitQuery    func(name, value string)
+	byWeight, byBytes, byValue func(a, b field) int
 }
 
 // field is a header or query parameter: its lower-case name is names[from:to].
@@ -120,6 +125,14 @@ var signers = sync.Pool{New: func() any {
 		if len(name) > 5 && (name[0]|0x20) == 'x' && name[1] == '-' && (name[2]|0x20) == 'm' && (name[3]|0x20) == 's' && name[4] == '-' {
 			s.headers = append(s.headers, s.field(name, trim(value)))
 		}
+	}
+	s.byWeight = func(a, b field) int { return compareWeights(s.name(a), s.name(b)) }
+	s.byBytes = func(a, b field) int { return bytes.Compare(s.name(a), s.name(b)) }
+	s.byValue = func(a, b field) int {
+		if n := s.byBytes(a, b); n != 0 {
+			return n
+		}
+		return strings.Compare(a.value, b.value)
 	}
 	s.visitQuery = func(name, value string) { s.query = append(s.query, s.field(name, value)) }
 	return s
@@ -152,21 +165,13 @@ func (s *signer) reset(r *auth.Request, lite bool) {
 	_, date := r.Headers.Get("date")
 	s.mayDate = ms && date
 	r.Headers.All(s.visitHeader)
-	slices.SortStableFunc(s.headers, s.compareWeights)
-	s.mayPlain = !slices.IsSortedFunc(s.headers, s.comparePlain)
+	slices.SortStableFunc(s.headers, s.byWeight)
+	s.mayPlain = !slices.IsSortedFunc(s.headers, s.byBytes)
 	if !lite {
 		r.Query.All(s.visitQuery)
-		slices.SortStableFunc(s.query, func(a, b field) int {
-			if n := s.comparePlain(a, b); n != 0 {
-				return n
-			}
-			return strings.Compare(a.value, b.value)
-		})
+		slices.SortStableFunc(s.query, s.byValue)
 	}
 }
-
-func (s *signer) comparePlain(a, b field) int   { return bytes.Compare(s.name(a), s.name(b)) }
-func (s *signer) compareWeights(a, b field) int { return compareWeights(s.name(a), s.name(b)) }
 
 // next chooses the next combination, counting in binary over the choices that this request leaves open.
 func (s *signer) next() bool {
@@ -180,9 +185,9 @@ func (s *signer) next() bool {
 		*choice.set = !*choice.set
 		if choice.set == &s.plainOrder {
 			if s.plainOrder {
-				slices.SortStableFunc(s.headers, s.comparePlain)
+				slices.SortStableFunc(s.headers, s.byBytes)
 			} else {
-				slices.SortStableFunc(s.headers, s.compareWeights)
+				slices.SortStableFunc(s.headers, s.byWeight)
 			}
 		}
 		if *choice.set {
