@@ -1,0 +1,264 @@
+package blob
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
+	"github.com/stretchr/testify/require"
+)
+
+func pagesOf(c byte, n int) string { return strings.Repeat(string(c), n*512) }
+
+func ranges(from, to int64) string { return fmt.Sprintf("x-ms-range: bytes=%d-%d", from, to-1) }
+
+const bom = "\xEF\xBB\xBF" + `<?xml version="1.0" encoding="utf-8"?>`
+
+func TestPageBlob(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/box/d", "", v, isPage)
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 513")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 8796093022720")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 512", "x-ms-blob-sequence-number: -1")
+	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 8796093022208", "x-ms-blob-sequence-number: 7")
+	r := h.must(t, 200, "HEAD", "/acct/box/d", "", v)
+	require.Equal(t, "7", r.Header.Get("x-ms-blob-sequence-number"))
+	require.Equal(t, "8796093022208", r.Header.Get("Content-Length"))
+
+	page, list := "/acct/box/d?comp=page", "/acct/box/d?comp=pagelist"
+	update, clean := "x-ms-page-write: update", "x-ms-page-write: clear"
+	require.Equal(t, bom+"<PageList><NextMarker /></PageList>", string(h.must(t, 200, "GET", list, "", v).Body))
+	r = h.must(t, 201, "PUT", page, pagesOf('a', 2), v, update, ranges(512, 1536), "x-ms-if-sequence-number-le: 7", "x-ms-if-sequence-number-lt: 8", "x-ms-if-sequence-number-eq: 7")
+	require.Equal(t, "7", r.Header.Get("x-ms-blob-sequence-number"))
+	require.NotEmpty(t, r.Header.Get("x-ms-content-crc64"))
+	require.Equal(t, "true", r.Header.Get("x-ms-request-server-encrypted"))
+	h.must(t, 201, "PUT", page, pagesOf('z', 100), v, update, ranges(8796093022208-51200, 8796093022208))
+	r = h.must(t, 201, "PUT", page, "", v, clean, ranges(1024, 8796093022208-512))
+	require.Empty(t, r.Header.Get("x-ms-content-crc64"))
+	r = h.must(t, 200, "GET", list, "", v)
+	require.Equal(t, bom+"<PageList><PageRange><Start>512</Start><End>1023</End></PageRange><PageRange><Start>8796093021696</Start><End>8796093022207</End></PageRange><NextMarker /></PageList>", string(r.Body))
+	require.Equal(t, "8796093022208", r.Header.Get("x-ms-blob-content-length"))
+	require.Equal(t, strings.Repeat("\x00", 500)+strings.Repeat("\x00", 12)+pagesOf('a', 1)+strings.Repeat("\x00", 100),
+		string(h.must(t, 206, "GET", "/acct/box/d", "", v, ranges(0, 1124)).Body))
+	require.Equal(t, "zz", string(h.must(t, 206, "GET", "/acct/box/d", "", v, "x-ms-range: bytes=8796093022206-").Body))
+
+	// One range an answer, in the order of offsets.
+	r = h.must(t, 200, "GET", list+"&maxresults=1", "", v)
+	require.Equal(t, bom+"<PageList><PageRange><Start>512</Start><End>1023</End></PageRange><NextMarker>8796093021696</NextMarker></PageList>", string(r.Body))
+	r = h.must(t, 200, "GET", list+"&maxresults=1&marker=8796093021696", "", v)
+	require.Equal(t, bom+"<PageList><PageRange><Start>8796093021696</Start><End>8796093022207</End></PageRange><NextMarker /></PageList>", string(r.Body))
+	require.Equal(t, bom+"<PageList></PageList>", string(h.must(t, 200, "GET", list, "", "x-ms-version: 2020-04-08", ranges(2048, 4096)).Body))
+	h.fails(t, 400, "InvalidQueryParameterValue", "GET", list+"&marker=x", "", v)
+	h.fails(t, 416, "InvalidRange", "GET", list, "", v, "x-ms-range: bytes=8796093022208-")
+
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", page, "", v, ranges(0, 512))
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", page, "", v, ranges(0, 512), "x-ms-page-write: erase")
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", page, pagesOf('x', 1), v, update)
+	for _, rng := range []string{"x-ms-range: bytes=0-510", "x-ms-range: bytes=1-512", "x-ms-range: bytes=512-", "x-ms-range: bytes=8796093022208-8796093022719"} {
+		h.fails(t, 416, "InvalidPageRange", "PUT", page, pagesOf('x', 1), v, update, rng)
+		h.fails(t, 416, "InvalidPageRange", "PUT", page, "", v, clean, rng)
+	}
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", page, pagesOf('x', 2), v, update, ranges(0, 512))
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", page, pagesOf('x', 1), v, clean, ranges(0, 512))
+	h.fails(t, 413, "RequestBodyTooLarge", "PUT", page, pagesOf('x', 8193), v, update, ranges(0, 8193*512))
+	h.fails(t, 412, "SequenceNumberConditionNotMet", "PUT", page, pagesOf('x', 1), v, update, ranges(0, 512), "x-ms-if-sequence-number-le: 6")
+	h.fails(t, 412, "SequenceNumberConditionNotMet", "PUT", page, pagesOf('x', 1), v, update, ranges(0, 512), "x-ms-if-sequence-number-lt: 7")
+	h.fails(t, 412, "SequenceNumberConditionNotMet", "PUT", page, "", v, clean, ranges(0, 512), "x-ms-if-sequence-number-eq: 8")
+	h.fails(t, 400, "Md5Mismatch", "PUT", page, pagesOf('x', 1), v, update, ranges(0, 512), "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==")
+	h.fails(t, 404, "BlobNotFound", "PUT", "/acct/box/none?comp=page", pagesOf('x', 1), v, update, ranges(0, 512))
+	h.must(t, 201, "PUT", "/acct/box/block", "x", v, isBlock)
+	h.fails(t, 409, "InvalidBlobType", "PUT", "/acct/box/block?comp=page", pagesOf('x', 1), v, update, ranges(0, 512))
+	h.fails(t, 409, "InvalidBlobType", "GET", "/acct/box/block?comp=pagelist", "", v)
+	h.fails(t, 409, "InvalidBlobType", "PUT", "/acct/box/block?comp=properties", "", v, "x-ms-blob-content-length: 512")
+	require.Equal(t, 2, strings.Count(string(h.must(t, 200, "GET", list, "", v).Body), "<PageRange>"), "what failed changed nothing")
+}
+
+func TestPageBlobProperties(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 2048", "x-ms-blob-content-type: a/b")
+	h.must(t, 201, "PUT", "/acct/box/d?comp=page", pagesOf('a', 4), v, "x-ms-page-write: update", ranges(0, 2048))
+	props := "/acct/box/d?comp=properties"
+	h.must(t, 200, "PUT", props, "", v, "x-ms-blob-content-length: 1024")
+	h.must(t, 200, "PUT", props, "", v, "x-ms-blob-content-length: 4096")
+	r := h.must(t, 200, "GET", "/acct/box/d", "", v)
+	require.Equal(t, pagesOf('a', 2)+pagesOf(0, 6), string(r.Body), "what was cut off comes back as zeros")
+	require.Equal(t, "a/b", r.Header.Get("Content-Type"))
+	for _, step := range []struct {
+		action, number string
+		want           string
+	}{{"update", "5", "5"}, {"max", "3", "5"}, {"max", "9", "9"}, {"increment", "", "10"}, {"update", "9223372036854775807", "9223372036854775807"}} {
+		header := []string{v, "x-ms-sequence-number-action: " + step.action}
+		if step.number != "" {
+			header = append(header, "x-ms-blob-sequence-number: "+step.number)
+		}
+		require.Equal(t, step.want, h.must(t, 200, "PUT", props, "", header...).Header.Get("x-ms-blob-sequence-number"))
+	}
+	h.fails(t, 409, "SequenceNumberIncrementTooLarge", "PUT", props, "", v, "x-ms-sequence-number-action: increment")
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", props, "", v, "x-ms-sequence-number-action: max")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", props, "", v, "x-ms-sequence-number-action: increment", "x-ms-blob-sequence-number: 1")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", props, "", v, "x-ms-sequence-number-action: less")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", props, "", v, "x-ms-blob-content-length: 511")
+}
+
+func TestPageRangesDiff(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 10240")
+	put := func(page int, c byte) {
+		t.Helper()
+		h.must(t, 201, "PUT", "/acct/box/d?comp=page", pagesOf(c, 1), v, "x-ms-page-write: update", ranges(int64(page)*512, int64(page+1)*512))
+	}
+	snap := func() string {
+		return h.must(t, 201, "PUT", "/acct/box/d?comp=snapshot", "", v).Header.Get("x-ms-snapshot")
+	}
+	for i := range 6 {
+		put(i, 'a')
+	}
+	s1 := snap()
+	put(1, 'b')
+	put(2, 'a') // the same bytes
+	h.must(t, 201, "PUT", "/acct/box/d?comp=page", "", v, "x-ms-page-write: clear", ranges(4*512, 7*512))
+	s2 := snap()
+	put(9, 'c')
+	list := "/acct/box/d?comp=pagelist"
+	const changed = "<PageRange><Start>512</Start><End>1023</End></PageRange><ClearRange><Start>2048</Start><End>3071</End></ClearRange>"
+	require.Equal(t, bom+"<PageList>"+changed+"<PageRange><Start>4608</Start><End>5119</End></PageRange><NextMarker /></PageList>",
+		string(h.must(t, 200, "GET", list+"&prevsnapshot="+s1, "", v).Body))
+	require.Equal(t, bom+"<PageList>"+changed+"<NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&prevsnapshot="+s1+"&snapshot="+s2, "", v).Body))
+	require.Equal(t, bom+"<PageList><PageRange><Start>4608</Start><End>5119</End></PageRange><NextMarker /></PageList>",
+		string(h.must(t, 200, "GET", list, "", v, "x-ms-previous-snapshot-url: http://host/acct/box/d?snapshot="+strings.ReplaceAll(s2, ":", "%3a")).Body))
+	require.Equal(t, bom+"<PageList><PageRange><Start>512</Start><End>1023</End></PageRange><NextMarker>2048</NextMarker></PageList>",
+		string(h.must(t, 200, "GET", list+"&maxresults=1&prevsnapshot="+s1, "", v).Body))
+	require.Equal(t, bom+"<PageList><NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&snapshot="+s1+"&prevsnapshot="+s1, "", v).Body))
+	h.fails(t, 409, "PreviousSnapshotNotFound", "GET", list+"&prevsnapshot=2020-01-01T00:00:00.0000000Z", "", v)
+	h.fails(t, 400, "PreviousSnapshotCannotBeNewer", "GET", list+"&prevsnapshot="+s2+"&snapshot="+s1, "", v)
+	h.fails(t, 400, "InvalidQueryParameterValue", "GET", list+"&prevsnapshot=yesterday", "", v)
+	h.must(t, 202, "DELETE", "/acct/box/d?snapshot="+s1, "", v)
+	h.fails(t, 409, "PreviousSnapshotNotFound", "GET", list+"&prevsnapshot="+s1, "", v)
+	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 10240")
+	h.fails(t, 409, "BlobOverwritten", "GET", list+"&prevsnapshot="+s2, "", v)
+}
+
+// TestPageBlobSDK writes at random through the SDK, with snapshots, and reads everything back.
+func TestPageBlobSDK(t *testing.T) {
+	ctx := context.Background()
+	h, client := newSDK(t)
+	c := client.NewContainerClient("disks")
+	_, err := c.Create(ctx, nil)
+	require.NoError(t, err)
+	const size = 1 << 20
+	p := c.NewPageBlobClient("disk.vhd")
+	_, err = p.Create(ctx, size, nil)
+	require.NoError(t, err)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	model := make([]byte, size)
+	type shot struct {
+		id    string
+		bytes []byte
+	}
+	var shots []shot
+	for i := range 120 {
+		from := int64(rnd.IntN(size/512)) * 512
+		n := min(size-from, int64(1+rnd.IntN([]int{4, 200}[i%2]))*512)
+		rng := blob.HTTPRange{Offset: from, Count: n}
+		if i%7 == 6 {
+			_, err = p.ClearPages(ctx, rng, nil)
+			clear(model[from : from+n])
+		} else {
+			data := bytes.Repeat([]byte{byte(i + 1)}, int(n))
+			_, err = p.UploadPages(ctx, streaming(data), rng, nil)
+			copy(model[from:], data)
+		}
+		require.NoError(t, err)
+		if i%30 == 29 {
+			s, err := p.CreateSnapshot(ctx, nil)
+			require.NoError(t, err)
+			shots = append(shots, shot{*s.Snapshot, bytes.Clone(model)})
+		}
+	}
+	read := func(b *pageblob.Client) []byte {
+		got, err := b.DownloadStream(ctx, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(got.Body)
+		require.NoError(t, err)
+		return body
+	}
+	require.True(t, bytes.Equal(model, read(p)))
+	for _, s := range shots {
+		past, err := p.WithSnapshot(s.id)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(s.bytes, read(past)))
+		covered := make([]byte, size)
+		for pager := p.NewGetPageRangesPager(&pageblob.GetPageRangesOptions{Snapshot: to.Ptr(s.id), MaxResults: to.Ptr(int32(3))}); pager.More(); {
+			res, err := pager.NextPage(ctx)
+			require.NoError(t, err)
+			for _, r := range res.PageRange {
+				copy(covered[*r.Start:*r.End+1], s.bytes[*r.Start:*r.End+1])
+			}
+		}
+		require.True(t, bytes.Equal(s.bytes, covered), "what is not listed is zero")
+	}
+	// What the diff from the first snapshot lists, laid over it, gives the blob.
+	got := bytes.Clone(shots[0].bytes)
+	for pager := p.NewGetPageRangesDiffPager(&pageblob.GetPageRangesDiffOptions{PrevSnapshot: to.Ptr(shots[0].id), MaxResults: to.Ptr(int32(5))}); pager.More(); {
+		res, err := pager.NextPage(ctx)
+		require.NoError(t, err)
+		for _, r := range res.PageRange {
+			copy(got[*r.Start:*r.End+1], model[*r.Start:*r.End+1])
+		}
+		for _, r := range res.ClearRange {
+			clear(got[*r.Start : *r.End+1])
+		}
+	}
+	require.True(t, bytes.Equal(model, got))
+	res, err := p.UpdateSequenceNumber(ctx, &pageblob.UpdateSequenceNumberOptions{ActionType: to.Ptr(pageblob.SequenceNumberActionTypeIncrement)})
+	require.NoError(t, err)
+	require.Equal(t, int64(1), *res.BlobSequenceNumber)
+	_, err = p.Resize(ctx, 512, nil)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(model[:512], read(p)))
+	require.NoError(t, h.svc.Sweep(ctx))
+	require.True(t, bytes.Equal(shots[2].bytes, func() []byte {
+		past, err := p.WithSnapshot(shots[2].id)
+		require.NoError(t, err)
+		return read(past)
+	}()))
+}
+
+// TestReadWhileWriting: an answer that is under way is of one state of the blob, whatever is written meanwhile.
+func TestReadWhileWriting(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	const size = 3*pageSpans*512 + 512
+	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, fmt.Sprintf("x-ms-blob-content-length: %d", size))
+	p := h.at(t, "box", "d")
+	ctx := context.Background()
+	fill := func(c byte, step int) {
+		for at := 0; at < size; at += step {
+			_, err := h.svc.layPages(ctx, p, &pageTerms{le: -1, lt: -1, eq: -1}, pageRange{from: int64(at), to: int64(min(at+512, size)), kind: pageInline, bytes: []byte(pagesOf(c, 1))})
+			require.NoError(t, err)
+		}
+	}
+	fill('o', 1024)
+	want := h.must(t, 200, "GET", "/acct/box/d", "", v).Body
+	rd, body, err := h.svc.open(ctx, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+	require.NoError(t, err)
+	require.Equal(t, int64(size), rd.length)
+	fill('n', 512)
+	require.NoError(t, h.svc.Sweep(ctx))
+	got, err := io.ReadAll(body)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
+	require.True(t, bytes.Equal(want, got))
+	require.Equal(t, strings.Repeat("n", size), string(h.must(t, 200, "GET", "/acct/box/d", "", v).Body))
+	require.Empty(t, h.svc.pins.maps)
+}
