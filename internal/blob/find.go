@@ -80,7 +80,8 @@ func (s *Service) findBlobs(r *rest.Request) error {
 		head = protocol.AppendElement(head, "Marker", marker)
 	}
 	head = append(head, "<Where>"...)
-	head = append(protocol.AppendText(head, text), "</Where>"...)
+	head = append(head, strings.ReplaceAll(string(protocol.AppendText(nil, text)), "'", "&apos;")...) // as recorded of the service
+	head = append(head, "</Where>"...)
 	if hasMax {
 		head = protocol.AppendElement(head, "MaxResults", r.Query("maxresults"))
 	}

@@ -1,0 +1,170 @@
+package blob
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTagsOnTheWire(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	b := "/acct/box/b"
+	tag := h.must(t, 201, "PUT", b, "x", v, isBlock, "x-ms-tags: b=2&a=1%2B1").Header.Get("ETag")
+	require.Equal(t, bom+"<Tags><TagSet><Tag><Key>a</Key><Value>1+1</Value></Tag><Tag><Key>b</Key><Value>2</Value></Tag></TagSet></Tags>", h.text(t, b+"?comp=tags"))
+	r := h.must(t, 200, "HEAD", b, "", v)
+	require.Equal(t, "2", r.Header.Get("x-ms-tag-count"))
+	set := func(pairs ...string) string {
+		s := "<Tags><TagSet>"
+		for i := 0; i < len(pairs); i += 2 {
+			s += "<Tag><Key>" + pairs[i] + "</Key><Value>" + pairs[i+1] + "</Value></Tag>"
+		}
+		return s + "</TagSet></Tags>"
+	}
+	h.must(t, 204, "PUT", b+"?comp=tags", set("c", "3"), v)
+	r = h.must(t, 200, "HEAD", b, "", v)
+	require.Equal(t, []string{"1", tag}, []string{r.Header.Get("x-ms-tag-count"), r.Header.Get("ETag")}, "tags do not change the ETag")
+	for _, bad := range [][2]string{{"<Tags>", "InvalidXmlDocument"}, {set("", "1"), "EmptyTagName"}, {set("a", "1", "a", "2"), "DuplicateTagNames"}, {set("a", "!"), "InvalidTag"}, {set(strings.Split(strings.Repeat("a,b,", 11), ",")[:22]...), "TagsTooLarge"}} {
+		h.fails(t, 400, bad[1], "PUT", b+"?comp=tags", bad[0], v)
+	}
+	h.fails(t, 400, "Md5Mismatch", "PUT", b+"?comp=tags", set("c", "4"), v, "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==")
+	h.fails(t, 404, "BlobNotFound", "PUT", "/acct/box/none?comp=tags", set(), v)
+	h.fails(t, 404, "BlobNotFound", "GET", "/acct/box/none?comp=tags", "", v)
+	h.fails(t, 400, "DuplicateTagNames", "PUT", b, "x", v, isBlock, "x-ms-tags: a=1&a=2")
+
+	// x-ms-if-tags on reads and writes.
+	yes, no := "x-ms-if-tags: c='3' OR none='x'", "x-ms-if-tags: NOT c='3'"
+	for _, op := range [][3]string{{"GET", "", ""}, {"HEAD", "", ""}, {"GET", "?comp=tags", ""}, {"PUT", "?comp=metadata", ""}, {"PUT", "?comp=snapshot", ""}, {"PUT", "?comp=tags", set("c", "3")}, {"GET", "?comp=blocklist", ""}} {
+		h.fails(t, 412, "ConditionNotMet", op[0], b+op[1], op[2], v, no)
+		require.Less(t, h.Do(op[0], b+op[1], op[2], v, yes).Status, 300, "%v", op)
+	}
+	h.fails(t, 412, "ConditionNotMet", "PUT", b, "y", v, isBlock, no)
+	h.fails(t, 400, "InvalidHeaderValue", "GET", b, "", v, "x-ms-if-tags: @container='box'")
+	h.fails(t, 412, "ConditionNotMet", "PUT", b+"?comp=tags", set(), v, `x-ms-blob-if-match: "0x1"`)
+	s := h.must(t, 201, "PUT", b+"?comp=snapshot", "", v).Header.Get("x-ms-snapshot")
+	h.must(t, 204, "PUT", b+"?comp=tags", set(), v)
+	require.Equal(t, bom+"<Tags><TagSet></TagSet></Tags>", h.text(t, b+"?comp=tags"))
+	require.Equal(t, bom+set("c", "3"), h.text(t, b+"?comp=tags&snapshot="+s))
+	require.Empty(t, h.must(t, 200, "HEAD", b, "", v).Header.Get("x-ms-tag-count"))
+	h.must(t, 202, "DELETE", b, "", v, "x-ms-delete-snapshots: include")
+	h.empty(t)
+}
+
+func TestFindBlobs(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []string{"one", "two"} {
+		h.must(t, 201, "PUT", "/acct/"+c+"?restype=container", "", v)
+		for i := range 5 {
+			h.must(t, 201, "PUT", fmt.Sprintf("/acct/%s/b%d", c, i), "x", v, isBlock, fmt.Sprintf("x-ms-tags: n=%d&c=%s&same=yes", i, c))
+		}
+	}
+	find := func(target, where, more string) string {
+		return h.text(t, target+"comp=blobs&where="+url.QueryEscape(where)+more)
+	}
+	require.Equal(t, bom+`<EnumerationResults ServiceEndpoint="http://127.0.0.1/acct/"><Where>n=&apos;3&apos; AND c=&apos;two&apos;</Where><Blobs><Blob><Name>b3</Name><ContainerName>two</ContainerName>`+
+		`<Tags><TagSet><Tag><Key>c</Key><Value>two</Value></Tag><Tag><Key>n</Key><Value>3</Value></Tag></TagSet></Tags></Blob></Blobs><NextMarker /></EnumerationResults>`,
+		find("/acct?", "n='3' AND c='two'", ""))
+	names := func(page string) (found []string) {
+		for _, part := range strings.Split(page, "<Blob>")[1:] {
+			name, _, _ := strings.Cut(strings.TrimPrefix(part, "<Name>"), "<")
+			_, rest, _ := strings.Cut(part, "<ContainerName>")
+			c, _, _ := strings.Cut(rest, "<")
+			found = append(found, c+"/"+name)
+		}
+		return found
+	}
+	for where, want := range map[string][]string{
+		`n='3'`:                            {"one/b3", "two/b3"},
+		`n>='3'`:                           {"one/b3", "one/b4", "two/b3", "two/b4"},
+		`n>'1' AND n<'3'`:                  {"one/b2", "two/b2"},
+		`n<='0' AND same='yes'`:            {"one/b0", "two/b0"},
+		`@container='two' AND "n" > '3'`:   {"two/b4"},
+		`@container='none' AND same='yes'`: nil,
+		`n='1' AND n='2'`:                  nil,
+		`same='no'`:                        nil,
+		`N='1'`:                            nil,
+	} {
+		require.Equal(t, want, names(find("/acct?", where, "")), where)
+		var inOne []string
+		for _, n := range want {
+			if strings.HasPrefix(n, "one/") {
+				inOne = append(inOne, n)
+			}
+		}
+		require.Equal(t, inOne, names(find("/acct/one?restype=container&", where, "")), where)
+	}
+	var all []string
+	for marker, pages := "", 0; ; pages++ {
+		page := find("/acct?", "same='yes'", "&maxresults=3&marker="+marker)
+		all = append(all, names(page)...)
+		_, rest, _ := strings.Cut(page, "<NextMarker>")
+		if marker, _, _ = strings.Cut(rest, "<"); marker == "" {
+			require.Equal(t, 3, pages)
+			break
+		}
+	}
+	require.Len(t, all, 10)
+	require.True(t, slices.IsSorted(all))
+	h.fails(t, 400, "MissingRequiredQueryParameter", "GET", "/acct?comp=blobs", "", v)
+	r := h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct?comp=blobs&where=x", "", v)
+	require.Contains(t, string(r.Body), "<QueryParameterName>where</QueryParameterName>")
+	h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct?comp=blobs&where=n%3D%271%27&marker=%21", "", v)
+	h.fails(t, 404, "ContainerNotFound", "GET", "/acct/none?restype=container&comp=blobs&where=n%3D%271%27", "", v)
+	h.must(t, 202, "DELETE", "/acct/one?restype=container", "", v)
+	require.Equal(t, []string{"two/b3"}, names(find("/acct?", "n='3'", "")))
+}
+
+// TestTagRace: whoever wins, the blob is found by the tags that it has in the end and by no others.
+func TestTagRace(t *testing.T) {
+	ctx := context.Background()
+	_, client := newSDK(t)
+	c := client.NewContainerClient("race")
+	_, err := c.Create(ctx, nil)
+	require.NoError(t, err)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	b := c.NewBlockBlobClient("b")
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(w)))
+			for range 40 {
+				value := fmt.Sprint(rnd.IntN(3))
+				var err error
+				switch rnd.IntN(4) {
+				case 0:
+					_, err = b.UploadBuffer(ctx, []byte("x"), &blockblob.UploadBufferOptions{Tags: map[string]string{"k": value}})
+				case 1:
+					_, err = b.Delete(ctx, nil)
+				default:
+					_, err = b.SetTags(ctx, map[string]string{"k": value}, nil)
+				}
+				if err != nil && !strings.Contains(err.Error(), "BlobNotFound") {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	_, err = b.UploadBuffer(ctx, []byte("x"), nil)
+	require.NoError(t, err)
+	_, err = b.SetTags(ctx, map[string]string{"k": "1"}, &blob.SetTagsOptions{})
+	require.NoError(t, err)
+	for _, value := range []string{"0", "1", "2"} {
+		found, err := client.FilterBlobs(ctx, "k='"+value+"'", &service.FilterBlobsOptions{MaxResults: to.Ptr(int32(10))})
+		require.NoError(t, err)
+		require.Equal(t, value == "1", len(found.Blobs) == 1, value)
+	}
+}
