@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blobd/blobd/internal/account"
@@ -77,7 +78,7 @@ func checkDate(r *auth.Request) error {
 	if !ok {
 		return auth.Failed("The Date header in the request is incorrect.")
 	}
-	date, err := time.Parse(httpTime, text)
+	date, err := parseDate(text)
 	if err != nil {
 		return auth.Failed("The Date header in the request is incorrect.")
 	}
@@ -88,6 +89,25 @@ func checkDate(r *auth.Request) error {
 		return auth.Failed("The Date header in the request is incorrect.")
 	}
 	return nil
+}
+
+// lastDate is the last date that was read: requests of one second carry the same.
+var lastDate atomic.Pointer[parsedDate]
+
+type parsedDate struct {
+	text string
+	time time.Time
+}
+
+func parseDate(text string) (time.Time, error) {
+	if last := lastDate.Load(); last != nil && last.text == text {
+		return last.time, nil
+	}
+	t, err := time.Parse(httpTime, text)
+	if err == nil {
+		lastDate.Store(&parsedDate{strings.Clone(text), t})
+	}
+	return t, err
 }
 
 // signer builds the strings to sign of one request. It is pooled: its buffers and its bound visitors are made once.
