@@ -61,6 +61,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
+	giveHeapRoom()
 	log := newLogger(o.err)
 	access, err := c.openAccessLog(o.out)
 	if err != nil {
