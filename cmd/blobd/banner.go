@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/auth/devissuer"
 	"github.com/blobd/blobd/internal/server"
 )
 
@@ -19,17 +20,21 @@ type endpoints struct {
 	Blob       string `json:"blob,omitempty"`
 	Table      string `json:"table,omitempty"`
 	Management string `json:"management,omitempty"`
+	Issuer     string `json:"issuer,omitempty"`
 	PID        int    `json:"pid"`
 }
 
 // announce tells people where to connect and with what, and scripts that requests are served.
-func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*account.Account) error {
+func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*account.Account, tokens *issuer) error {
 	scheme := "http"
 	if c.TLSCert != "" || c.TLSSelfSigned {
 		scheme = "https"
 	}
 	e := endpoints{Blob: url(scheme, srv.Addr(auth.Blob)), Table: url(scheme, srv.Addr(auth.Table)), Management: url("http", srv.ManagementAddr()),
 		PID: os.Getpid()}
+	if tokens.dev != nil {
+		e.Issuer = tokens.dev.URL()
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "blobd %s\n\n", versionText())
 	for i, dir := range c.Data {
@@ -47,6 +52,17 @@ func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*acc
 		if line.url != "" {
 			fmt.Fprintf(&b, "  %-11s %s\n", line.name, line.url)
 		}
+	}
+	if tokens.dev != nil {
+		fmt.Fprintf(&b, "  %-11s %s\n", "Issuer", e.Issuer)
+		fmt.Fprintf(&b, "  %-11s tenant %s, client %s", "", devissuer.Tenant, devissuer.ClientID)
+		if tokens.shown != "" {
+			fmt.Fprintf(&b, ", secret %s", tokens.shown)
+		}
+		b.WriteString("\n")
+	}
+	if c.OAuthSkipSignature {
+		b.WriteString("\nINSECURE: signatures of bearer tokens are not checked. Anybody can get in.\n")
 	}
 	names := make([]string, len(accounts))
 	for i, a := range accounts {

@@ -34,8 +34,9 @@ type serveCommand struct {
 
 	Account        []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
 	DevAccount     bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
-	MasterKeyFile  string   `help:"Keep account keys encrypted under the key in this file (base64 of 32 bytes; older ones on further lines)." placeholder:"FILE" group:"Who"`
 	StrictVersions bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
+
+	accessSettings `embed:""`
 
 	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
 	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
@@ -92,11 +93,17 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	backend, stopServices, err := c.services(ctx, store, accounts, log)
+	c.apply(accounts)
+	tokens, err := c.openIssuer(certificate.source(c))
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	if err = c.announce(o.out, srv, accounts); err == nil {
+	defer tokens.close()
+	backend, stopServices, err := c.services(ctx, store, accounts, tokens.config, log)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if err = c.announce(o.out, srv, accounts, &tokens); err == nil {
 		err = srv.Serve(ctx, backend)
 	}
 	err = errors.Join(err, stopServices())
@@ -132,6 +139,9 @@ func (c *serveCommand) check() error {
 		return errors.New("--max-connections, --min-progress and --access-log-sample must not be negative or zero")
 	case c.IdleTimeout <= 0 || c.HeaderTimeout <= 0 || c.StallTimeout <= 0 || c.StopTimeout < 0:
 		return errors.New("timeouts must be more than zero, as in 30s or 2m")
+	}
+	if err := c.accessSettings.check(); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, dir := range c.Data {

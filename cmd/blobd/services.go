@@ -2,23 +2,22 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/server"
+	"github.com/blobd/blobd/internal/table"
 )
 
 // services builds what the requests are for. stop ends their background work; it is called when no request is left, before
 // the store is closed.
-func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, log *zap.Logger) (b server.Backend, stop func() error, err error) {
-	masters, err := c.masterKeys()
+func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
+	masters, err := c.masters()
 	if err != nil {
 		return b, nil, err
 	}
@@ -32,28 +31,25 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 			return b, nil, err
 		}
 	}
+	options := gate.Options{StrictVersions: c.StrictVersions}
+	if tokens != nil {
+		directory, err := bearer.OpenDirectory(ctx, store)
+		if err != nil {
+			return b, nil, err
+		}
+		if options.Bearer, err = bearer.New(*tokens, directory); err != nil {
+			return b, nil, err
+		}
+	}
 	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log})
-	authorizer := gate.New(gate.Options{Blob: blobs, StrictVersions: c.StrictVersions})
+	tables := table.New(table.Options{Store: store, Accounts: accounts, Logger: log})
+	options.Blob, options.Table = blobs, tables
+	authorizer := gate.New(options)
 	blobs.Authorize(authorizer)
-	stop = func() error { return errors.Join(blobs.Close()) }
-	return server.Backend{Accounts: registry, Blob: blobs, Store: store}, stop, nil
-}
-
-// masterKeys reads the keys under which account keys are kept.
-func (c *serveCommand) masterKeys() ([][]byte, error) {
-	if c.MasterKeyFile == "" {
-		return nil, nil
+	tables.Authorize(authorizer)
+	stop = func() error {
+		tables.Close()
+		return blobs.Close()
 	}
-	text, err := os.ReadFile(c.MasterKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("master key: %w", err)
-	}
-	keys, err := account.ParseMasters(string(text))
-	if err == nil && len(keys) == 0 {
-		err = errors.New("the file holds none")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("master key in %s: %w", c.MasterKeyFile, err)
-	}
-	return keys, nil
+	return server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}, stop, nil
 }

@@ -140,8 +140,8 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 	return s, nil
 }
 
-// Configure serves an account that the configuration names, with the keys that it gives. What was stored of it before, such as
-// its service properties, stays.
+// Configure serves an account that the configuration names, with the keys and switches that it gives. What was stored of it before,
+// such as its service properties, stays.
 func (s *Store) Configure(ctx context.Context, a *Account) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +150,9 @@ func (s *Store) Configure(ctx context.Context, a *Account) error {
 	if old := s.saved[a.Name]; old != nil {
 		c = *old
 		c.Configured, c.Keys = true, a.Keys
-		if sameKeys(old.Keys, a.Keys) && old.Configured {
+		c.DenyPublicAccess, c.DenySharedKey, c.RequireHTTPS = a.DenyPublicAccess, a.DenySharedKey, a.RequireHTTPS
+		if sameKeys(old.Keys, a.Keys) && old.Configured &&
+			old.DenyPublicAccess == a.DenyPublicAccess && old.DenySharedKey == a.DenySharedKey && old.RequireHTTPS == a.RequireHTTPS {
 			s.registry.Put(old)
 			return nil
 		}

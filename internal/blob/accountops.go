@@ -53,34 +53,5 @@ func (s *Service) setServiceProperties(r *rest.Request) error {
 	return nil
 }
 
-// corsRules are the account's rules for this service.
-func corsRules(r *rest.Request) []account.CORSRule {
-	if r.Account == nil || r.Account.Blob == nil {
-		return nil
-	}
-	return r.Account.Blob.CORS
-}
-
-// preflight answers a browser's OPTIONS.
-func (s *Service) preflight(r *rest.Request) error {
-	answer, err := protocol.Preflight(corsRules(r), r.Header("origin"), r.Header("access-control-request-method"), r.Header("access-control-request-headers"))
-	if err != nil {
-		return err
-	}
-	for _, h := range answer {
-		r.SetHeader(h.Name, h.Value)
-	}
-	r.Reply(200)
-	return nil
-}
-
-// setCORS adds what lets a browser's page read the answer.
-func (s *Service) setCORS(r *rest.Request) {
-	rules := corsRules(r)
-	if len(rules) == 0 {
-		return
-	}
-	for _, h := range protocol.ActualCORS(rules, r.Header("origin"), r.Method, r.ReplyHeaders) {
-		r.SetHeader(h.Name, h.Value)
-	}
-}
+// preflight answers a browser's OPTIONS. The row is for the documentation: the front answers before any row is looked for.
+func (s *Service) preflight(*rest.Request) error { return protocol.ErrUnsupportedHttpVerb }

@@ -356,8 +356,10 @@ func (s *Service) commit(r *rest.Request, p *place, terms *access, rec *Record, 
 		if old != nil && old.Type != BlockBlob {
 			return protocol.ErrInvalidBlobType
 		}
-		if old != nil && old.readable() != nil {
-			return old.readable()
+		if old != nil {
+			if err := old.readable(terms.now); err != nil {
+				return err
+			}
 		}
 		blocks, h, err := t.selectBlocks(old, refs)
 		if err != nil {

@@ -48,7 +48,7 @@ func (s *Service) createContainer(r *rest.Request) error {
 // makeContainer writes a new container's record.
 func (s *Service) makeContainer(ctx context.Context, account, name string, c *ContainerRecord) error {
 	key := appendContainerKey(nil, account, name)
-	return s.store.Update(ctx, key, func(tx engine.Tx) error {
+	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		switch _, err := tx.Get(engine.SpaceContainer, key); {
 		case err == nil:
 			return protocol.ErrContainerAlreadyExists
@@ -239,7 +239,7 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 		return err
 	}
 	key := appendContainerKey(nil, r.AccountName, r.Container)
-	err = s.store.Update(r.Context, key, func(tx engine.Tx) error {
+	err = s.updateContainer(r.Context, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
 			return err

@@ -71,7 +71,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 		if err := terms.read(rd.rec); err != nil {
 			return err
 		}
-		if err := rd.rec.readable(); err != nil {
+		if err := rd.rec.readable(terms.now); err != nil {
 			return err
 		}
 		rd.length = rd.rec.Size
@@ -162,7 +162,7 @@ func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(
 			return rd, body, nil
 		}
 		body.finish()
-		if !errors.Is(err, engine.ErrNotFound) || attempt == 3 {
+		if !errors.Is(err, engine.ErrReleased) || attempt == 3 {
 			return nil, nil, fmt.Errorf("open blob %q: %w", p.name, err)
 		}
 	}

@@ -152,7 +152,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 		if err := terms.checkTags(rec); err != nil {
 			return err
 		}
-		if err := rec.readable(); err != nil {
+		if err := rec.readable(terms.now); err != nil {
 			return err
 		}
 		slot = Slot{t.Stamp(), SlotSnapshot}

@@ -133,7 +133,8 @@ func appendHTTP(b []byte, rec *Record) []byte {
 }
 
 func (e *entry) appendTier(b []byte) []byte {
-	t := &e.rec.Tier
+	now := e.rec.Tier.at(e.q.now)
+	t := &now
 	tier, inferred := t.effective(e.rec.Type)
 	if tier == TierUnset || e.uncommitted {
 		return b

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/rest"
 )
 
@@ -42,7 +43,7 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	}
 	var after Record
 	err = s.modify(r, func(t *Txn, rec *Record) error {
-		if err := rec.readable(); err != nil {
+		if err := rec.readable(engine.StampOf(r.Now)); err != nil {
 			return err
 		}
 		if t.account.Versioning {

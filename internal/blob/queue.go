@@ -22,8 +22,6 @@ const (
 	workExpiry workKind = 4
 	// workCopy: a copy under way; the stamp is when it began.
 	workCopy workKind = 5
-	// workRehydrate: a blob on its way out of the archive.
-	workRehydrate workKind = 6
 	// workFold: a page map with layers that can be folded into one; the stamp is its id.
 	workFold workKind = 7
 )

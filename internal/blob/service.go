@@ -37,6 +37,7 @@ type Service struct {
 	stop       context.CancelFunc
 	swept      chan struct{} // closed when the sweeper has ended
 	pins       pagePins
+	containers containerCache
 }
 
 var (
@@ -85,15 +86,7 @@ var router = rest.NewRouter(Operations)
 
 // Serve implements rest.Service.
 func (s *Service) Serve(r *rest.Request) {
-	if r.Method == "OPTIONS" { // whatever the rest of the address: a browser asks before any operation
-		r.Operation = "PreflightBlobRequest"
-		if err := s.preflight(r); err != nil {
-			r.Fail(err, nil)
-		}
-		return
-	}
 	rest.Dispatch(router, level(r), s, s.authorizer, r)
-	s.setCORS(r)
 }
 
 // level settles what is addressed. A single segment without restype=container is a blob of the root container.

@@ -48,20 +48,10 @@ func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
 	return c, nil
 }
 
-// container looks a container up.
-func (s *Service) container(ctx context.Context, account, name string) (c *ContainerRecord, err error) {
-	key := appendContainerKey(make([]byte, 0, 96), account, name)
-	err = s.store.View(ctx, key, func(r engine.Reader) error {
-		c, err = getContainer(r, key)
-		return err
-	})
-	return c, err
-}
-
 // changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
 func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *ContainerRecord) error) error {
 	key := appendContainerKey(make([]byte, 0, 96), account, name)
-	return s.store.Update(ctx, key, func(tx engine.Tx) error {
+	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
 			return err

@@ -19,4 +19,5 @@ const (
 	SpaceTable      Space = 0x20 // table: table records
 	SpaceEntity     Space = 0x21 // table: entities
 	SpaceTableQueue Space = 0x22 // table: work for the sweeper (deleted tables)
+	SpaceEntityPart Space = 0x23 // table: entities too large for one value, in parts
 )

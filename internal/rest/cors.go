@@ -44,9 +44,7 @@ func (r *Request) cors() {
 
 // answerHeaders visits the names of the answer's headers, with those that the library adds when it is sent.
 func (r *Request) answerHeaders(visit func(name string)) {
-	for name := range r.ctx.Response.Header.All() {
-		visit(string(name))
-	}
+	r.ReplyHeaders(visit)
 	for _, name := range [...]string{"Content-Length", "Date", "Server"} {
 		visit(name)
 	}

@@ -10,17 +10,20 @@ import (
 // Level is the depth of the resource that an operation works on.
 type Level byte
 
-// The levels. For tables the service's router decides between TableSet ("/Tables…"), TableEntity ("/T(…)") and Account.
+// The levels. For tables the service decides between TableSet ("/Tables…"), Entities ("/T"), TableEntity ("/T(…)"), Batch
+// ("/$batch") and Account.
 const (
 	Account Level = iota
 	Container
 	Blob
 	TableSet
 	TableEntity
+	Entities
+	Batch
 )
 
 func (l Level) String() string {
-	return [...]string{"account", "container", "blob", "table", "entity"}[l]
+	return [...]string{"account", "container", "blob", "table", "entity", "entities", "batch"}[l]
 }
 
 // Operation is one row of a service's operation table. S is the service that handles it.

@@ -15,6 +15,8 @@ import pytest
 
 from conftest import ACCOUNT, KEY, Server
 
+BACKUP = "backups"  # restic takes the emulator's account to live on port 10000 only
+
 
 def same(a, b):
     c = filecmp.dircmp(a, b)
@@ -87,12 +89,12 @@ class TunnelHandler(http.server.BaseHTTPRequestHandler):
 
 def test_restic(name, tree, tmp_path):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
-                    f"subjectAltName=DNS:{ACCOUNT}.blob.core.windows.net", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")],
+                    f"subjectAltName=DNS:{BACKUP}.blob.core.windows.net", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")],
                    check=True, capture_output=True)
     server = tls_server(tmp_path)
     tunnel = Tunnel(server.port)
     threading.Thread(target=tunnel.serve_forever, daemon=True).start()
-    env = os.environ | {"AZURE_ACCOUNT_NAME": ACCOUNT, "AZURE_ACCOUNT_KEY": KEY, "RESTIC_PASSWORD": "secret", "RESTIC_REPOSITORY": f"azure:{name}:/repo",
+    env = os.environ | {"AZURE_ACCOUNT_NAME": BACKUP, "AZURE_ACCOUNT_KEY": KEY, "RESTIC_PASSWORD": "secret", "RESTIC_REPOSITORY": f"azure:{name}:/repo",
                         "RESTIC_CACHE_DIR": str(tmp_path / "cache"), "HTTPS_PROXY": f"http://127.0.0.1:{tunnel.server_address[1]}"}
 
     def restic(*args):
@@ -115,4 +117,4 @@ def test_restic(name, tree, tmp_path):
 
 
 def tls_server(tmp_path):
-    return Server(tmp_path / "data", "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    return Server(tmp_path / "data", "--account", f"{BACKUP}:{KEY}", "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))

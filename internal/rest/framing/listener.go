@@ -115,6 +115,11 @@ func (l *Listener) Turned() int64 { return l.turned.Load() }
 func (l *Listener) Shutdown(ctx context.Context) error {
 	l.stopping.Store(true)
 	err := l.Listener.Close()
+	l.mu.Lock()
+	if len(l.conns) == 0 {
+		l.closeEmpty()
+	}
+	l.mu.Unlock()
 	l.each(func(c *Conn) {
 		if c.state.Load() == idle {
 			_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes its goroutine, which closes it
@@ -133,9 +138,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 func (l *Listener) each(visit func(*Conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.conns) == 0 {
-		l.closeEmpty()
-	}
 	for c := range l.conns {
 		visit(c)
 	}

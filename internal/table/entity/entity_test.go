@@ -3,7 +3,6 @@ package entity
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -299,25 +298,35 @@ func TestCheckValueAndSize(t *testing.T) {
 	require.NoError(t, CheckValue(DateTimeValue(MaxDateTime)))
 
 	require.Equal(t, 4+2*3+(8+2*6+4+2*8)+(8+2*5+4)+(8+2*6+4+3)+(8+2*4+1)+(8+2*5+1)+(8+2*5+4)+(8+2*5+8)+(8+2*6+8)+(8+2*8+8)+(8+2*4+16),
-		Size("pk", "r", everyType(t)))
+		Size("pk", "r", AppendRow(nil, 1, everyType(t))))
 
-	full := make([]Property, 0, 16)
-	for i := range 16 { // 16 x (8 + 2 + 4 + 65518) + 4 + 4 + 16·2 over = 1 MiB exactly
-		full = append(full, Property{string(rune('A' + i)), BinaryValue(strings.Repeat("x", MaxBinaryLength-14))})
+	full := make([]Property, 16)
+	for i := range full { // 16 x (8 + 2 + 4 + 65522) + 8 is 8 over 1 MiB
+		full[i] = Property{string(rune('A' + i)), BinaryValue(strings.Repeat("x", MaxBinaryLength-14))}
 	}
 	full[0].Value = BinaryValue(strings.Repeat("x", MaxBinaryLength-14-8))
-	require.Equal(t, MaxSize, Size("p", "r", full))
-	require.NoError(t, CheckWhole("p", "r", full))
-	require.ErrorIs(t, CheckWhole("p", "rr", full), protocol.ErrEntityTooLarge)
+	row := AppendRow(nil, 1, full)
+	require.Equal(t, MaxSize, Size("p", "r", row))
+	require.NoError(t, CheckRow("p", "r", row))
+	require.ErrorIs(t, CheckRow("p", "rr", row), protocol.ErrEntityTooLarge)
 
 	many := make([]Property, MaxProperties+1)
 	for i := range many {
 		many[i] = Property{"P", Int32Value(1)}
 	}
-	require.ErrorIs(t, CheckWhole("p", "r", many), protocol.ErrTooManyProperties)
+	require.ErrorIs(t, CheckRow("p", "r", AppendRow(nil, 1, many)), protocol.ErrTooManyProperties)
 	many[0].Value = Value{}
-	require.NoError(t, CheckWhole("p", "r", many))
-	require.False(t, errors.Is(CheckWhole("p", "r", many), protocol.ErrTooManyProperties))
+	require.NoError(t, CheckRow("p", "r", AppendRow(nil, 1, many)))
+}
+
+func TestMerge(t *testing.T) {
+	base := AppendRow(nil, 5, []Property{{"A", Int32Value(1)}, {"B", StringValue("old")}, {"C", BooleanValue(true)}})
+	patch := AppendRow(nil, 9, []Property{{"B", Int64Value(2)}, {"D", StringValue("new")}})
+	got, err := Merge(nil, base, patch)
+	require.NoError(t, err)
+	require.Equal(t, AppendRow(nil, 9, []Property{{"A", Int32Value(1)}, {"C", BooleanValue(true)}, {"B", Int64Value(2)}, {"D", StringValue("new")}}), got)
+	_, err = Merge(nil, base[:len(base)-1], patch)
+	require.ErrorIs(t, err, engine.ErrCorrupt)
 }
 
 func BenchmarkAppendRow(b *testing.B) {

@@ -89,55 +89,36 @@ func CheckValue(v Value) error {
 	return nil
 }
 
-// Size counts an entity as the service does: 4 + 2·(keys) + Σ(8 + 2·(name) + value), text in UTF-16.
-func Size(pk, rk string, props []Property) int {
+// Size counts an entity as the service does: 4 + 2·(keys) + Σ(8 + 2·(name) + value), text in UTF-16. row is whole.
+func Size(pk, rk string, row Row) int {
 	n := 4 + 2*(UTF16Len(pk)+UTF16Len(rk))
-	for i := range props {
-		n += 8 + 2*UTF16Len(props[i].Name)
-		switch v := &props[i].Value; v.Type {
-		case Null:
-			n -= 8 + 2*UTF16Len(props[i].Name)
+	props := row.Properties()
+	for props.Next() {
+		n += 8 + 2*UTF16Len(View(props.name))
+		switch props.typ {
 		case String:
-			n += 4 + 2*UTF16Len(v.Data)
+			n += 4 + 2*UTF16Len(View(props.value))
 		case Binary:
-			n += 4 + len(v.Data)
-		case Boolean:
-			n++
-		case Int32:
-			n += 4
-		case Guid:
-			n += 16
+			n += 4 + len(props.value)
 		default:
-			n += 8
+			n += len(props.value)
 		}
 	}
 	return n
 }
 
-// sizeBound is no less than Size and cheaper.
-func sizeBound(pk, rk string, props []Property) int {
-	n := 4 + 2*(len(pk)+len(rk))
-	for i := range props {
-		n += 28 + 2*(len(props[i].Name)+len(props[i].Value.Data))
+// CheckRow tells whether a whole row is within the limits of an entity: number of properties and size. Names and values have
+// been checked one by one.
+func CheckRow(pk, rk string, row Row) error {
+	n := 0
+	for props := row.Properties(); props.Next(); {
+		n++
 	}
-	return n
-}
-
-// CheckWhole tells whether an entity is within the limits of a whole one: number of properties that are not null, and size.
-// Names and values have been checked one by one.
-func CheckWhole(pk, rk string, props []Property) error {
-	if len(props) > MaxProperties {
-		n := 0
-		for i := range props {
-			if props[i].Value.Type != Null {
-				n++
-			}
-		}
-		if n > MaxProperties {
-			return protocol.ErrTooManyProperties
-		}
+	if n > MaxProperties {
+		return protocol.ErrTooManyProperties
 	}
-	if sizeBound(pk, rk, props) > MaxSize && Size(pk, rk, props) > MaxSize {
+	// Two bytes a character and what a property costs besides its name and value are over what the row has for them.
+	if 4+2*(len(pk)+len(rk)+len(row))+12*n > MaxSize && Size(pk, rk, row) > MaxSize {
 		return protocol.ErrEntityTooLarge
 	}
 	return nil

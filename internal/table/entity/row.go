@@ -1,6 +1,7 @@
 package entity
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -110,6 +111,33 @@ func (r Row) Split() (entry []byte, parts [][]byte) {
 	return entry, parts
 }
 
+// Merge appends to dst the whole row that base becomes with the properties of patch: each replaces its like or comes last. Both
+// are whole. The Timestamp is that of patch.
+func Merge(dst []byte, base, patch Row) (Row, error) {
+	from := len(dst)
+	dst = append(dst, patch[:rowHeader]...)
+	old := base.Properties()
+	for old.Next() {
+		if !patch.has(old.name) {
+			dst = append(dst, old.raw...)
+		}
+	}
+	if old.err != nil {
+		return nil, old.err
+	}
+	return append(dst, patch[rowHeader:]...)[from:], nil
+}
+
+func (r Row) has(name []byte) bool {
+	props := r.Properties()
+	for props.Next() {
+		if bytes.Equal(props.name, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Parts is the number of parts that a stored entry has besides itself; 0 for most. r has passed Check.
 func (r Row) Parts() (int, error) {
 	if r[1]&flagParts == 0 {
@@ -153,6 +181,7 @@ func AppendPartKey(dst []byte, i int) []byte { return append(dst, separator, byt
 // Reader walks the properties of a row. Next must return true before anything else is asked.
 type Reader struct {
 	rest  []byte
+	raw   []byte // the whole property
 	name  []byte
 	value []byte
 	typ   Type
@@ -167,8 +196,9 @@ func (r *Reader) Next() bool {
 		}
 		return false
 	}
-	r.typ = Type(r.rest[0])
-	p := r.rest[1:]
+	all := r.rest
+	r.typ = Type(all[0])
+	p := all[1:]
 	n, used := uint64(p[0]), 1
 	if n >= 0x80 {
 		n, used = binary.Uvarint(p)
@@ -200,6 +230,7 @@ func (r *Reader) Next() bool {
 		return r.fail()
 	}
 	r.value, r.rest = p[:size], p[size:]
+	r.raw = all[:len(all)-len(r.rest)]
 	return true
 }
 

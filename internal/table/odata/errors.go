@@ -10,10 +10,19 @@ func AppendError(dst []byte, f Format, e *protocol.Error, text string) []byte {
 	if f == Atom {
 		dst = append(append(append(dst, xmlHead...), `<error xmlns="`+nsMetadata+`"><code>`...), e.Code...)
 		dst = append(dst, `</code><message xml:lang="en-US">`...)
-		return append(appendXMLText(dst, text), `</message></error>`...)
+		dst = append(appendXMLText(dst, text), `</message>`...)
+		for _, d := range e.Details {
+			dst = append(append(append(dst, '<'), d.Name...), '>')
+			dst = append(append(append(appendXMLText(dst, d.Value), "</"...), d.Name...), '>')
+		}
+		return append(dst, `</error>`...)
 	}
 	dst = append(append(append(dst, `{"odata.error":{"code":"`...), e.Code...), `","message":{"lang":"en-US","value":`...)
-	return append(appendJSONString(dst, text), `}}}`...)
+	dst = append(appendJSONString(dst, text), '}')
+	for _, d := range e.Details {
+		dst = appendJSONString(append(append(append(dst, `,"`...), d.Name...), `":`...), d.Value)
+	}
+	return append(dst, `}}`...)
 }
 
 // ErrorContentType is the Content-Type of an error in a format.

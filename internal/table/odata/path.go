@@ -20,7 +20,7 @@ type Target struct {
 
 // ParsePath reads a path as sent, without its leading slash: percent-encoded, quotes in keys doubled, the keys in either order.
 func ParsePath(raw string) (Target, error) {
-	path, err := unescape(raw)
+	path, err := Unescape(raw)
 	if err != nil {
 		return Target{}, err
 	}
@@ -98,7 +98,8 @@ func cutQuoted(s string) (value, rest string, err error) {
 	return "", "", protocol.ErrInvalidUri
 }
 
-func unescape(s string) (string, error) {
+// Unescape decodes percent-escapes; the result is UTF-8.
+func Unescape(s string) (string, error) {
 	if strings.IndexByte(s, '%') >= 0 {
 		b := make([]byte, 0, len(s))
 		for i := 0; i < len(s); i++ {

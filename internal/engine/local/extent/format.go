@@ -84,10 +84,12 @@ func parseRef(ref engine.Ref) (place, error) {
 		bad = true
 	}
 	if bad {
-		return p, fmt.Errorf("reference %x: %w", ref[:], engine.ErrCorrupt)
+		return p, badRef(ref)
 	}
 	return p, nil
 }
+
+func badRef(ref engine.Ref) error { return fmt.Errorf("reference %x: %w", ref[:], engine.ErrCorrupt) }
 
 // ID returns the extent that a chunk is in.
 func ID(ref engine.Ref) uint64 { return binary.BigEndian.Uint64(ref[refExtent:]) }

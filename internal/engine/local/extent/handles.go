@@ -1,7 +1,6 @@
 package extent
 
 import (
-	"container/list"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,19 +20,40 @@ func storeTag(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[:]) }
 type handles struct {
 	mu     sync.Mutex
 	limit  int
-	idle   list.List // of *handle, the one used last in front
+	idle   handle // ring of the idle ones: next is the one used last, prev the one longest unused
+	count  int    // in the ring
 	closed bool
 }
 
 type handle struct {
 	file vfs.File
 	col  *column
-	refs int           // guarded by handles.mu
-	elem *list.Element // in idle, while refs is 0
-	gone bool          // close at the last release
+	refs int  // guarded by handles.mu, as all below
+	gone bool // close at the last release
+
+	prev, next *handle // in the ring, while refs is 0
 }
 
-func (t *handles) init(limit int) { t.limit = limit }
+func (t *handles) init(limit int) {
+	t.limit = limit
+	t.idle.prev, t.idle.next = &t.idle, &t.idle
+}
+
+// park puts a handle into the ring as the one used last.
+func (t *handles) park(h *handle) {
+	h.prev, h.next = &t.idle, t.idle.next
+	h.prev.next, h.next.prev = h, h
+	t.count++
+}
+
+// unpark takes a handle out of the ring, if it is there.
+func (t *handles) unpark(h *handle) {
+	if h.next != nil {
+		h.prev.next, h.next.prev = h.next, h.prev
+		h.prev, h.next = nil, nil
+		t.count--
+	}
+}
 
 // pin takes over a file just created; it stays open until unpin.
 func (t *handles) pin(col *column, f vfs.File) {
@@ -81,10 +101,7 @@ func (t *handles) get(col *column) *handle {
 
 func (t *handles) use(h *handle) {
 	h.refs++
-	if h.elem != nil {
-		t.idle.Remove(h.elem)
-		h.elem = nil
-	}
+	t.unpark(h)
 }
 
 func (t *handles) release(h *handle) {
@@ -98,10 +115,11 @@ func (t *handles) release(h *handle) {
 				h.col.h = nil
 			}
 		} else {
-			h.elem = t.idle.PushFront(h)
-			if t.idle.Len() > t.limit {
-				old = t.idle.Remove(t.idle.Back()).(*handle)
-				old.elem, old.col.h = nil, nil
+			t.park(h)
+			if t.count > t.limit {
+				old = t.idle.prev
+				t.unpark(old)
+				old.col.h = nil
 			}
 		}
 	}
@@ -118,10 +136,7 @@ func (t *handles) forget(col *column) {
 	col.h = nil
 	if h != nil {
 		h.gone = true
-		if h.elem != nil {
-			t.idle.Remove(h.elem)
-			h.elem = nil
-		}
+		t.unpark(h)
 	}
 	idle := h != nil && h.refs == 0
 	t.mu.Unlock()
@@ -136,9 +151,9 @@ func (t *handles) close() error {
 	defer t.mu.Unlock()
 	t.closed = true
 	var errs []error
-	for e := t.idle.Front(); e != nil; e = t.idle.Front() {
-		h := t.idle.Remove(e).(*handle)
-		h.elem, h.col.h = nil, nil
+	for h := t.idle.next; h != &t.idle; h = t.idle.next {
+		t.unpark(h)
+		h.col.h = nil
 		errs = append(errs, h.file.Close())
 	}
 	return errors.Join(errs...)

@@ -134,8 +134,10 @@ func (s *Store) placeParcels(batch []*parcel) error {
 	}
 	parity := s.rowBufs.Get().(*[]byte)
 	defer s.rowBufs.Put(parity)
+	co := s.coders.Get().(*coder)
+	defer s.coders.Put(co)
 	for row := range slices.Chunk(batch, s.g.k) {
-		if err := s.writeRow(x, off, row, *parity); err != nil {
+		if err := s.writeRow(x, off, row, *parity, co); err != nil {
 			return fmt.Errorf("write extent %016x: %w", x.id, err)
 		}
 		off += int64(s.g.stride(int(row[0].cell.length)))
@@ -144,10 +146,8 @@ func (s *Store) placeParcels(batch []*parcel) error {
 }
 
 // writeRow writes at most k parcels as a row at off, the longest first.
-func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte) error {
+func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte, co *coder) error {
 	g := &s.g
-	var cells [maxColumns]cell
-	var owner [maxColumns]*parcel
 	// Columns that take no write come last: what is put there exists in the parity only.
 	s.pack.turn++
 	free := make([]int, 0, maxColumns)
@@ -159,33 +159,32 @@ func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte) err
 			}
 		}
 	}
+	clear(co.cells[:])
+	for c := range g.columns() {
+		co.frames[c] = parity[c*g.frame() : (c+1)*g.frame()]
+	}
 	for i, p := range row {
 		c := free[i]
 		p.offset, p.column = off, c
-		cells[c], owner[c] = p.cell, p
+		co.cells[c], co.frames[c] = p.cell, p.buf
 	}
-	frameOf := func(c int) []byte {
-		if c < g.k {
-			return owner[c].buf
-		}
-		return parity[c*g.frame() : (c+1)*g.frame()]
-	}
-	head := frame{
+	n := int(row[0].cell.length)
+	err := s.encodeRow(frame{
 		kind: kindPacked, k: uint8(g.k), m: uint8(g.m), extent: x.id,
-		offset: uint32(off), rowLength: row[0].cell.length,
-	}
-	if err := s.encodeRow(&head, cells[:g.k], frameOf); err != nil {
+		offset: uint32(off), rowLength: uint32(n),
+	}, co)
+	if err != nil {
 		return err
 	}
 	for c := range g.columns() {
-		n := int(head.rowLength)
+		n := n
 		if c < g.k {
-			n = int(cells[c].length)
+			n = int(co.cells[c].length)
 		}
 		if n == 0 {
 			continue
 		}
-		if err := s.write(x, c, frameOf(c)[:g.head+n], off); err != nil {
+		if err := s.write(x, c, co.frames[c][:g.head+n], off); err != nil {
 			return err
 		}
 	}

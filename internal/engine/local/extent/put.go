@@ -39,7 +39,9 @@ func (s *Store) putStriped(ctx context.Context, r io.Reader, size int64) (chunk 
 	}
 	pooled := pool.Get().(*[]byte)
 	defer pool.Put(pooled)
-	w := stripe{s: s, shape: sh, buf: *pooled, rows: n}
+	co := s.coders.Get().(*coder)
+	defer s.coders.Put(co)
+	w := stripe{s: s, shape: sh, buf: *pooled, rows: n, co: co}
 
 	for first := 0; first < total; first += n {
 		last := min(first+n, total)
@@ -91,6 +93,7 @@ type stripe struct {
 	base  int64
 	buf   []byte
 	rows  int // that the buffer holds
+	co    *coder
 }
 
 // frame returns the part of the buffer for column c of the i-th row in it.
@@ -127,25 +130,28 @@ func (w *stripe) read(r io.Reader, first, last int) error {
 
 // encode sums the blocks, makes the parity and writes the frame headers. It returns the sum of the content.
 func (w *stripe) encode(first, last int) (sum uint64, err error) {
-	var cells [maxColumns]cell
+	g, co := &w.s.g, w.co
 	for i := range last - first {
-		g, r := &w.s.g, first+i
+		r := first + i
+		for c := range g.columns() {
+			co.frames[c] = w.frame(i, c)
+		}
 		for c := range g.k {
 			n := g.length(w.shape, r, c)
-			cells[c] = cell{length: uint32(n)}
+			co.cells[c] = cell{length: uint32(n)}
 			if n > 0 {
-				cells[c].sum = crc64.Sum(w.frame(i, c)[g.head : g.head+n])
-				sum = crc64.Combine(sum, cells[c].sum, int64(n))
+				co.cells[c].sum = crc64.Sum(co.frames[c][g.head : g.head+n])
+				sum = crc64.Combine(sum, co.cells[c].sum, int64(n))
 			}
 		}
-		head := frame{
+		err := w.s.encodeRow(frame{
 			kind: kindStriped, k: uint8(g.k), m: uint8(g.m), extent: w.x.id,
 			offset:      uint32(w.base + int64(r)*int64(g.frame())),
 			rowLength:   uint32(g.rowLength(w.shape, r)),
 			chunkOffset: uint32(w.base),
 			chunkLength: uint32(w.shape.size),
-		}
-		if err := w.s.encodeRow(&head, cells[:g.k], func(c int) []byte { return w.frame(i, c) }); err != nil {
+		}, co)
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -179,40 +185,46 @@ func (w *stripe) write(first, last int) error {
 // zeros stands for the columns of a row that hold nothing.
 var zeros [blockSize]byte
 
-// encodeRow completes a row whose data payloads lie in their frames: parity, table, headers. What follows a payload shorter than
-// the row's in its frame is set to zero.
-func (s *Store) encodeRow(head *frame, cells []cell, frameOf func(c int) []byte) error {
+// coder is what the coding of a row needs. The caller of encodeRow fills in the frames, of which those of data columns hold their
+// payloads, and the cells.
+type coder struct {
+	frames [maxColumns][]byte
+	cells  [maxColumns]cell
+	shards [maxColumns][]byte
+	table  [maxColumns * cellSize]byte
+}
+
+// encodeRow completes a row: parity, table, headers. What follows a payload shorter than the row's in its frame is set to zero.
+func (s *Store) encodeRow(head frame, co *coder) error {
 	g := &s.g
-	var table [maxColumns * cellSize]byte
-	var shards [maxColumns][]byte
 	n := int(head.rowLength)
 	if g.m > 0 {
-		encodeTable(table[:], cells)
-		head.table = table[:g.k*cellSize]
+		encodeTable(co.table[:], co.cells[:g.k])
+		head.table = co.table[:g.k*cellSize]
 		for c := range g.columns() {
-			if c < g.k && cells[c].length == 0 {
-				shards[c] = zeros[:n]
+			if c < g.k && co.cells[c].length == 0 {
+				co.shards[c] = zeros[:n]
 				continue
 			}
-			shards[c] = frameOf(c)[g.head : g.head+n]
+			co.shards[c] = co.frames[c][g.head : g.head+n]
 			if c < g.k {
-				clear(shards[c][cells[c].length:])
+				clear(co.shards[c][co.cells[c].length:])
 			}
 		}
-		if err := s.rs.Encode(shards[:g.columns()]); err != nil {
+		if err := s.rs.Encode(co.shards[:g.columns()]); err != nil {
 			return fmt.Errorf("erasure code: %w", err)
 		}
 	}
 	for c := range g.columns() {
-		h := *head
+		h := head
 		h.column = uint8(c)
 		if c < g.k {
-			h.length, h.sum = cells[c].length, cells[c].sum
+			h.length, h.sum = co.cells[c].length, co.cells[c].sum
 		} else {
-			h.length, h.sum = head.rowLength, crc64.Sum(shards[c])
+			h.length, h.sum = head.rowLength, crc64.Sum(co.shards[c])
 		}
 		if h.length > 0 {
-			h.encodeFor(g, frameOf(c), s.tag)
+			h.encodeFor(g, co.frames[c], s.tag)
 		}
 	}
 	return nil

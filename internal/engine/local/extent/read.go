@@ -24,7 +24,7 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, off, length int64) (io
 		return nil, fmt.Errorf("bytes %d+%d of a chunk of %d", off, length, p.shape.size)
 	}
 	if p.shape.packed && (s.g.k == 1 || p.shape.column >= s.g.k) {
-		return nil, fmt.Errorf("reference %x: %w", ref[:], engine.ErrCorrupt)
+		return nil, badRef(ref)
 	}
 	x := s.acquire(p.extent)
 	if x == nil {

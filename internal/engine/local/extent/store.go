@@ -56,6 +56,7 @@ type Store struct {
 	work    worker
 	rowBufs sync.Pool // of *[]byte, one row of all columns
 	allBufs sync.Pool // of *[]byte, g.rows rows of all columns
+	coders  sync.Pool // of *coder
 	pack    packer
 
 	life    sync.RWMutex // guards closed against the start of an operation
@@ -109,6 +110,7 @@ func Open(opts Options) (*Store, error) {
 	s.files.init(maxHandles)
 	s.rowBufs.New = func() any { b := make([]byte, s.g.columns()*s.g.frame()); return &b }
 	s.allBufs.New = func() any { b := make([]byte, s.g.rows*s.g.columns()*s.g.frame()); return &b }
+	s.coders.New = func() any { return new(coder) }
 	for _, d := range opts.Disks {
 		s.disks = append(s.disks, &disk{Disk: d})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -38,6 +39,16 @@ func disksOn(fs vfs.FS, n int) []Disk {
 	disks := make([]Disk, n)
 	for i := range disks {
 		disks[i] = Disk{Dir: fmt.Sprintf("disk%d", i), FS: fs, ID: [16]byte{0xd1, byte(i)}, OK: true}
+	}
+	return disks
+}
+
+// realDisks returns n directories of the real file system. Large files in memory are slow with the race detector.
+func realDisks(t testing.TB, n int) []Disk {
+	disks := disksOn(vfs.Default, n)
+	dir := t.TempDir()
+	for i := range disks {
+		disks[i].Dir = filepath.Join(dir, disks[i].Dir)
 	}
 	return disks
 }
@@ -96,7 +107,7 @@ func TestWhatWasPutReadsBack(t *testing.T) {
 		const seed = 11
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0))
-		opts := options(k, m, disksOn(vfs.NewMem(), k+m))
+		opts := options(k, m, realDisks(t, k+m))
 		s := open(t, opts)
 		refs := make([]engine.Ref, len(sizes))
 		check := func() {
@@ -141,7 +152,7 @@ func TestWhatWasPutReadsBack(t *testing.T) {
 
 func TestWritersAtTheSameTime(t *testing.T) {
 	forWidths(t, func(t *testing.T, k, m int) {
-		s := open(t, options(k, m, disksOn(vfs.NewMem(), k+m)))
+		s := open(t, options(k, m, realDisks(t, k+m)))
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {

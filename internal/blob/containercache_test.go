@@ -1,0 +1,93 @@
+package blob
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Whoever looks a container up after a change of it was acknowledged sees the change, whatever is looked up meanwhile.
+func TestContainerCacheFollowsChanges(t *testing.T) {
+	s := newHouse(t).svc
+	ctx := context.Background()
+	require.NoError(t, s.makeContainer(ctx, "acct", "con", &ContainerRecord{}))
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			last := 0
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := s.container(ctx, "acct", "con")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n, _ := strconv.Atoi(c.DefaultScope)
+				if n < last {
+					t.Errorf("%d after %d", n, last)
+					return
+				}
+				last = n
+			}
+		}()
+	}
+	for i := 1; i <= 300; i++ {
+		want := strconv.Itoa(i)
+		require.NoError(t, s.changeContainer(ctx, "acct", "con", func(_ engine.Tx, c *ContainerRecord) error {
+			c.DefaultScope = want
+			return nil
+		}))
+		c, err := s.container(ctx, "acct", "con")
+		require.NoError(t, err)
+		require.Equal(t, want, c.DefaultScope)
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestContainerCacheForgets(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 201, "PUT", "/acct/con/b", "x", "x-ms-blob-type: BlockBlob")
+	before, err := h.svc.container(context.Background(), "acct", "con")
+	require.NoError(t, err)
+	h.must(t, 202, "DELETE", "/acct/con?restype=container", "")
+	h.fails(t, 404, protocol.ErrContainerNotFound.Code, "GET", "/acct/con/b", "")
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	after, err := h.svc.container(context.Background(), "acct", "con")
+	require.NoError(t, err)
+	require.NotEqual(t, before.Generation, after.Generation)
+	h.fails(t, 404, protocol.ErrBlobNotFound.Code, "GET", "/acct/con/b", "")
+}
+
+// It does not grow without bound.
+func TestContainerCacheIsBounded(t *testing.T) {
+	var c containerCache
+	for i := range 2*cachedContainers + 1 {
+		key := []byte(strconv.Itoa(i))
+		_, changes := c.get(key)
+		c.put(key, &ContainerRecord{}, changes)
+		got, _ := c.get(key)
+		require.NotNil(t, got)
+	}
+	require.LessOrEqual(t, len(c.records), cachedContainers)
+	c.forget([]byte("x"))
+	_, changes := c.get([]byte("x"))
+	c.forget([]byte("y"))
+	c.put([]byte("x"), &ContainerRecord{}, changes)
+	got, _ := c.get([]byte("x"))
+	require.Nil(t, got, "a record that was read before a change is not kept")
+}

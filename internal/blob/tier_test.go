@@ -1,0 +1,83 @@
+package blob
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Each row is a change of tier at one moment; times are in seconds.
+func TestTierChange(t *testing.T) {
+	const s = engine.Stamp(10_000_000)
+	for _, c := range []struct {
+		name     string
+		from     Tiering
+		now      engine.Stamp
+		to       Tier
+		high     bool
+		blobType Type
+		size     int64
+		want     Tiering
+		err      error
+	}{
+		{"first", Tiering{}, 5 * s, TierCool, false, BlockBlob, 1, Tiering{Tier: TierCool, Changed: 5 * s}, nil},
+		{"into the archive", Tiering{Tier: TierCool}, 5 * s, TierArchive, false, BlockBlob, 1, Tiering{Tier: TierArchive, Changed: 5 * s}, nil},
+		{"out of it", Tiering{Tier: TierArchive}, 5 * s, TierHot, true, BlockBlob, 1, Tiering{TierArchive, 5 * s, TierHot, true}, nil},
+		{"on the way, the same", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierHot, true, BlockBlob, 1, Tiering{TierArchive, 5 * s, TierHot, true}, nil},
+		{"on the way, another", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierCool, false, BlockBlob, 1, Tiering{}, protocol.ErrBlobBeingRehydrated},
+		{"on the way, back", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierArchive, false, BlockBlob, 1, Tiering{}, protocol.ErrBlobBeingRehydrated},
+		{"arrived", Tiering{TierArchive, 5 * s, TierHot, false}, 65 * s, TierArchive, false, BlockBlob, 1, Tiering{Tier: TierArchive, Changed: 65 * s}, nil},
+		{"append blob", Tiering{}, s, TierHot, false, AppendBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"block tier on pages", Tiering{}, s, TierHot, false, PageBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"page tier on blocks", Tiering{}, s, TierP4, false, BlockBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"page tier", Tiering{}, s, TierP10, false, PageBlob, 128 << 30, Tiering{Tier: TierP10, Changed: s}, nil},
+		{"page tier too small", Tiering{}, s, TierP10, false, PageBlob, 128<<30 + 512, Tiering{}, protocol.ErrBlobTierInadequateForContentLength},
+		{"page tier down", Tiering{Tier: TierP10}, s, TierP6, false, PageBlob, 512, Tiering{}, protocol.ErrCannotChangeToLowerTier},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := c.from.change(c.now, c.to, c.high, c.blobType, c.size)
+			if c.err != nil {
+				require.ErrorIs(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+func TestSetTierOnTheWire(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 201, "PUT", "/acct/con/b", "data", "x-ms-blob-type: BlockBlob", "x-ms-access-tier: Cool")
+	before := h.must(t, 200, "HEAD", "/acct/con/b", "")
+	require.Equal(t, "Cool", before.Header.Get("x-ms-access-tier"))
+	require.Empty(t, before.Header.Get("x-ms-access-tier-inferred"))
+
+	h.must(t, 200, "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Archive")
+	after := h.must(t, 200, "HEAD", "/acct/con/b", "")
+	require.Equal(t, before.Header.Get("ETag"), after.Header.Get("ETag"))
+	require.NotEmpty(t, after.Header.Get("x-ms-access-tier-change-time"))
+	h.fails(t, 409, "BlobArchived", "GET", "/acct/con/b", "")
+	h.fails(t, 409, "BlobArchived", "PUT", "/acct/con/b?comp=metadata", "")
+	h.fails(t, 409, "BlobArchived", "PUT", "/acct/con/b?comp=blocklist", "<BlockList/>")
+
+	h.must(t, 202, "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Hot", "x-ms-rehydrate-priority: High")
+	after = h.must(t, 200, "HEAD", "/acct/con/b", "")
+	require.Equal(t, []string{"Archive", "rehydrate-pending-to-hot", "High"}, []string{after.Header.Get("x-ms-access-tier"),
+		after.Header.Get("x-ms-archive-status"), after.Header.Get("x-ms-rehydrate-priority")})
+	h.fails(t, 409, "BlobBeingRehydrated", "GET", "/acct/con/b", "")
+	h.fails(t, 409, "BlobBeingRehydrated", "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Cool")
+	list := h.must(t, 200, "GET", "/acct/con?restype=container&comp=list", "")
+	require.True(t, strings.Contains(string(list.Body), "<ArchiveStatus>rehydrate-pending-to-hot</ArchiveStatus><RehydratePriority>High</RehydratePriority>"))
+
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/con/b?comp=tier", "")
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Warm")
+	h.fails(t, 404, "BlobNotFound", "PUT", "/acct/con/none?comp=tier", "", "x-ms-access-tier: Hot")
+	h.must(t, 201, "PUT", "/acct/con/b", "over", "x-ms-blob-type: BlockBlob")
+	h.must(t, 200, "GET", "/acct/con/b", "")
+}

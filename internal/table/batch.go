@@ -1,0 +1,365 @@
+package table
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/table/odata"
+)
+
+// maxChanges is the most operations of a transaction.
+const maxChanges = 100
+
+// partRequest is an operation within a batch.
+type partRequest struct {
+	protocol.PartRequest
+	target odata.Target
+	query  string // of the URL, as sent
+	id     string // Content-ID, to be echoed
+	kind   changeKind
+	needs  *auth.Needs
+}
+
+func (p *partRequest) header(lower string) string {
+	v, _ := p.Header.Get(lower)
+	return v
+}
+
+func (p *partRequest) param(lower string) (string, bool) {
+	for rest := p.query; rest != ""; {
+		var one string
+		one, rest, _ = strings.Cut(rest, "&")
+		name, value, _ := strings.Cut(one, "=")
+		if name, err := odata.Unescape(name); err != nil || !strings.EqualFold(name, lower) {
+			continue
+		}
+		v, err := odata.Unescape(strings.ReplaceAll(value, "+", " "))
+		return v, err == nil
+	}
+	return "", false
+}
+
+// format is the format of the operation's answer. A refusal to serve one is not worth failing the transaction for.
+func (p *partRequest) format(r *rest.Request, otherwise odata.Format) odata.Format {
+	format, _ := p.param("$format")
+	accept := p.header("accept")
+	if format == "" && accept == "" {
+		return otherwise
+	}
+	f, err := odata.Negotiate(r.Version, format, accept)
+	if err != nil {
+		return otherwise
+	}
+	return f
+}
+
+// batch is POST /$batch: an entity group transaction, or one query alone.
+func (c *call) batch(r *rest.Request) error {
+	if err := c.readBody(r); err != nil {
+		return err
+	}
+	boundary, err := protocol.MultipartBoundary(r.Header("content-type"))
+	if err != nil {
+		return protocol.ErrInvalidInput.Because(err)
+	}
+	outer, err := protocol.SplitMultipart(c.in, boundary, 1)
+	if err != nil || len(outer) != 1 {
+		return protocol.ErrInvalidInput.Because(err)
+	}
+	c.format = errorFormat(r)
+	if contentType, _ := outer[0].Header.Get("Content-Type"); !strings.HasPrefix(strings.ToLower(contentType), "multipart/") {
+		p, err := c.parsePart(r, &outer[0])
+		if err != nil {
+			return err
+		}
+		return c.batchQuery(r, p)
+	}
+	return c.transaction(r, &outer[0])
+}
+
+// parsePart reads the operation in a part and what its URL names.
+func (c *call) parsePart(r *rest.Request, part *protocol.Part) (*partRequest, error) {
+	inner, err := part.Request()
+	if err != nil {
+		return nil, protocol.ErrInvalidInput.Because(err)
+	}
+	p := &partRequest{PartRequest: inner}
+	path := p.Target
+	if _, after, absolute := strings.Cut(path, "://"); absolute {
+		_, path, _ = strings.Cut(after, "/")
+	}
+	path, p.query, _ = strings.Cut(strings.TrimPrefix(path, "/"), "?")
+	if r.PathStyle {
+		account := r.AccountName
+		if r.Secondary {
+			account += "-secondary"
+		}
+		path = strings.TrimPrefix(path, account+"/")
+	}
+	if p.target, err = odata.ParsePath(path); err != nil {
+		return nil, err
+	}
+	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
+		p.id = p.header("content-id")
+	}
+	if p.target.Set || p.target.Table == "" || p.target.Table == "$batch" {
+		return nil, protocol.ErrNotImplemented
+	}
+	return p, nil
+}
+
+// classify tells what an operation within a change set does.
+func (p *partRequest) classify() (err error) {
+	method := p.Method
+	if tunnelled := p.header("x-http-method"); tunnelled != "" && method == "POST" {
+		method = strings.ToUpper(tunnelled)
+	}
+	switch {
+	case method == "GET":
+		return protocol.ErrInvalidInput.Saying("A query operation cannot be in a change set.")
+	case p.target.Entity:
+		p.kind, p.needs, err = changeOf(method, p.header("if-match") != "")
+		return err
+	case method == "POST":
+		p.kind, p.needs = insert, &needsInsert
+		return nil
+	}
+	return protocol.ErrMethodNotAllowed
+}
+
+// transaction does the operations of a change set, all or none.
+func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
+	contentType, _ := set.Header.Get("Content-Type")
+	boundary, err := protocol.MultipartBoundary(contentType)
+	if err != nil {
+		return protocol.ErrInvalidInput.Because(err)
+	}
+	parts, err := protocol.SplitMultipart(set.Body, boundary, maxChanges)
+	if errors.Is(err, protocol.ErrTooManyParts) {
+		return c.batchFailure(r, maxChanges-1, protocol.ErrInvalidInput.Saying("The batch request operation exceeds the maximum 100 changes per change set."))
+	}
+	if err != nil || len(parts) == 0 {
+		return protocol.ErrInvalidInput.Because(err)
+	}
+	ops := make([]*partRequest, len(parts))
+	for i := range parts {
+		p, err := c.parsePart(r, &parts[i])
+		if err == nil {
+			err = p.classify()
+		}
+		if err != nil {
+			return c.batchFailure(r, i, err)
+		}
+		ops[i] = p
+		if err := r.Grant.Permits(p.needs, p.target.Table); err != nil {
+			return err
+		}
+	}
+	if i, err := c.prepareAll(r, ops); err != nil {
+		return c.batchFailure(r, i, err)
+	}
+	t, err := c.find(r.Context, r.AccountName, ops[0].target.Table)
+	if err != nil {
+		return c.batchFailure(r, 0, err)
+	}
+	stamp, err := c.write(r.Context, t, c.changes)
+	var failed *changeError
+	if errors.As(err, &failed) && errors.As(failed.err, new(*protocol.Error)) {
+		return c.batchFailure(r, failed.index, failed.err)
+	}
+	if err != nil {
+		return err
+	}
+	return c.batchSuccess(r, t, ops, uint64(stamp))
+}
+
+// prepareAll fills c.changes and holds them against the rules of a transaction. On an error it tells whose it is.
+func (c *call) prepareAll(r *rest.Request, ops []*partRequest) (int, error) {
+	seen := make(map[string]bool, len(ops))
+	for i, p := range ops {
+		ch, err := c.prepare(p.kind, &p.target, r.Version, p.header, p.Body)
+		if err != nil {
+			return i, err
+		}
+		if p.kind == insert { // the decoder is used again
+			ch.pk, ch.rk = strings.Clone(ch.pk), strings.Clone(ch.rk)
+		}
+		switch {
+		case !strings.EqualFold(p.target.Table, ops[0].target.Table):
+			return i, protocol.ErrInvalidInput.Saying("All commands in a batch must operate on same table.")
+		case i > 0 && ch.pk != c.changes[0].pk:
+			return i, protocol.ErrCommandsInBatchActOnDifferentPartitions
+		case seen[ch.rk]:
+			return i, protocol.ErrInvalidDuplicateRow
+		case !opens(r.Grant.Keys, ch.pk, ch.rk):
+			return i, protocol.ErrAuthorizationFailure
+		}
+		seen[ch.rk] = true
+		c.changes = append(c.changes, ch)
+	}
+	return 0, nil
+}
+
+// batchSuccess answers a transaction that was done, an answer for each operation.
+func (c *call) batchSuccess(r *rest.Request, t *table, ops []*partRequest, stamp uint64) error {
+	c.openChangeSet(r)
+	for i, p := range ops {
+		ch := &c.changes[i]
+		c.openPart(r, p.id)
+		f := p.format(r, c.format)
+		prefer := ""
+		if ch.kind == insert {
+			prefer = preference(p.header("prefer"))
+		}
+		content := ch.kind == insert && prefer != "return-no-content"
+		c.setWriter(r, f, t.name)
+		if content {
+			c.line("HTTP/1.1 201 Created")
+			c.line("Content-Type: " + f.ContentType())
+		} else {
+			c.line("HTTP/1.1 204 No Content")
+		}
+		c.line("X-Content-Type-Options: nosniff")
+		c.line("Cache-Control: no-cache")
+		if prefer != "" {
+			c.line("Preference-Applied: " + prefer)
+		}
+		version := "1.0;"
+		if ch.kind == insert && f.JSON() {
+			version = "3.0;"
+		}
+		c.line("DataServiceVersion: " + version)
+		if ch.kind == insert {
+			location := string(odata.AppendEntityPath([]byte(c.writer.Base), t.name, ch.pk, ch.rk))
+			c.line("Location: " + location)
+			if !content {
+				c.line("DataServiceId: " + location)
+			}
+		}
+		if ch.kind != remove {
+			c.line("ETag: " + etag(stamp))
+		}
+		c.line("")
+		if content {
+			var err error
+			if c.out, err = c.writer.AppendEntity(c.out, entity.AppendKeyString(nil, ch.pk), entity.AppendKeyString(nil, ch.rk), ch.row, true); err != nil {
+				return err
+			}
+		}
+		c.line("")
+	}
+	return c.closeChangeSet(r)
+}
+
+// batchFailure answers a transaction of which nothing was done, with the error of its operation with that index.
+func (c *call) batchFailure(r *rest.Request, index int, err error) error {
+	e := rest.WireError(err)
+	c.out = c.out[:0]
+	c.openChangeSet(r)
+	c.openPart(r, "")
+	c.errorPart(r, e, strconv.Itoa(index)+":")
+	return c.closeChangeSet(r)
+}
+
+// errorPart writes an error as the answer in a part.
+func (c *call) errorPart(r *rest.Request, e *protocol.Error, prefix string) {
+	c.line("HTTP/1.1 " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status))
+	c.line("X-Content-Type-Options: nosniff")
+	c.line("Cache-Control: no-cache")
+	c.line("DataServiceVersion: 3.0;")
+	c.line("Content-Type: " + odata.ErrorContentType(c.format))
+	c.line("")
+	c.out = odata.AppendError(c.out, c.format, e, message(r, e, prefix))
+	c.line("")
+}
+
+// batchQuery answers a query, which is alone in its batch.
+func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
+	if p.Method != "GET" {
+		return protocol.ErrInvalidInput
+	}
+	if err := r.Grant.Permits(&needsQuery, p.target.Table); err != nil {
+		return err
+	}
+	f := p.format(r, c.format)
+	head := len(c.out)
+	var lines []string
+	t, err := c.find(r.Context, r.AccountName, p.target.Table)
+	if err == nil && p.target.Entity {
+		selected, _ := p.param("$select")
+		stamp, getErr := c.appendOne(r, t, &p.target, f, selected)
+		lines, err = append(lines, "ETag: "+etag(uint64(stamp))), getErr
+	} else if err == nil {
+		next, pageErr := c.appendPage(r, t, p.param, f)
+		if err = pageErr; next != nil {
+			pk, rk := splitPosition(next)
+			lines = append(lines, "x-ms-continuation-NextPartitionKey: "+token(pk), "x-ms-continuation-NextRowKey: "+token(rk))
+		}
+	}
+	body := string(c.out[head:])
+	c.out = c.out[:head]
+	c.openOuter(r)
+	c.openPart(r, p.id)
+	var e *protocol.Error
+	switch {
+	case err == nil:
+		c.line("HTTP/1.1 200 OK")
+		c.line("Content-Type: " + f.ContentType())
+		c.line("X-Content-Type-Options: nosniff")
+		c.line("Cache-Control: no-cache")
+		c.line("DataServiceVersion: 3.0;")
+		for _, l := range lines {
+			c.line(l)
+		}
+		c.line("")
+		c.line(body)
+	case errors.As(err, &e):
+		c.errorPart(r, e, "0:")
+	default:
+		return err
+	}
+	return c.closeOuter(r)
+}
+
+func (c *call) line(s string) { c.out = append(append(c.out, s...), '\r', '\n') }
+
+// The boundaries of an answer are made of the request's id, which no content can know.
+
+func (c *call) openOuter(r *rest.Request) {
+	c.out = append(append(append(c.out, "--batchresponse_"...), r.ID...), '\r', '\n')
+}
+
+func (c *call) closeOuter(r *rest.Request) error {
+	c.line("--batchresponse_" + r.ID + "--")
+	return c.reply(r, http.StatusAccepted, "multipart/mixed; boundary=batchresponse_"+r.ID)
+}
+
+func (c *call) openChangeSet(r *rest.Request) {
+	c.openOuter(r)
+	c.line("Content-Type: multipart/mixed; boundary=changesetresponse_" + r.ID)
+	c.line("")
+	c.set = true
+}
+
+func (c *call) openPart(r *rest.Request, id string) {
+	if c.set {
+		c.line("--changesetresponse_" + r.ID)
+	}
+	c.line("Content-Type: application/http")
+	c.line("Content-Transfer-Encoding: binary")
+	if id != "" && !strings.ContainsAny(id, "\r\n") {
+		c.line("Content-ID: " + id)
+	}
+	c.line("")
+}
+
+func (c *call) closeChangeSet(r *rest.Request) error {
+	c.line("--changesetresponse_" + r.ID + "--")
+	return c.closeOuter(r)
+}

@@ -1,0 +1,99 @@
+package table
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/table/entity"
+)
+
+// nudge tells the sweeper that there is work. A token that is there already will do.
+func (s *Service) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sweep empties deleted tables until ctx ends: those that an earlier run of the process left, and then each that is deleted.
+func (s *Service) sweep(ctx context.Context) {
+	for {
+		pause := time.Duration(0)
+		if err := s.sweepAll(ctx); err != nil && ctx.Err() == nil {
+			if errors.Is(err, engine.ErrClosed) {
+				return
+			}
+			s.log.Error("sweeping deleted tables failed, will try again", zap.Error(err))
+			pause = time.Minute
+		}
+		var again <-chan time.Time
+		if pause > 0 {
+			again = time.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-again:
+		}
+	}
+}
+
+// sweepAll empties every table in the queue.
+func (s *Service) sweepAll(ctx context.Context) error {
+	from := []byte{'t'}
+	for {
+		var key []byte
+		err := s.store.View(ctx, []byte{'t'}, func(r engine.Reader) error {
+			it := r.Scan(engine.SpaceTableQueue, from, []byte{'t' + 1})
+			if it.Next() {
+				key = bytes.Clone(it.Key())
+			}
+			return it.Close()
+		})
+		if err != nil || key == nil {
+			return err
+		}
+		if err := s.sweepTable(ctx, key); err != nil {
+			return err
+		}
+		from = append(key, 0)
+	}
+}
+
+// sweepTable empties one table. Nobody writes below the prefix of a deleted generation any more, so the whole of it is one
+// partition now, and one delete of a range empties it.
+func (s *Service) sweepTable(ctx context.Context, key []byte) error {
+	partition, generation, err := splitQueueKey(key)
+	if err != nil {
+		return err
+	}
+	prefix := entity.AppendTablePrefix(nil, generation)
+	err = s.store.Update(ctx, prefix, func(tx engine.Tx) error {
+		tx.DeleteRange(engine.SpaceEntity, prefix, prefixEnd(prefix))
+		tx.DeleteRange(engine.SpaceEntityPart, prefix, prefixEnd(prefix))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
+		tx.Delete(engine.SpaceTableQueue, key)
+		return nil
+	})
+}
+
+// prefixEnd is the first key after all that begin with p, which is not all FF.
+func prefixEnd(p []byte) []byte {
+	end := bytes.Clone(p)
+	for i := len(end) - 1; ; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/table/entity"
+)
+
+// changeKind is what a write does with an entity.
+type changeKind byte
+
+const (
+	insert          changeKind = iota
+	replace                    // Update Entity
+	merge                      // Merge Entity
+	insertOrReplace            //
+	insertOrMerge              //
+	remove                     // Delete Entity
+)
+
+// change is one write of an entity.
+type change struct {
+	kind   changeKind
+	pk, rk string
+	// row is the encoded properties sent; nil for remove. The transaction writes its stamp into it.
+	row entity.Row
+	// match is the Timestamp that the entity must have; 0 for any (If-Match: *), noMatch for none that it can have.
+	match engine.Stamp
+}
+
+// noMatch is the match of an ETag that is none of ours.
+const noMatch = engine.Stamp(1<<64 - 1)
+
+// changeError is the failure of one of several changes.
+type changeError struct {
+	index int
+	err   error
+}
+
+func (e *changeError) Error() string { return fmt.Sprintf("change %d: %v", e.index, e.err) }
+func (e *changeError) Unwrap() error { return e.err }
+
+// write does all changes or none; they are of one PartitionKey, each of another RowKey. It returns the Timestamp of what was
+// written. A failure that is a change's own is a *changeError.
+func (s *Service) write(ctx context.Context, t *table, changes []change) (engine.Stamp, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.gone {
+		return 0, protocol.ErrTableNotFound
+	}
+	w := writer{partition: entity.AppendPartition(make([]byte, 0, 64), t.generation, changes[0].pk)}
+	err := s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
+		w.tx = tx
+		for i := range changes {
+			if err := w.apply(&changes[i]); err != nil {
+				return &changeError{i, err}
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, engine.ErrTooLarge) {
+		// Only merges into large entities come to more than a body can hold.
+		return 0, protocol.ErrRequestBodyTooLarge.Because(err)
+	}
+	return w.stamp, err
+}
+
+// writer applies changes within one transaction, which may be run again.
+type writer struct {
+	tx        engine.Tx
+	partition []byte
+	stamp     engine.Stamp
+	key       []byte // scratch
+}
+
+func (w *writer) apply(c *change) error {
+	w.stamp = w.tx.Stamp()
+	w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
+	old, err := w.tx.Get(engine.SpaceEntity, w.key)
+	exists := err == nil
+	if !exists && !errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	row, parts := entity.Row(old), 0
+	if exists {
+		if err := row.Check(); err != nil {
+			return err
+		}
+		if parts, err = row.Parts(); err != nil {
+			return err
+		}
+	}
+	switch c.kind {
+	case insert:
+		if exists {
+			return protocol.ErrEntityAlreadyExists
+		}
+	case insertOrReplace, insertOrMerge:
+	default:
+		if !exists {
+			return protocol.ErrResourceNotFound
+		}
+		if c.match != 0 && c.match != row.Stamp() {
+			return protocol.ErrUpdateConditionNotSatisfied
+		}
+	}
+	if c.kind == remove {
+		w.tx.Delete(engine.SpaceEntity, w.key)
+		w.dropParts(0, parts)
+		return nil
+	}
+	next := c.row
+	next.SetStamp(w.stamp)
+	if exists && (c.kind == merge || c.kind == insertOrMerge) {
+		if parts > 0 {
+			if row, err = row.Join(nil, w.part); err != nil {
+				return err
+			}
+		}
+		if next, err = entity.Merge(make([]byte, 0, len(row)+len(next)), row, next); err != nil {
+			return err
+		}
+		if err := entity.CheckRow(c.pk, c.rk, next); err != nil {
+			return err
+		}
+	}
+	entry, pieces := next.Split()
+	w.tx.Set(engine.SpaceEntity, w.key, entry)
+	for i, p := range pieces {
+		w.tx.Set(engine.SpaceEntityPart, w.partKey(i), p)
+	}
+	w.dropParts(len(pieces), parts)
+	return nil
+}
+
+func (w *writer) dropParts(from, to int) {
+	for i := from; i < to; i++ {
+		w.tx.Delete(engine.SpaceEntityPart, w.partKey(i))
+	}
+}
+
+func (w *writer) partKey(i int) []byte {
+	n := len(w.key)
+	key := entity.AppendPartKey(w.key, i)
+	w.key = key[:n]
+	return key
+}
+
+func (w *writer) part(i int) ([]byte, error) { return readPart(w.tx, w.partKey(i)) }
+
+// readPart reads a part of an entity, which is there if the entity is.
+func readPart(r engine.Reader, key []byte) ([]byte, error) {
+	p, err := r.Get(engine.SpaceEntityPart, key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil, fmt.Errorf("a part is missing: %w", engine.ErrCorrupt)
+	}
+	return p, err
+}
