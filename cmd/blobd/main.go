@@ -65,6 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "blobd:", err)
 		return exitFailed
 	}
+	if file := os.Getenv("BLOBD_CONFIG"); file != "" { // the library reads files that the command line names only
+		args = append([]string{"--config", file}, args...)
+	}
 	command, err := parser.Parse(args)
 	if exited { // help was asked for
 		return exitOK

@@ -311,8 +311,8 @@ func TestSettingsFromFileAndEnvironment(t *testing.T) {
 	require.NotContains(t, p.stdout.String(), account.DevKey, "a configured key is not printed")
 	require.NotContains(t, p.stdout.String(), account.DevName, "the account that everybody knows is not served beside it")
 
-	cmd := exec.Command(binary, "--config", file, "--account", "flagged:"+account.DevKey, "--dev-account")
-	cmd.Env = cleanEnv("BLOBD_MANAGEMENT_ADDR=off", "BLOBD_ACCOUNTS=environ:"+account.DevKey+";")
+	cmd := exec.Command(binary, "--account", "flagged:"+account.DevKey, "--dev-account")
+	cmd.Env = cleanEnv("BLOBD_CONFIG="+file, "BLOBD_MANAGEMENT_ADDR=off", "BLOBD_ACCOUNTS=environ:"+account.DevKey+";")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

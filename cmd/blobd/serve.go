@@ -25,10 +25,10 @@ const defaultData = "blobd-data"
 
 // serveCommand holds the settings of the server. Names and defaults are an interface: scripts use them.
 type serveCommand struct {
-	Data           []string `help:"Data directory; give one for each disk. Two mirror, three and more survive the loss of one disk or two." default:"${default_data}" placeholder:"DIR" sep:"none" group:"Where"`
-	BlobAddr       string   `help:"Address of the Blob service." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
-	TableAddr      string   `help:"Address of the Table service." default:"127.0.0.1:10002" placeholder:"HOST:PORT" group:"Where"`
-	ManagementAddr string   `help:"Address of /healthz and /metrics; off for none." default:"127.0.0.1:10010" placeholder:"HOST:PORT" group:"Where"`
+	Data           []string `help:"Data directory; give one for each disk (default: ${default}). Two mirror each other; of three any one may fail, of four and more any two." default:"${default_data}" placeholder:"DIR,..." group:"Where"`
+	BlobAddr       string   `help:"Address of the Blob service (default: ${default})." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
+	TableAddr      string   `help:"Address of the Table service (default: ${default}); off for none." default:"127.0.0.1:10002" placeholder:"HOST:PORT" group:"Where"`
+	ManagementAddr string   `help:"Address of /healthz and /metrics (default: ${default}); off for none." default:"127.0.0.1:10010" placeholder:"HOST:PORT" group:"Where"`
 	Domain         []string `help:"Take host names <account>.blob.DOMAIN and <account>.table.DOMAIN only; default: whatever follows." placeholder:"DOMAIN" group:"Where"`
 	ReadyFile      string   `help:"Write the real addresses to this file (JSON) once requests are served." placeholder:"FILE" group:"Where"`
 
@@ -47,13 +47,13 @@ type serveCommand struct {
 	AccessLogFile   string `help:"Where to: a file, or - for standard output." default:"-" placeholder:"FILE" group:"Logs"`
 	AccessLogSample int    `help:"Log one in so many successful requests." default:"1" placeholder:"N" group:"Logs"`
 
-	MaxHeader      int           `help:"Most bytes of a request's header." default:"65536" placeholder:"BYTES" group:"Limits"`
-	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI." default:"32768" placeholder:"BYTES" group:"Limits"`
-	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit." default:"50000" placeholder:"N" group:"Limits"`
+	MaxHeader      int           `help:"Most bytes of a request's header (default: ${default})." default:"65536" placeholder:"BYTES" group:"Limits"`
+	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI (default: ${default})." default:"32768" placeholder:"BYTES" group:"Limits"`
+	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit (default: ${default})." default:"50000" placeholder:"N" group:"Limits"`
 	IdleTimeout    time.Duration `help:"Close a connection that asks nothing for so long." default:"2m" group:"Limits"`
 	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
-	MinProgress    int           `help:"What is progress: bytes of an upload within a --stall-timeout." default:"1024" placeholder:"BYTES" group:"Limits"`
+	MinProgress    int           `help:"What is progress: bytes of an upload within a --stall-timeout (default: ${default})." default:"1024" placeholder:"BYTES" group:"Limits"`
 	StopTimeout    time.Duration `help:"At the stop, wait so long for requests under way." default:"30s" group:"Limits"`
 }
 
