@@ -199,9 +199,7 @@ func (s *Store) syncColumn(x *extent, col *column) {
 		col.noSpace.Store(true)
 	}
 	col.failed.Store(true)
-	if !col.noSpace.Load() {
-		s.failDisk(col.disk, err)
-	}
+	s.judge(col.disk, err)
 	x.mu.Lock()
 	x.retired = true
 	x.mu.Unlock()
@@ -217,7 +215,7 @@ func (s *Store) write(x *extent, c int, p []byte, off int64) error {
 		if isNoSpace(err) {
 			return errors.Join(engine.ErrNoSpace, err)
 		}
-		s.failDisk(col.disk, err)
+		s.judge(col.disk, err)
 		return nil
 	}
 	// After the write, never before it: a sync that clears the mark must have begun after the bytes were there.

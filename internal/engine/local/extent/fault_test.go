@@ -75,6 +75,7 @@ func TestADiskFailsWhileWriting(t *testing.T) {
 					acked[put(t, s, pattern(uint64(i), size))] = uint64(i)
 				}
 				for failed := range n {
+					s.work.idle()
 					inj.set(errDisk, []string{opts.Disks[failed].Dir}, kind)
 					for i, size := range []int64{500_000, 20_000, 64 << 10} {
 						seed := uint64(100*failed + i + 10)

@@ -85,7 +85,7 @@ func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column, e
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.writeFooter(ctx, f, x.id, c, end), f.Close())
+	return errors.Join(s.writeFooter(ctx, f, col.disk, x.id, c, end), f.Close())
 }
 
 // contentOf returns where the content of a column ends, and its footer if it is sealed.
@@ -113,9 +113,9 @@ func contentOf(f vfs.File, id uint64, c int) (length int64, foot *footer, err er
 }
 
 // writeFooter sums what lies before length and appends the footer.
-func (s *Store) writeFooter(ctx context.Context, f vfs.File, id uint64, c int, length int64) error {
+func (s *Store) writeFooter(ctx context.Context, f vfs.File, d *disk, id uint64, c int, length int64) error {
 	// First the content: a footer that speaks for bytes that a power cut then takes away would be a false alarm.
-	if err := f.SyncData(); err != nil {
+	if err := s.judge(d, f.SyncData()); err != nil {
 		return err
 	}
 	foot := footer{extent: id, column: uint8(c), length: length}
@@ -123,10 +123,24 @@ func (s *Store) writeFooter(ctx context.Context, f vfs.File, id uint64, c int, l
 	if foot.sha256, err = sumFile(ctx, f, length); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(foot.encode(), length); err != nil {
-		return err
+	return s.writeSynced(f, d, foot.encode(), length)
+}
+
+// writeSynced writes p and syncs the file.
+func (s *Store) writeSynced(f vfs.File, d *disk, p []byte, off int64) error {
+	_, err := f.WriteAt(p, off)
+	if err == nil {
+		err = f.SyncData()
 	}
-	return f.SyncData()
+	return s.judge(d, err)
+}
+
+// judge takes a disk out of writing for a failed write or sync, which it returns.
+func (s *Store) judge(d *disk, err error) error {
+	if err != nil && !isNoSpace(err) {
+		s.failDisk(d, err)
+	}
+	return err
 }
 
 // sumFile returns the SHA-256 of the first length bytes of a file, as if zeros followed its end.

@@ -291,11 +291,7 @@ func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) erro
 	if err != nil {
 		return fmt.Errorf("repair %s: %w", col.path, err)
 	}
-	_, err = f.WriteAt(p, off)
-	if err == nil {
-		err = f.SyncData()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(s.writeSynced(f, col.disk, p, off), f.Close()); err != nil {
 		return fmt.Errorf("repair %s at %d: %w", col.path, off, err)
 	}
 	return nil
@@ -389,7 +385,7 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 	lost := 0
 	fill := func() error {
 		if _, err := f.Write(s.headerOf(x, c, d).encode()); err != nil {
-			return err
+			return s.judge(d, err)
 		}
 		var rep Report
 		ends := s.columnEnds(ctx, x, &rep)
@@ -407,12 +403,12 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 			}
 			p := r.frame(c)[:s.g.head+int(fr.length)]
 			_, err = f.WriteAt(p, r.off)
-			return err
+			return s.judge(d, err)
 		}, nil)
 		if err != nil {
 			return err
 		}
-		return s.writeFooter(ctx, f, x.id, c, end)
+		return s.writeFooter(ctx, f, d, x.id, c, end)
 	}
 	if err := errors.Join(fill(), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("rebuild %s: %w", path, err), d.FS.Remove(path+temporary))
