@@ -349,3 +349,6 @@ func (s *Store) open(r *record) (sec *secrets, first bool, err error) {
 	}
 	return nil, false, ErrWrongMaster
 }
+
+// Lookup returns the account of that name as it is served, nil if there is none.
+func (s *Store) Lookup(name string) *Account { return s.registry.Lookup(name) }

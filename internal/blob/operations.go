@@ -38,6 +38,9 @@ var (
 // everywhere is the page's word on operations that all of them have.
 func everywhere() rest.Doc { return rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "yes", Azure: "yes"} }
 
+// beyond is its word on those that the emulator has never had.
+func beyond() rest.Doc { return rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"} }
+
 // Operations is the table of the Blob service.
 var Operations = rest.Table[*Service]{
 	// service
@@ -79,6 +82,10 @@ var Operations = rest.Table[*Service]{
 	{Name: "UndeleteBlob", Methods: "PUT", Level: rest.Blob, Comp: "undelete", Since: protocol.V20170729, Needs: writesBlob, Handle: (*Service).undeleteBlob, Doc: rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "GetBlobTags", Methods: "GET", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Handle: (*Service).getBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "SetBlobTags", Methods: "PUT", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Body: rest.BodyRule{Max: rest.AtMost(maxTagsXML), Length: true}, Handle: (*Service).setBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "PutBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-blob-type", Value: "BlockBlob"}}, Since: protocol.V20200408, Needs: createsBlob, Handle: (*Service).putBlobFromURL, Doc: beyond()},
+	{Name: "CopyBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-requires-sync", Value: "true"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).copyFromURL, Doc: everywhere()},
+	{Name: "CopyBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20120212, Needs: createsBlob, Handle: (*Service).copyBlob, Doc: everywhere()},
+	{Name: "AbortCopyBlob", Methods: "PUT", Level: rest.Blob, Comp: "copy", Since: protocol.V20120212, Needs: writesBlob, Handle: (*Service).abortCopy, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "BlockBlob"}}, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit), Length: true}, Handle: (*Service).putBlob, Doc: everywhere()},
 	{Name: "GetBlob", Methods: "GET", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getBlob, Doc: everywhere()},
 	{Name: "GetBlobProperties", Methods: "HEAD", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getProperties, Doc: everywhere()},
@@ -87,6 +94,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "SetBlobMetadata", Methods: "PUT", Level: rest.Blob, Comp: "metadata", Needs: writesBlob, Handle: (*Service).setMetadata, Doc: everywhere()},
 	{Name: "DeleteBlob", Methods: "DELETE", Level: rest.Blob, Needs: needs("d|x|y", "d|x|y", "o", auth.ActionDelete), Handle: (*Service).deleteBlob, Doc: everywhere()},
 	{Name: "SetBlobTier", Methods: "PUT", Level: rest.Blob, Comp: "tier", Since: protocol.V20170417, Needs: writesBlob, Handle: (*Service).setBlobTier, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "PutBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "block", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).putBlockFromURL, Doc: beyond()},
 	{Name: "PutBlock", Methods: "PUT", Level: rest.Blob, Comp: "block", Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlockLimit), Length: true}, Handle: (*Service).putBlock, Doc: everywhere()},
 	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
 	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},

@@ -2,6 +2,8 @@ package blob
 
 import (
 	"context"
+	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +25,8 @@ type Options struct {
 	Accounts *account.Store
 	Logger   *zap.Logger      // default: none
 	Now      func() time.Time // default: time.Now
+	// PrivateSources lets copies read from this machine and private networks.
+	PrivateSources bool
 }
 
 // Service is the Blob service of all accounts. It is safe for concurrent use.
@@ -36,6 +40,10 @@ type Service struct {
 	work       chan struct{} // one token: the sweeper has something to do
 	stop       context.CancelFunc
 	swept      chan struct{} // closed when the sweeper has ended
+	remote     *http.Client  // reads the sources of copies
+	copyMu     sync.Mutex
+	copies     map[[16]byte]context.CancelFunc // background copies by id; nil while closing
+	copyDone   sync.WaitGroup
 	pins       pagePins
 	containers containerCache
 }
@@ -47,7 +55,8 @@ var (
 
 // New returns a Service whose sweeper runs until Close.
 func New(o Options) *Service {
-	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{})}
+	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
+		remote: newRemote(o.PrivateSources), copies: map[[16]byte]context.CancelFunc{}}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -65,10 +74,11 @@ func New(o Options) *Service {
 // access, so neither can be made with the other.
 func (s *Service) Authorize(a auth.Authorizer) { s.authorizer = a }
 
-// Close stops the sweeper and waits for it. The store stays open.
+// Close stops the sweeper and the background copies and waits for them. The store stays open.
 func (s *Service) Close() error {
 	s.stop()
 	<-s.swept
+	s.stopCopies()
 	return nil
 }
 

@@ -27,6 +27,7 @@ type house struct {
 	registry *account.Registry
 	accounts *account.Store
 	now      func() time.Time
+	private  bool // copies may read from this machine
 }
 
 type option func(*house, *account.Account)
@@ -48,7 +49,7 @@ func build(t testing.TB, authorizer func(auth.Resources) auth.Authorizer, option
 	require.NoError(t, err)
 	require.NoError(t, h.accounts.Create(context.Background(), acct))
 	require.NoError(t, h.accounts.Create(context.Background(), dev))
-	h.svc = New(Options{Store: store, Accounts: h.accounts, Now: func() time.Time { return h.now() }})
+	h.svc = New(Options{Store: store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private})
 	if authorizer == nil {
 		h.svc.Authorize(resttest.AllowAll{})
 	} else {

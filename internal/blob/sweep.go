@@ -139,6 +139,8 @@ func (s *Service) sweep(ctx context.Context, w *work) error {
 		return s.sweepList(ctx, p, w)
 	case workPending:
 		return s.sweepPending(ctx, p, w)
+	case workCopy:
+		return s.sweepCopy(ctx, p, w)
 	}
 	return s.sweepOther(ctx, p, w)
 }

@@ -179,3 +179,19 @@ func listed(list string, s engine.Stamp) bool {
 func after(s engine.Stamp, t time.Time) bool {
 	return uint64(s)/ticksPerSecond > uint64(engine.StampOf(t))/ticksPerSecond
 }
+
+// Visit gives the conditions as the headers of a plain request, to be put to somebody else.
+func (c *Conditions) Visit(set func(name, value string)) {
+	if c.hasMatch {
+		set("If-Match", c.match)
+	}
+	if c.hasNoneMatch {
+		set("If-None-Match", c.noneMatch)
+	}
+	if c.hasModified {
+		set("If-Modified-Since", Date(engine.StampOf(c.modified)))
+	}
+	if c.hasUnmodified {
+		set("If-Unmodified-Since", Date(engine.StampOf(c.unmodified)))
+	}
+}

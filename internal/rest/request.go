@@ -142,3 +142,12 @@ func (r *Request) release() {
 	*r = Request{headers: r.headers[:0], query: r.query[:0], scratch: r.scratch}
 	requests.Put(r)
 }
+
+// Local is the address on which the request came in.
+func (r *Request) Local() netip.AddrPort {
+	a, err := netip.ParseAddrPort(r.ctx.LocalAddr().String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

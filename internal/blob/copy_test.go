@@ -1,0 +1,254 @@
+package blob
+
+import (
+	"context"
+	"crypto/md5"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/account"
+)
+
+func pattern(n, seed int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*31>>2 + i>>11 + seed)
+	}
+	return b
+}
+
+func TestCopyWithinTheServer(t *testing.T) {
+	ctx := context.Background()
+	h, client := newSDK(t)
+	con := client.NewContainerClient("con")
+	_, err := con.Create(ctx, nil)
+	require.NoError(t, err)
+	big := pattern(10<<20, 1)
+	src := con.NewBlockBlobClient("src ü/1")
+	_, err = src.UploadStream(ctx, strings.NewReader(string(big)), &blockblob.UploadStreamOptions{BlockSize: 4 << 20, Concurrency: 1,
+		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("text/x"), BlobContentLanguage: to.Ptr("en")}, Metadata: map[string]*string{"Aa": to.Ptr("1")}})
+	require.NoError(t, err)
+	content := func(c *blockblob.Client) string {
+		got, err := c.DownloadStream(ctx, nil)
+		require.NoError(t, err)
+		b, err := io.ReadAll(got.Body)
+		require.NoError(t, err)
+		return string(b)
+	}
+
+	dst := con.NewBlockBlobClient("dst")
+	started, err := dst.StartCopyFromURL(ctx, src.URL(), nil)
+	require.NoError(t, err)
+	require.Equal(t, blob.CopyStatusTypeSuccess, *started.CopyStatus)
+	props, err := dst.GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.Equal(t, *started.CopyID, *props.CopyID)
+	require.Equal(t, fmt.Sprintf("%d/%d", len(big), len(big)), *props.CopyProgress)
+	require.Equal(t, src.URL(), *props.CopySource)
+	require.Equal(t, "text/x", *props.ContentType)
+	require.Equal(t, "1", *props.Metadata["Aa"])
+	require.Equal(t, string(big), content(dst))
+	list, err := dst.GetBlockList(ctx, blockblob.BlockListTypeCommitted, nil)
+	require.NoError(t, err)
+	require.Len(t, list.CommittedBlocks, 3)
+	_, err = dst.AbortCopyFromURL(ctx, *started.CopyID, nil)
+	require.ErrorContains(t, err, "NoPendingCopyOperation")
+
+	// The copy outlives its source: their chunks are shared and counted.
+	_, err = src.Delete(ctx, nil)
+	require.NoError(t, err)
+	require.NoError(t, h.svc.Sweep(ctx))
+	require.Equal(t, string(big), content(dst))
+
+	url, err := dst.GetSASURL(sas.BlobPermissions{Read: true}, time.Now().Add(time.Hour), nil)
+	require.NoError(t, err)
+	sync := con.NewBlockBlobClient("sync")
+	copied, err := sync.CopyFromURL(ctx, url, &blob.CopyFromURLOptions{Metadata: map[string]*string{"b": to.Ptr("2")}, BlobTags: map[string]string{"t": "1"}})
+	require.NoError(t, err)
+	require.Len(t, copied.ContentCRC64, 8)
+	require.Equal(t, string(big), content(sync))
+	props, err = sync.GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.Nil(t, props.Metadata["Aa"])
+	require.Equal(t, "2", *props.Metadata["B"])
+	require.NotContains(t, *props.CopySource, "sig=")
+
+	put := con.NewBlockBlobClient("put")
+	sum := md5.Sum(big)
+	_, err = put.UploadBlobFromURL(ctx, url, &blockblob.UploadBlobFromURLOptions{SourceContentMD5: sum[:], HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("text/y")}})
+	require.NoError(t, err)
+	require.Equal(t, string(big), content(put))
+	props, err = put.GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"text/y", "en"}, []string{*props.ContentType, *props.ContentLanguage})
+	require.Nil(t, props.CopyID)
+	sum[0]++
+	_, err = put.UploadBlobFromURL(ctx, url, &blockblob.UploadBlobFromURLOptions{SourceContentMD5: sum[:]})
+	require.ErrorContains(t, err, "Md5Mismatch")
+
+	// A block that is a whole chunk is shared, one that is not is copied.
+	for id, rng := range map[string]blob.HTTPRange{"AAAA": {Offset: 4 << 20, Count: 4 << 20}, "BBBB": {Offset: 100, Count: 5 << 20}} {
+		_, err = put.StageBlockFromURL(ctx, id, url, &blockblob.StageBlockFromURLOptions{Range: rng})
+		require.NoError(t, err)
+	}
+	_, err = put.CommitBlockList(ctx, []string{"BBBB", "AAAA", "BBBB"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, string(big[100:100+5<<20])+string(big[4<<20:8<<20])+string(big[100:100+5<<20]), content(put))
+
+	_, err = sync.CopyFromURL(ctx, dst.URL()+"x", nil)
+	require.ErrorContains(t, err, "CannotVerifyCopySource")
+	_, err = sync.CopyFromURL(ctx, url, &blob.CopyFromURLOptions{SourceModifiedAccessConditions: &blob.SourceModifiedAccessConditions{SourceIfNoneMatch: copySourceTag(t, dst)}})
+	require.ErrorContains(t, err, "SourceConditionNotMet")
+}
+
+func copySourceTag(t *testing.T, c *blockblob.Client) *azcore.ETag {
+	props, err := c.GetProperties(context.Background(), nil)
+	require.NoError(t, err)
+	return props.ETag
+}
+
+// A source elsewhere is read in the background; its destination is closed to writes until then.
+func TestCopyFromElsewhere(t *testing.T) {
+	body := pattern(9<<20, 3)
+	release := make(chan struct{})
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/file" {
+			http.Error(w, "no", 404)
+			return
+		}
+		w.Header().Set("Content-Type", "text/z")
+		http.ServeContent(held{w, release, r.Header.Get("Range") == ""}, r, "", time.Time{}, strings.NewReader(string(body)))
+	}))
+	defer other.Close()
+	h := newHouse(t, func(h *house, _ *account.Account) { h.private = true })
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+
+	started := h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+other.URL+"/file")
+	require.Equal(t, "pending", started.Header.Get("x-ms-copy-status"))
+	h.fails(t, 409, "PendingCopyOperation", "PUT", "/acct/con/dst", "x", "x-ms-blob-type: BlockBlob")
+	h.fails(t, 409, "PendingCopyOperation", "PUT", "/acct/con/dst?comp=metadata", "")
+	h.fails(t, 409, "CopyIdMismatch", "PUT", "/acct/con/dst?comp=copy&copyid=6a0a1d7e-8b2e-4f0f-9b59-111111111111", "", "x-ms-copy-action: abort")
+	close(release)
+	h.svc.copyDone.Wait()
+	got := h.must(t, 200, "GET", "/acct/con/dst", "")
+	require.Equal(t, string(body), string(got.Body))
+	require.Equal(t, []string{"success", fmt.Sprintf("%d/%d", len(body), len(body)), "text/z"}, []string{got.Header.Get("x-ms-copy-status"), got.Header.Get("x-ms-copy-progress"), got.Header.Get("Content-Type")})
+
+	release = make(chan struct{})
+	started = h.must(t, 202, "PUT", "/acct/con/aborted", "", "x-ms-copy-source: "+other.URL+"/file")
+	h.must(t, 204, "PUT", "/acct/con/aborted?comp=copy&copyid="+started.Header.Get("x-ms-copy-id"), "", "x-ms-copy-action: abort")
+	close(release)
+	h.svc.copyDone.Wait()
+	got = h.must(t, 200, "GET", "/acct/con/aborted", "")
+	require.Empty(t, got.Body)
+	require.Equal(t, "aborted", got.Header.Get("x-ms-copy-status"))
+	h.must(t, 201, "PUT", "/acct/con/aborted", "x", "x-ms-blob-type: BlockBlob")
+
+	missing := h.fails(t, 404, "CannotVerifyCopySource", "PUT", "/acct/con/none", "", "x-ms-copy-source: "+other.URL+"/none")
+	require.Equal(t, "404", missing.Header.Get("x-ms-copy-source-status-code"))
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/con/none", "")
+
+	h.must(t, 201, "PUT", "/acct/con/block?comp=block&blockid=QQ==", "", "x-ms-copy-source: "+other.URL+"/file", "x-ms-source-range: bytes=5-1000004")
+	h.must(t, 201, "PUT", "/acct/con/block?comp=blocklist", "<BlockList><Latest>QQ==</Latest></BlockList>")
+	require.Equal(t, string(body[5:1000005]), string(h.must(t, 200, "GET", "/acct/con/block", "").Body))
+	h.must(t, 202, "PUT", "/acct/con/sync", "", "x-ms-copy-source: "+other.URL+"/file", "x-ms-requires-sync: true")
+	require.Equal(t, string(body), string(h.must(t, 200, "GET", "/acct/con/sync", "").Body))
+}
+
+// held lets the head of an answer through and holds the body back.
+type held struct {
+	http.ResponseWriter
+	release chan struct{}
+	hold    bool
+}
+
+func (h held) Write(p []byte) (int, error) {
+	if h.hold {
+		h.ResponseWriter.(http.Flusher).Flush()
+		<-h.release
+	}
+	return h.ResponseWriter.Write(p)
+}
+
+// A copy that a restart broke off begins again.
+func TestCopyGoesOnAfterARestart(t *testing.T) {
+	body := pattern(100<<10, 5)
+	first := make(chan struct{})
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-first:
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(body)))
+		default: // the head only
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			w.WriteHeader(200)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
+	}))
+	defer other.Close()
+	h := newHouse(t, func(h *house, _ *account.Account) { h.private = true })
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+other.URL+"/file?sig=secret")
+	require.NoError(t, h.svc.Close())
+	close(first)
+	again := New(Options{Store: h.svc.store, Accounts: h.accounts, PrivateSources: true})
+	require.NoError(t, again.Sweep(context.Background()))
+	again.copyDone.Wait()
+	require.NoError(t, again.Close())
+	got := h.must(t, 200, "GET", "/acct/con/dst", "")
+	require.Equal(t, string(body), string(got.Body))
+	require.Equal(t, "success", got.Header.Get("x-ms-copy-status"))
+	require.Equal(t, other.URL+"/file", got.Header.Get("x-ms-copy-source"))
+	h.svc = New(Options{Store: h.svc.store, Accounts: h.accounts}) // the house closes it
+}
+
+func TestCopyRefusals(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 201, "PUT", "/acct/con/src", "data", "x-ms-blob-type: BlockBlob", "x-ms-tags: a=b")
+	own := "x-ms-copy-source: http://" + h.Addr + "/acct/con/src"
+	for _, bad := range []string{"nonsense", "ftp://x/y", "http://", "http://user:pw@127.0.0.1/x", "http://" + h.Addr + "/acct"} {
+		h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+bad)
+	}
+	// Private addresses are closed unless they were asked for.
+	for _, closed := range []string{"http://127.0.0.1:1/x", "http://169.254.169.254/metadata", "http://[::1]:1/x", "http://10.0.0.1/x"} {
+		h.fails(t, 500, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+closed)
+	}
+	h.fails(t, 404, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", own+"x")
+	h.fails(t, 404, "ContainerNotFound", "PUT", "/acct/nowhere/dst", "", own)
+	h.fails(t, 400, "BothUserTagsAndSourceTagsCopyPresentException", "PUT", "/acct/con/dst", "", own, "x-ms-requires-sync: true", "x-ms-tags: a=b", "x-ms-copy-source-tag-option: COPY")
+	h.fails(t, 412, "SourceConditionNotMet", "PUT", "/acct/con/dst", "", own, "x-ms-source-if-match: \"0x1\"")
+	h.fails(t, 409, "BlobAlreadyExists", "PUT", "/acct/con/src", "", own, "If-None-Match: *")
+	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/con/src?comp=copy&copyid=x", "")
+	h.must(t, 202, "PUT", "/acct/con/tagged", "", own, "x-ms-requires-sync: true", "x-ms-copy-source-tag-option: COPY")
+	require.Equal(t, "1", h.must(t, 200, "HEAD", "/acct/con/tagged", "").Header.Get("x-ms-tag-count"))
+	h.must(t, 200, "PUT", "/acct/con/src?comp=tier", "", "x-ms-access-tier: Archive")
+	h.fails(t, 409, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", own)
+	h.must(t, 202, "PUT", "/acct/con/dst", "", own, "x-ms-access-tier: Hot")
+	require.Equal(t, "data", string(h.must(t, 200, "GET", "/acct/con/dst", "").Body))
+}
+
+func TestReachable(t *testing.T) {
+	for addr, want := range map[string][2]bool{ // public only, private too
+		"8.8.8.8": {true, true}, "2606:4700::1111": {true, true}, "127.0.0.1": {false, true}, "::1": {false, true}, "10.1.2.3": {false, true},
+		"192.168.1.1": {false, true}, "fd00::1": {false, true}, "100.100.100.200": {false, true}, "::ffff:127.0.0.1": {false, true},
+		"169.254.169.254": {false, false}, "::ffff:169.254.169.254": {false, false}, "fe80::1": {false, false}, "0.0.0.0": {false, false}, "::": {false, false},
+		"224.0.0.1": {false, false}, "168.63.129.16": {false, false},
+	} {
+		a := netip.MustParseAddr(addr)
+		require.Equal(t, want, [2]bool{reachable(a, false), reachable(a, true)}, addr)
+	}
+}

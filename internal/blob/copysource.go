@@ -1,0 +1,477 @@
+package blob
+
+import (
+	"context"
+	"crypto/md5"
+	"errors"
+	"hash"
+	"io"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// sourceURL is the address of a copy's source.
+type sourceURL struct {
+	text  string
+	url   *url.URL
+	query params
+	// own tells that it is a blob of this server, which is then read inside.
+	own             bool
+	account         string
+	secondary       bool
+	path            string // as sent, for the signature
+	container, blob string
+}
+
+// params is the query of a source.
+type params []Pair
+
+// Get implements auth.Fields.
+func (p params) Get(name string) (string, bool) {
+	for i := range p {
+		if strings.EqualFold(p[i].Name, name) {
+			return p[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// All implements auth.Fields.
+func (p params) All(visit func(name, value string)) {
+	for i := range p {
+		visit(p[i].Name, p[i].Value)
+	}
+}
+
+// maxSourceURL is the longest x-ms-copy-source, in bytes (REST page "Copy Blob").
+const maxSourceURL = 2 << 10
+
+// decodeSource reads x-ms-copy-source.
+func (s *Service) decodeSource(r *rest.Request) (*sourceURL, error) {
+	text := r.Header("x-ms-copy-source")
+	bad := protocol.InvalidHeader("x-ms-copy-source", text)
+	if text == "" {
+		return nil, protocol.MissingHeader("x-ms-copy-source")
+	}
+	if len(text) > maxSourceURL+4*protocol.MaxBlobName {
+		return nil, bad
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return nil, bad
+	}
+	src := &sourceURL{text: clone(text), url: u}
+	_, rest, _ := strings.Cut(src.text, "://")
+	path, query, _ := strings.Cut(rest, "?")
+	query, _, _ = strings.Cut(query, "#")
+	if i := strings.IndexByte(path, '/'); i >= 0 {
+		src.path = path[i:]
+	}
+	for item := range strings.SplitSeq(query, "&") {
+		if item == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(item, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil {
+			return nil, bad
+		}
+		src.query = append(src.query, Pair{name, value})
+	}
+	if s.claim(r, src) && (src.container == "" || src.blob == "") {
+		return nil, bad
+	}
+	return src, nil
+}
+
+// claim recognises a source on this server, by host or by path, and fills in what it names.
+func (s *Service) claim(r *rest.Request, src *sourceURL) bool {
+	host := src.url.Host
+	name, suffix, hosted := strings.Cut(host, ".blob.")
+	path := strings.TrimPrefix(src.path, "/")
+	switch {
+	case hosted && s.isOwn(r, suffix):
+	case !hosted && s.isOwn(r, host):
+		name, path, _ = strings.Cut(path, "/")
+	default:
+		return false
+	}
+	src.account = strings.TrimSuffix(strings.ToLower(name), "-secondary")
+	src.secondary = len(src.account) != len(name)
+	container, blob, found := strings.Cut(path, "/")
+	if !found {
+		container, blob = "$root", container
+	}
+	var err1, err2 error
+	src.container, err1 = url.PathUnescape(container)
+	src.blob, err2 = url.PathUnescape(blob)
+	src.own = err1 == nil && err2 == nil
+	return true
+}
+
+// isOwn reports whether a host, or what follows <account>.blob. in one, is this server as the request has reached it: the same
+// words, or the same port on an address of this machine that it listens on.
+func (s *Service) isOwn(r *rest.Request, host string) bool {
+	own := r.Header("host")
+	if _, suffix, hosted := strings.Cut(own, ".blob."); hosted {
+		if strings.EqualFold(suffix, host) {
+			return true
+		}
+	} else if strings.EqualFold(own, host) {
+		return true
+	}
+	name, port, found := strings.Cut(host, ":")
+	local := r.Local()
+	if !found || port != strconv.Itoa(int(local.Port())) {
+		return false
+	}
+	if strings.EqualFold(name, "localhost") || strings.HasSuffix(strings.ToLower(name), ".localhost") {
+		return local.Addr().IsLoopback()
+	}
+	addr, err := netip.ParseAddr(name)
+	return err == nil && addr == local.Addr()
+}
+
+// noHeaders are the headers of a source that is read inside, but for credentials.
+type noHeaders struct{ authorization string }
+
+func (h noHeaders) Get(name string) (string, bool) {
+	return h.authorization, h.authorization != "" && strings.EqualFold(name, "authorization")
+}
+
+func (h noHeaders) All(visit func(name, value string)) {
+	if h.authorization != "" {
+		visit("Authorization", h.authorization)
+	}
+}
+
+// admit decides whether a request may read a source on this server: by the source's own SAS, by the token that is sent for it,
+// as the owner of its account, or because it is public.
+func (s *Service) admit(r *rest.Request, src *sourceURL) (*account.Account, error) {
+	acct := s.accounts.Lookup(src.account)
+	if acct == nil {
+		return nil, protocol.ErrResourceNotFound
+	}
+	_, signed := src.query.Get("sig")
+	token := r.Header("x-ms-copy-source-authorization")
+	if !signed && token == "" && acct.Name == r.AccountName {
+		if r.Grant.Scheme == auth.SharedKey || r.Grant.Roles != nil && r.Grant.Roles(auth.ActionRead, src.container) {
+			return acct, nil
+		}
+	}
+	version := r.Version
+	if text, ok := src.query.Get("sv"); ok {
+		if v, ok := protocol.ParseVersion(text, false); ok {
+			version = v
+		}
+	}
+	_, err := s.authorizer.Authorize(r.Context, acct, &auth.Request{
+		Service: auth.Blob, Method: "GET", Account: acct.Name, Secondary: src.secondary, RawPath: src.path,
+		Headers: noHeaders{token}, Query: src.query, ContentLength: -1, Version: version, Client: r.Client, HTTPS: src.url.Scheme == "https", Now: r.Now,
+		Container: src.container, Blob: src.blob,
+	}, &readsBlob)
+	return acct, err
+}
+
+// verified turns what was wrong with a source into the answer of a copy: the status is the source's.
+func verified(err error) error {
+	var e *protocol.Error
+	if !errors.As(err, &e) || e.Is(protocol.ErrSourceConditionNotMet) || e.Is(protocol.ErrInvalidRange) || e.Code == protocol.ErrCannotVerifyCopySource.Code {
+		return err
+	}
+	out := protocol.ErrCannotVerifyCopySource.Saying(e.Message).Because(err)
+	out.Status = e.Status
+	status := strconv.Itoa(e.Status)
+	return out.With("CopySourceStatusCode", status).With("CopySourceErrorCode", e.Code).With("CopySourceErrorMessage", e.Message).
+		WithHeader("x-ms-copy-source-status-code", status).WithHeader("x-ms-copy-source-error-code", e.Code)
+}
+
+// fetched is a source, or a range of one, ready to become content: its properties, and inline bytes or chunks. Chunks of this
+// server's own blobs are shared, not copied; made are those that are new and protected until done.
+type fetched struct {
+	store  engine.Store
+	rec    *Record // properties of the source
+	size   int64
+	inline []byte
+	pieces []piece
+	made   []engine.Ref
+	crc64  uint64
+	md5    [16]byte // if it was asked for
+	tags   []Pair
+}
+
+func (f *fetched) done() { f.store.Forget(f.made...) }
+
+// fetchTerms are what a request asks of its source.
+type fetchTerms struct {
+	cond    protocol.Conditions
+	tags    *where
+	rng     protocol.Range
+	ranged  bool
+	limit   int64 // bytes
+	wantMD5 bool
+	blocks  bool // keep the list of blocks
+	archive bool // an archived source will do
+}
+
+// decodeFetch reads the conditions on a source.
+func decodeFetch(r *rest.Request, limit int64) (t fetchTerms, err error) {
+	t.limit = limit
+	if t.cond, err = protocol.ParseConditions(r, &protocol.SourceConditions); err != nil {
+		return t, err
+	}
+	if text := r.Header("x-ms-source-if-tags"); text != "" {
+		if t.tags, err = parseWhere(text, ifDialect); err != nil {
+			return t, err
+		}
+	}
+	if text := r.Header("x-ms-source-range"); text != "" {
+		if t.rng, t.ranged = protocol.ParseRange(text); !t.ranged {
+			return t, protocol.InvalidHeader("x-ms-source-range", text)
+		}
+	}
+	return t, nil
+}
+
+// check holds a source to the terms and finds the bytes that are wanted.
+func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64, err error) {
+	if rec == nil {
+		return 0, 0, protocol.ErrBlobNotFound
+	}
+	if t.cond.Read(rec.Changed, protocol.Newest) != nil || t.tags != nil && !t.tags.matches("", rec.Tags) {
+		return 0, 0, protocol.ErrSourceConditionNotMet
+	}
+	if !t.archive {
+		if err := rec.readable(now); err != nil {
+			return 0, 0, err
+		}
+	}
+	length = rec.Size
+	if t.ranged {
+		var ok bool
+		if offset, length, ok = t.rng.Within(rec.Size); !ok {
+			return 0, 0, protocol.ErrInvalidRange
+		}
+	}
+	if length > t.limit {
+		return 0, 0, protocol.ErrRequestBodyTooLarge
+	}
+	return offset, length, nil
+}
+
+// fetch gets hold of a source.
+func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetched, error) {
+	if !src.own {
+		return s.fetchRemote(r.Context, src, r.Header("x-ms-copy-source-authorization"), t, nil)
+	}
+	acct, err := s.admit(r, src)
+	if err != nil {
+		return nil, verified(err)
+	}
+	f, err := s.fetchOwn(r.Context, acct, src, t, engine.StampOf(r.Now))
+	return f, verified(err)
+}
+
+func (s *Service) fetchOwn(ctx context.Context, acct *account.Account, src *sourceURL, t *fetchTerms, now engine.Stamp) (*fetched, error) {
+	sel, err := src.selector()
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.container(ctx, acct.Name, src.container)
+	if err != nil {
+		return nil, err
+	}
+	p := newPlace(acct, c.Generation, src.blob)
+	for attempt := 0; ; attempt++ {
+		f, err := s.fetchPlace(ctx, p, sel, t, now)
+		if !errors.Is(err, engine.ErrReleased) || attempt == 3 {
+			return f, err
+		}
+	}
+}
+
+// selector reads snapshot and versionid of a source.
+func (src *sourceURL) selector() (s selector, err error) {
+	for _, q := range [...]struct {
+		name string
+		to   *engine.Stamp
+	}{{"snapshot", &s.snapshot}, {"versionid", &s.version}} {
+		text, _ := src.query.Get(q.name)
+		if text == "" {
+			continue
+		}
+		stamp, ok := protocol.ParseSnapshotID(text)
+		if !ok || stamp == 0 {
+			return s, protocol.InvalidQuery(q.name, text, "")
+		}
+		*q.to = stamp
+	}
+	return s, nil
+}
+
+// fetchPlace shares what it can of a blob of this server and copies the rest.
+func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
+	f := &fetched{store: s.store}
+	rd := &reading{}
+	var whole []piece // of the whole chunks in rd.spans, one for each; a zero Ref for a part
+	err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
+		if rd.rec, rd.slot, err = sel.find(v, p); err != nil {
+			return err
+		}
+		if rd.offset, rd.length, err = t.check(rd.rec, now); err != nil {
+			return err
+		}
+		if rd.rec.Content.Kind == ContentList || rd.rec.Content.Kind == ContentChunks {
+			whole, err = rd.locatePieces(v, p)
+			return err
+		}
+		return rd.locate(v, p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.rec, f.size, f.inline, f.tags = rd.rec, rd.length, rd.inline, rd.rec.Tags
+	var digest hash.Hash
+	if t.wantMD5 {
+		digest = md5.New()
+	}
+	if f.inline != nil {
+		in := sumBytes(f.inline, t.wantMD5)
+		f.crc64, f.md5 = in.crc64, in.md5
+		return f, nil
+	}
+	for i, sp := range rd.spans {
+		c := piece{}
+		if whole != nil {
+			c = whole[i]
+		}
+		if c.Ref == (engine.Ref{}) || digest != nil {
+			made, err := s.copySpan(ctx, sp, c.Ref == (engine.Ref{}), digest)
+			if err != nil {
+				f.done()
+				return nil, err
+			}
+			for _, m := range made {
+				f.made = append(f.made, m.Ref)
+				f.add(piece{Chunk: m, First: c.First, Block: c.Block})
+				c.First = false
+			}
+		}
+		if c.Ref != (engine.Ref{}) {
+			f.add(c)
+		}
+	}
+	if digest != nil {
+		digest.Sum(f.md5[:0])
+	}
+	if !t.blocks {
+		for i := range f.pieces {
+			f.pieces[i].First, f.pieces[i].Block = false, ""
+		}
+	}
+	return f, nil
+}
+
+func (f *fetched) add(p piece) {
+	f.pieces = append(f.pieces, p)
+	f.crc64 = protocol.CombineCRC64(f.crc64, p.CRC64, p.Size)
+}
+
+// locatePieces finds the wanted bytes as spans, and for each span that is a whole chunk the piece.
+func (rd *reading) locatePieces(v engine.Reader, p *place) (whole []piece, err error) {
+	if rd.length == 0 {
+		return nil, nil
+	}
+	end := rd.offset + rd.length
+	add := func(at int64, c piece) {
+		from, to := max(rd.offset, at), min(end, at+c.Size)
+		if from >= to {
+			return
+		}
+		rd.spans = append(rd.spans, span{ref: c.Ref, offset: from - at, length: to - from})
+		if to-from < c.Size {
+			c.Ref = engine.Ref{}
+		}
+		c.Block = clone(c.Block)
+		whole = append(whole, c)
+	}
+	found := int64(0)
+	if rd.rec.Content.Kind == ContentChunks {
+		for _, c := range rd.rec.Content.Chunks {
+			add(found, piece{Chunk: c})
+			found += c.Size
+		}
+		return whole, nil
+	}
+	err = visitList(v, p, rd.rec.Content.ID, rd.offset, func(at int64, c *piece) bool {
+		if at >= end {
+			return false
+		}
+		add(at, *c)
+		return true
+	})
+	return whole, err
+}
+
+// copySpan reads a span, to sum it and, with keep, to store it again.
+func (s *Service) copySpan(ctx context.Context, sp span, keep bool, digest hash.Hash) (made []engine.Chunk, err error) {
+	from := &spanReader{ctx: ctx, store: s.store, spans: []span{sp}}
+	if err := from.next(); err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	var r io.Reader = from
+	if digest != nil {
+		r = io.TeeReader(from, digest)
+	}
+	if !keep {
+		_, err := io.Copy(io.Discard, struct{ io.Reader }{r})
+		return nil, err
+	}
+	for left := sp.length; left > 0; {
+		c, err := s.store.Put(ctx, r, min(left, engine.MaxChunk))
+		if err != nil {
+			for i := range made {
+				s.store.Forget(made[i].Ref)
+			}
+			return nil, err
+		}
+		made = append(made, c)
+		left -= c.Size
+	}
+	return made, nil
+}
+
+// adopt makes content of what was fetched. The record's size is set by the caller.
+func (t *Txn) adopt(f *fetched) Content {
+	listed := len(f.pieces) > maxDirect
+	for i := range f.pieces {
+		t.Retain(f.pieces[i].Ref)
+		listed = listed || f.pieces[i].First
+	}
+	if len(f.pieces) == 0 {
+		return Content{}
+	}
+	if !listed {
+		c := Content{Kind: ContentChunks}
+		for i := range f.pieces {
+			c.Chunks = append(c.Chunks, f.pieces[i].Chunk)
+		}
+		return c
+	}
+	w := listWriter{t: t, id: t.Stamp()}
+	for i := range f.pieces {
+		w.add(&f.pieces[i])
+	}
+	w.flush()
+	return Content{Kind: ContentList, ID: w.id}
+}
