@@ -32,9 +32,10 @@ type serveCommand struct {
 	Domain         []string `help:"Take host names <account>.blob.DOMAIN and <account>.table.DOMAIN only; default: whatever follows." placeholder:"DOMAIN" group:"Where"`
 	ReadyFile      string   `help:"Write the real addresses to this file (JSON) once requests are served." placeholder:"FILE" group:"Where"`
 
-	Account        []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
-	DevAccount     bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
-	StrictVersions bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
+	Account            []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
+	DevAccount         bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
+	StrictVersions     bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
+	PrivateCopySources bool     `help:"Let a copy read from this machine and from private networks; always so while only this machine can reach the server." group:"Who"`
 
 	accessSettings `embed:""`
 
@@ -99,6 +100,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 		return errors.Join(err, store.Close())
 	}
 	defer tokens.close()
+	c.PrivateCopySources = c.PrivateCopySources || srv.Loopback()
 	backend, stopServices, err := c.services(ctx, store, accounts, tokens.config, log)
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -41,7 +41,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 			return b, nil, err
 		}
 	}
-	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log})
+	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log, PrivateSources: c.PrivateCopySources})
 	tables := table.New(table.Options{Store: store, Accounts: accounts, Logger: log})
 	options.Blob, options.Table = blobs, tables
 	authorizer := gate.New(options)
