@@ -1,0 +1,329 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/engine/local"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/table/filter"
+)
+
+const modelRows = 4
+
+// step is one operation on a partition of modelRows entities: a transaction that does the same to some of them, or a query.
+type step struct {
+	kind  changeKind
+	query bool
+	rows  []int
+	value int32
+}
+
+// outcome is the index of the change that failed, -1 for none, or what a query saw; 0 is no entity.
+type outcome struct {
+	failed int
+	saw    [modelRows]int32
+}
+
+// partitionModel is what transactions and queries mean.
+var partitionModel = porcupine.Model{
+	Init: func() any { return [modelRows]int32{} },
+	Step: func(state, input, output any) (bool, any) {
+		now, in, out := state.([modelRows]int32), input.(step), output.(outcome)
+		if in.query {
+			return now == out.saw, now
+		}
+		next := now
+		for i, r := range in.rows {
+			fails := in.kind == insert && now[r] != 0 || (in.kind == remove || in.kind == replace) && now[r] == 0
+			if fails {
+				return out.failed == i, now
+			}
+			next[r] = in.value
+			if in.kind == remove {
+				next[r] = 0
+			}
+		}
+		return out.failed == -1, next
+	},
+	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
+}
+
+// values collects the values of the model's rows on a page.
+type values struct{ saw [modelRows]int32 }
+
+func (v *values) add(_, rk []byte, row entity.Row) (bool, error) {
+	props := row.Properties()
+	props.Next()
+	v.saw[rk[0]-'0'] = int32(props.Value().Int())
+	return false, nil
+}
+
+func (s *Service) do(tb *table, in step) (out outcome, err error) {
+	if in.query {
+		f, _ := filter.Parse("PartitionKey eq 'p'")
+		var v values
+		_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, &v)
+		return outcome{saw: v.saw}, err
+	}
+	var changes []change
+	for _, r := range in.rows {
+		changes = append(changes, change{kind: in.kind, pk: "p", rk: fmt.Sprint(r),
+			row: entity.AppendRow(nil, 0, []entity.Property{{Name: "V", Value: entity.Int32Value(in.value)}})})
+	}
+	_, err = s.write(context.Background(), tb, changes)
+	var failed *changeError
+	if errors.As(err, &failed) {
+		return outcome{failed: failed.index}, nil
+	}
+	return outcome{failed: -1}, err
+}
+
+func TestTransactionsAreLinearizable(t *testing.T) {
+	const clients, steps = 8, 60
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s := newService(t, enginetest.New(t))
+	tb := s.mustCreate(t, "people")
+	start := time.Now()
+	histories := make([][]porcupine.Operation, clients)
+	var wg sync.WaitGroup
+	for c := range clients {
+		g := rand.New(rand.NewPCG(seed, uint64(c)))
+		wg.Go(func() {
+			for i := range steps {
+				in := step{query: g.IntN(3) == 0, kind: []changeKind{insert, insertOrReplace, replace, remove}[g.IntN(4)], value: int32(1 + c*steps + i)}
+				in.rows = g.Perm(modelRows)[:1+g.IntN(modelRows)]
+				call := time.Since(start)
+				out, err := s.do(tb, in)
+				if err != nil {
+					t.Errorf("%+v: %v", in, err)
+					return
+				}
+				histories[c] = append(histories[c], porcupine.Operation{ClientId: c, Input: in, Call: int64(call), Output: out, Return: int64(time.Since(start))})
+			}
+		})
+	}
+	wg.Wait()
+	require.True(t, porcupine.CheckOperations(partitionModel, slices.Concat(histories...)), "seed %d: the history is not linearizable", seed)
+}
+
+func TestModelRefusesLostWrites(t *testing.T) {
+	one := step{kind: insert, rows: []int{0, 1}, value: 7}
+	history := func(saw [modelRows]int32) []porcupine.Operation {
+		return []porcupine.Operation{{ClientId: 0, Input: one, Call: 0, Output: outcome{failed: -1}, Return: 1}, {ClientId: 1, Input: step{query: true}, Call: 2, Output: outcome{saw: saw}, Return: 3}}
+	}
+	require.True(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{7, 7})))
+	require.False(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{})), "lost")
+	require.False(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{7})), "half")
+}
+
+// TestETagsLoseNoUpdate has 64 clients count in 8 entities of one partition, each update on condition of the ETag it read.
+func TestETagsLoseNoUpdate(t *testing.T) {
+	const clients, each, entities = 64, 10, 8
+	s := newService(t, enginetest.New(t))
+	tb := s.mustCreate(t, "people")
+	count := func(n int32) []entity.Property { return []entity.Property{{Name: "N", Value: entity.Int32Value(n)}} }
+	for i := range entities {
+		s.put(t, tb, "p", fmt.Sprint(i), count(0)...)
+	}
+	read := func(rk string) (n int32, stamp engine.Stamp, err error) {
+		err = s.get(context.Background(), tb, "p", rk, func(_, _ []byte, row entity.Row) error {
+			props := row.Properties()
+			props.Next()
+			n, stamp = int32(props.Value().Int()), row.Stamp()
+			return nil
+		})
+		return n, stamp, err
+	}
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for done := 0; done < each; {
+				rk := fmt.Sprint((c + done) % entities)
+				n, stamp, err := read(rk)
+				if err == nil {
+					_, err = s.write(context.Background(), tb, []change{{kind: merge, pk: "p", rk: rk, match: stamp, row: entity.AppendRow(nil, 0, count(n+1))}})
+				}
+				switch {
+				case err == nil:
+					done++
+				case !errors.Is(err, protocol.ErrUpdateConditionNotSatisfied):
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sum := int32(0)
+	for i := range entities {
+		n, _, err := read(fmt.Sprint(i))
+		require.NoError(t, err)
+		sum += n
+	}
+	require.EqualValues(t, clients*each, sum)
+}
+
+// TestDeletionAndWriters deletes and makes a table again under writers: what a writer was told is done is there, or went with
+// the table that it was done in; nothing of an old table appears in a new one.
+func TestDeletionAndWriters(t *testing.T) {
+	const writers, each, rounds = 8, 50, 10
+	s := newService(t, enginetest.New(t))
+	s.mustCreate(t, "people")
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				tb, err := s.find(context.Background(), "acct", "people")
+				if err == nil {
+					_, err = s.write(context.Background(), tb, []change{{kind: insertOrReplace, pk: fmt.Sprint(w), rk: fmt.Sprint(i),
+						row: entity.AppendRow(nil, 0, []entity.Property{{Name: "G", Value: entity.Int64Value(int64(tb.generation))}})}})
+				}
+				if err != nil && !errors.Is(err, protocol.ErrTableNotFound) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range rounds {
+		require.NoError(t, s.DeleteTable(context.Background(), "acct", "people"))
+		require.NoError(t, s.CreateTable(context.Background(), "acct", "people"))
+	}
+	wg.Wait()
+	tb, err := s.find(context.Background(), "acct", "people")
+	require.NoError(t, err)
+	s.nudge()
+	s.Close()
+	require.NoError(t, s.sweepAll(context.Background()))
+	require.NoError(t, s.store.View(context.Background(), nil, func(r engine.Reader) error {
+		it := r.Scan(engine.SpaceEntity, nil, nil)
+		defer it.Close()
+		for it.Next() {
+			require.True(t, strings.HasPrefix(string(it.Key()), string(tb.prefix())), "an entity of a deleted table is left")
+		}
+		return nil
+	}))
+}
+
+// TestCrash cuts the power at random file operations while transactions run. After each cut a transaction is there wholly or
+// not at all, and there if it was answered.
+func TestCrash(t *testing.T) {
+	const transactions, partitions, rowsEach = 150, 3, 6
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := rand.New(rand.NewPCG(seed, 0))
+	type cut struct {
+		fs                vfs.FS
+		answered, started [partitions]int32
+	}
+	mem := vfs.NewCrashableMem()
+	require.NoError(t, mem.MkdirAll("data", 0o755))
+	require.NoError(t, syncDir(mem, "/"))
+	var mu sync.Mutex
+	var cuts []cut
+	var answered, started [partitions]int32
+	armed := false
+	hook := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if armed && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && g.IntN(4) == 0 {
+			// What was answered before the cut was answered with all that the file system has promised.
+			cuts = append(cuts, cut{mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[g.IntN(3)], RNG: rand.New(rand.NewPCG(g.Uint64(), 0))}), answered, started})
+		}
+		return nil
+	})
+	open := func(fs vfs.FS) engine.Store {
+		store, err := local.Open(local.Options{Dirs: []string{"data"}, FS: fs, CacheSize: 1 << 20, MemTableSize: 256 << 10})
+		require.NoError(t, err, "seed %d", seed)
+		return store
+	}
+	store := open(errorfs.Wrap(mem, hook))
+	s := New(Options{Store: store})
+	tb := s.mustCreate(t, "people")
+	// Each transaction rewrites a partition: rows come and go, one of them in parts.
+	for i := int32(1); i <= transactions; i++ {
+		p := int(i) % partitions
+		var changes []change
+		for r := range rowsEach {
+			props := []entity.Property{{Name: "V", Value: entity.Int32Value(i)}}
+			if r == p && i%2 == 0 {
+				props = append(props, entity.Property{Name: "Large", Value: entity.StringValue(strings.Repeat(string(rune('a'+i%26)), 70_000))})
+			}
+			changes = append(changes, change{kind: insertOrReplace, pk: fmt.Sprint(p), rk: fmt.Sprint(r), row: entity.AppendRow(nil, 0, props)})
+		}
+		mu.Lock()
+		armed = true
+		started[p] = i
+		mu.Unlock()
+		_, err := s.write(context.Background(), tb, changes)
+		require.NoError(t, err)
+		mu.Lock()
+		answered[p] = i
+		mu.Unlock()
+	}
+	mu.Lock()
+	armed = false
+	mu.Unlock()
+	s.Close()
+	require.NoError(t, store.Close())
+	require.NotEmpty(t, cuts)
+	t.Logf("%d cuts", len(cuts))
+	for n, c := range cuts {
+		store := open(c.fs)
+		s := New(Options{Store: store})
+		tb, err := s.find(context.Background(), "acct", "people")
+		require.NoError(t, err)
+		for p := range partitions {
+			rows, value := 0, int32(0)
+			f, _ := filter.Parse(fmt.Sprintf("PartitionKey eq '%d'", p))
+			_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, pageFunc(func(_, _ []byte, row entity.Row) {
+				props := row.Properties()
+				for props.Next() {
+					switch v := props.Value(); string(props.Name()) {
+					case "V":
+						require.True(t, rows == 0 || value == int32(v.Int()), "seed %d cut %d: half a transaction", seed, n)
+						value = int32(v.Int())
+					case "Large":
+						require.Equal(t, strings.Repeat(string(rune('a'+value%26)), 70_000), v.Data)
+					}
+				}
+				rows++
+			}))
+			require.NoError(t, err, "seed %d cut %d", seed, n)
+			require.True(t, rows == rowsEach || rows == 0 && c.answered[p] == 0, "seed %d cut %d: %d rows", seed, n, rows)
+			require.GreaterOrEqual(t, value, c.answered[p], "seed %d cut %d: an answered transaction is lost", seed, n)
+			require.LessOrEqual(t, value, c.started[p], "seed %d cut %d", seed, n)
+		}
+		s.Close()
+		require.NoError(t, store.Close())
+	}
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// pageFunc is a page that looks at each entity.
+type pageFunc func(pk, rk []byte, row entity.Row)
+
+func (f pageFunc) add(pk, rk []byte, row entity.Row) (bool, error) { f(pk, rk, row); return false, nil }
