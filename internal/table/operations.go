@@ -45,7 +45,7 @@ var Operations = rest.Table[*call]{
 
 	// Tables.
 	{Name: "QueryTables", Methods: "GET", Level: rest.TableSet,
-		Needs:  auth.Needs{AccountSAS: "l|r", ResourceTypes: "c", Role: auth.ActionRead},
+		Needs:  auth.Needs{AccountSAS: "l", ResourceTypes: "c", Role: auth.ActionRead},
 		Handle: (*call).queryTables, Doc: full},
 	{Name: "DeleteTable", Methods: "POST", Level: rest.TableSet, When: tunnel("DELETE"),
 		Needs:  auth.Needs{AccountSAS: "d", ResourceTypes: "c", Role: auth.ActionDelete},
