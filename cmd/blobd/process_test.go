@@ -354,7 +354,7 @@ func TestHTTPSWithACertificateOfItsOwn(t *testing.T) {
 	_, err = c.CreateContainer(context.Background(), "docs", nil)
 	require.NoError(t, err)
 	p.stop()
-	p = launch(t, anyPorts(data, "--tls-self-signed")...)
+	launch(t, anyPorts(data, "--tls-self-signed")...)
 	again, err := os.ReadFile(filepath.Join(data, "tls", "cert.pem"))
 	require.NoError(t, err)
 	require.Equal(t, pem, again)

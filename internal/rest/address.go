@@ -93,12 +93,12 @@ func splitTarget(target, host string) (path, query string, err error) {
 		if !strings.EqualFold(rest[:end], host) {
 			return "", "", protocol.ErrInvalidUri
 		}
-		if target = rest[end:]; target == "" || target[0] == '?' {
-			path, query, _ = strings.Cut(target, "?")
-			return "/", query, nil
-		}
+		target = rest[end:]
 	}
 	path, query, _ = strings.Cut(target, "?")
+	if path == "" { // of an absolute target
+		path = "/"
+	}
 	return path, query, nil
 }
 
