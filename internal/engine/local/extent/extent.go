@@ -46,12 +46,15 @@ type extent struct {
 
 	mu      sync.Mutex
 	end     int64 // offset after the last row, in every column
+	data    int64 // bytes of the chunks given a place, or unknown
 	writers int   // Puts that have a place here and are not done
 	retired bool  // no place is given any more
 	sealed  bool  // every column has its footer
 
 	group syncGroup
 }
+
+const unknown = -1
 
 // A column is one file of an extent.
 type column struct {

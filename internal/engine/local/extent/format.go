@@ -150,6 +150,7 @@ type footer struct {
 	column uint8
 	length int64 // bytes before the footer: its own offset
 	sha256 [32]byte
+	data   int64 // bytes of the chunks that were given a place in the extent
 }
 
 func (f footer) encode() []byte {
@@ -160,6 +161,7 @@ func (f footer) encode() []byte {
 	binary.BigEndian.PutUint64(b[16:], f.extent)
 	binary.BigEndian.PutUint64(b[24:], uint64(f.length))
 	copy(b[32:], f.sha256[:])
+	binary.BigEndian.PutUint64(b[64:], uint64(f.data))
 	binary.BigEndian.PutUint64(b[footerSum:], crc64.Sum(b[:footerSum]))
 	return b
 }
@@ -174,7 +176,8 @@ func decodeFooter(b []byte) (f footer, ok bool) {
 	f.extent = binary.BigEndian.Uint64(b[16:])
 	f.length = int64(binary.BigEndian.Uint64(b[24:]))
 	copy(f.sha256[:], b[32:])
-	return f, true
+	f.data = int64(binary.BigEndian.Uint64(b[64:]))
+	return f, f.length >= headerSize && f.data >= 0
 }
 
 // frame is the header of a frame.

@@ -125,7 +125,11 @@ func (s *Store) placeParcels(batch []*parcel) error {
 	for row := range slices.Chunk(batch, s.g.k) {
 		region += int64(s.g.stride(int(row[0].cell.length)))
 	}
-	x, off, err := s.reserve(region, len(batch))
+	var content int64
+	for _, p := range batch {
+		content += int64(p.cell.length)
+	}
+	x, off, err := s.reserve(region, len(batch), content)
 	if err != nil {
 		return err
 	}

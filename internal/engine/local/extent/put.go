@@ -52,7 +52,7 @@ func (s *Store) putStriped(ctx context.Context, r io.Reader, size int64) (chunk 
 			return chunk, err
 		}
 		if w.x == nil {
-			w.x, w.base, err = s.reserve(s.g.region(sh), 1)
+			w.x, w.base, err = s.reserve(s.g.region(sh), 1, size)
 			if err != nil {
 				return chunk, err
 			}
@@ -241,12 +241,13 @@ func (f *frame) encodeFor(g *geometry, b []byte, tag uint64) {
 	f.encode(b[:g.head], tag)
 }
 
-// reserve gives n bytes in every column of the open extent to so many writers, each of which must call done.
-func (s *Store) reserve(n int64, writers int) (*extent, int64, error) {
+// reserve gives n bytes in every column of the open extent to so many writers with so many bytes of content, each of whom must
+// call done.
+func (s *Store) reserve(n int64, writers int, content int64) (*extent, int64, error) {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	if x := s.current; x != nil {
-		if off, ok := s.take(x, n, writers); ok {
+		if off, ok := s.take(x, n, writers, content); ok {
 			return x, off, nil
 		}
 		s.current = nil
@@ -257,12 +258,12 @@ func (s *Store) reserve(n int64, writers int) (*extent, int64, error) {
 		return nil, 0, err
 	}
 	s.current = x
-	off, _ := s.take(x, n, writers)
+	off, _ := s.take(x, n, writers, content)
 	return x, off, nil
 }
 
 // take gives a place in x, unless x is full, in doubt, or short of columns.
-func (s *Store) take(x *extent, n int64, writers int) (int64, bool) {
+func (s *Store) take(x *extent, n int64, writers int, content int64) (int64, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.retired || x.end > headerSize && (x.end+n > s.opts.ExtentSize || s.enough(x) != nil) {
@@ -270,6 +271,7 @@ func (s *Store) take(x *extent, n int64, writers int) (int64, bool) {
 	}
 	off := x.end
 	x.end += n
+	x.data += content
 	x.writers += writers
 	return off, true
 }

@@ -79,6 +79,22 @@ func (r *row) holds(c int) bool {
 	return g.length(sh, int(r.head.offset-r.head.chunkOffset)/g.frame(), c) > 0
 }
 
+// content returns the bytes of chunks in a row, so far as its good frames know.
+func (r *row) content() (n int64) {
+	g := &r.s.g
+	for c := range g.k {
+		switch {
+		case !r.holds(c):
+		case g.m > 0:
+			n += int64(r.head.cell(c).length)
+		case r.good[c]:
+			f, _ := r.frameAt(c, 0)
+			n += int64(f.length)
+		}
+	}
+	return n
+}
+
 // whole tells whether every frame of the row is good.
 func (r *row) whole() bool {
 	for c := range r.s.g.columns() {

@@ -16,6 +16,9 @@ import (
 func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	s.unpinRetired(x)
 	end := s.endOf(x)
+	if err := s.count(ctx, x); err != nil {
+		return err
+	}
 	sealed := true
 	for c := range x.cols {
 		col := x.cols[c].Load()
@@ -61,6 +64,29 @@ func (s *Store) endOf(x *extent) int64 {
 	return end
 }
 
+// count finds out how many bytes of chunks are in an extent that a crash left.
+func (s *Store) count(ctx context.Context, x *extent) error {
+	x.mu.Lock()
+	known := x.data != unknown
+	x.mu.Unlock()
+	if known {
+		return nil
+	}
+	var data int64
+	var rep Report
+	err := s.walk(ctx, x, s.columnEnds(ctx, x, &rep), func(r *row) error {
+		data += r.content()
+		return nil
+	}, nil)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	x.data = data
+	x.mu.Unlock()
+	return nil
+}
+
 // unpinRetired lets go of the files of an extent in which nobody writes any more.
 func (s *Store) unpinRetired(x *extent) {
 	x.mu.Lock()
@@ -85,7 +111,7 @@ func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column, e
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.writeFooter(ctx, f, col.disk, x.id, c, end), f.Close())
+	return errors.Join(s.writeFooter(ctx, f, x, c, col.disk, end), f.Close())
 }
 
 // contentOf returns where the content of a column ends, and its footer if it is sealed.
@@ -113,12 +139,14 @@ func contentOf(f vfs.File, id uint64, c int) (length int64, foot *footer, err er
 }
 
 // writeFooter sums what lies before length and appends the footer.
-func (s *Store) writeFooter(ctx context.Context, f vfs.File, d *disk, id uint64, c int, length int64) error {
+func (s *Store) writeFooter(ctx context.Context, f vfs.File, x *extent, c int, d *disk, length int64) error {
 	// First the content: a footer that speaks for bytes that a power cut then takes away would be a false alarm.
 	if err := s.judge(d, f.SyncData()); err != nil {
 		return err
 	}
-	foot := footer{extent: id, column: uint8(c), length: length}
+	x.mu.Lock()
+	foot := footer{extent: x.id, column: uint8(c), length: length, data: x.data}
+	x.mu.Unlock()
 	var err error
 	if foot.sha256, err = sumFile(ctx, f, length); err != nil {
 		return err

@@ -214,12 +214,15 @@ func syncDir(fs vfs.FS, dir string) error {
 
 // recover settles the extents found: their width and their end. None of them is appended to again.
 func (s *Store) recover() error {
-	for id, x := range s.extents {
-		if err := s.checkWidth(x); err != nil {
-			return err
+	for _, x := range s.extents {
+		err := s.inspect(x)
+		if err != nil {
+			return fmt.Errorf("extent %016x: %w", x.id, err)
 		}
 		x.cols = x.cols[:s.g.columns()]
-		x.end = headerSize
+		if x.data >= 0 {
+			continue
+		}
 		for c := range x.cols {
 			col := x.cols[c].Load()
 			if col == nil {
@@ -229,41 +232,52 @@ func (s *Store) recover() error {
 				x.end = max(x.end, alignUp(info.Size()))
 			}
 		}
-		if x.end > math.MaxUint32 {
-			return fmt.Errorf("extent %016x: a column of %d bytes", id, x.end)
-		}
 	}
 	return nil
 }
 
-// checkWidth refuses extents of another k+m than the store's: it is fixed when the store is made.
-func (s *Store) checkWidth(x *extent) error {
+// inspect reads the first column of an extent that tells whose it is, and what its footer says, if there is one. Extents of
+// another k+m than the store's are refused: it is fixed when the store is made.
+func (s *Store) inspect(x *extent) error {
+	x.end, x.data = headerSize, unknown
 	for c := range x.cols {
 		col := x.cols[c].Load()
 		if col == nil {
 			continue
 		}
-		h, err := readHeader(col)
+		h, foot, err := readEnds(col, x.id, c)
 		if errors.Is(err, errVersion) {
-			return fmt.Errorf("extent %016x: %s: %w", x.id, col.path, err)
+			return fmt.Errorf("%s: %w", col.path, err)
 		}
 		if err != nil || h.store != s.opts.StoreID || h.disk != col.disk.ID {
 			continue // another column may tell; this one is judged when it is opened
 		}
 		if int(h.k) != s.g.k || int(h.m) != s.g.m {
-			return fmt.Errorf("extent %016x has %d+%d columns, the store is set to %d+%d", x.id, h.k, h.m, s.g.k, s.g.m)
+			return fmt.Errorf("it has %d+%d columns, the store is set to %d+%d", h.k, h.m, s.g.k, s.g.m)
+		}
+		if foot != nil {
+			x.end, x.data = foot.length, foot.data
 		}
 		return nil
 	}
 	return nil
 }
 
-func readHeader(col *column) (fileHeader, error) {
+// readEnds reads the header of a column, and its footer if it has one.
+func readEnds(col *column, id uint64, c int) (h fileHeader, foot *footer, err error) {
 	f, err := col.disk.FS.Open(col.path)
 	if err != nil {
-		return fileHeader{}, err
+		return h, nil, err
 	}
 	defer f.Close()
+	if h, err = readHeader(f); err != nil {
+		return h, nil, err
+	}
+	_, foot, err = contentOf(f, id, c)
+	return h, foot, err
+}
+
+func readHeader(f vfs.File) (fileHeader, error) {
 	b := make([]byte, headerSize)
 	if n, err := f.ReadAt(b, 0); n < headerSize {
 		return fileHeader{}, errors.Join(errNoHeader, err)
@@ -273,11 +287,13 @@ func readHeader(col *column) (fileHeader, error) {
 
 // Info describes an extent.
 type Info struct {
-	ID      uint64
-	Data    int64 // bytes of content that the rows used so far can hold, garbage and gaps included
-	Open    bool  // chunks are still being written to it
-	Sealed  bool  // all its columns carry their SHA-256
-	Missing int   // columns without a file
+	ID uint64
+	// Data is the bytes of the chunks that were given a place, whoever owns them now. Of an extent that a crash left it is an
+	// upper bound until it has been sealed.
+	Data    int64
+	Open    bool // chunks are still being written to it
+	Sealed  bool // all its columns carry their SHA-256
+	Missing int  // columns without a file
 }
 
 // Extents lists the extents by id, but for dropped ones.
@@ -299,9 +315,12 @@ func (s *Store) Extents() []Info {
 		x.mu.Lock()
 		infos[i] = Info{
 			ID:     x.id,
-			Data:   (x.end - headerSize) * int64(s.g.k),
+			Data:   x.data,
 			Open:   !x.retired || x.writers > 0,
 			Sealed: x.sealed,
+		}
+		if x.data == unknown {
+			infos[i].Data = (x.end - headerSize) * int64(s.g.k)
 		}
 		x.mu.Unlock()
 		for c := range x.cols {

@@ -175,3 +175,30 @@ func TestWritersAtTheSameTime(t *testing.T) {
 		require.Zero(t, s.Rebuilt())
 	})
 }
+
+// TestInfoTellsHowMuchWasPut: also after a restart, and after a crash once what it left has been sealed. Who looks for garbage
+// compares it with what is owned.
+func TestInfoTellsHowMuchWasPut(t *testing.T) {
+	forWidths(t, func(t *testing.T, k, m int) {
+		mem := vfs.NewCrashableMem()
+		opts := options(k, m, disksOn(mem, k+m))
+		s := open(t, opts)
+		total := int64(0)
+		for i, n := range []int64{1, 5000, 64 << 10, 70_000, 300_001} {
+			put(t, s, pattern(uint64(i), n))
+			total += n
+		}
+		require.Equal(t, total, s.Extents()[0].Data)
+
+		crashed := open(t, options(k, m, disksOn(mem.CrashClone(vfs.CrashCloneCfg{}), k+m)))
+		require.GreaterOrEqual(t, crashed.Extents()[0].Data, total)
+		crashed.work.idle()
+		require.Equal(t, total, crashed.Extents()[0].Data)
+
+		require.NoError(t, s.Seal(1))
+		s.work.idle()
+		require.NoError(t, s.Close())
+		s = open(t, opts)
+		require.Equal(t, total, s.Extents()[0].Data, "the footer tells")
+	})
+}

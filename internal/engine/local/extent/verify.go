@@ -126,17 +126,17 @@ func (s *Store) healSurface(ctx context.Context, x *extent, c int, ours bool) er
 	if col == nil || col.failed.Load() || col.disk.failed() {
 		return nil
 	}
-	if _, err := readHeader(col); errors.Is(err, errNoHeader) && ours {
-		if err := s.rewrite(x, c, col, s.headerOf(x, c, col.disk).encode(), 0); err != nil {
-			return err
-		}
-	}
 	h, err := s.files.acquire(s, x, c, col)
 	if err != nil {
 		s.log.Warn("a column cannot be repaired", zap.String("path", col.path), zap.Error(err))
 		return nil
 	}
 	defer s.files.release(h)
+	if _, err := readHeader(h.file); errors.Is(err, errNoHeader) && ours {
+		if err := s.rewrite(x, c, col, s.headerOf(x, c, col.disk).encode(), 0); err != nil {
+			return err
+		}
+	}
 	length, foot, err := contentOf(h.file, x.id, c)
 	if err != nil || foot == nil {
 		return err // it is sealed anew
@@ -304,7 +304,13 @@ func (s *Store) rewriteHeader(x *extent, c int) error {
 	if col == nil || col.disk.failed() {
 		return nil
 	}
-	if _, err := readHeader(col); !errors.Is(err, errNoHeader) {
+	h, err := s.files.acquire(s, x, c, col)
+	if err != nil {
+		return err
+	}
+	_, err = readHeader(h.file)
+	s.files.release(h)
+	if !errors.Is(err, errNoHeader) {
 		return nil
 	}
 	pooled := s.rowBufs.Get().(*[]byte)
@@ -377,11 +383,14 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 	if _, err := d.FS.Stat(path); err == nil {
 		return fmt.Errorf("rebuild %s: a file that is not ours is in the way", path)
 	}
+	if err := s.count(ctx, x); err != nil {
+		return err
+	}
+	end := s.endOf(x)
 	f, err := d.FS.Create(path+temporary, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
-	end := s.endOf(x)
 	lost := 0
 	fill := func() error {
 		if _, err := f.Write(s.headerOf(x, c, d).encode()); err != nil {
@@ -408,7 +417,7 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 		if err != nil {
 			return err
 		}
-		return s.writeFooter(ctx, f, d, x.id, c, end)
+		return s.writeFooter(ctx, f, x, c, d, end)
 	}
 	if err := errors.Join(fill(), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("rebuild %s: %w", path, err), d.FS.Remove(path+temporary))
