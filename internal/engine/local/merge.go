@@ -13,10 +13,11 @@ const mergerName = "blobd.merge.1"
 
 // Keys of engine.SpaceSystem, after the space byte.
 const (
-	sysCounter = 'c' // + counter name: sum of what was added
-	sysForward = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
-	sysRef     = 'r' // + Ref: number of owners of a chunk; absent means zero
-	sysStamp   = 's' // every stamp given is below its value
+	sysCounter    = 'c' // + counter name: sum of what was added
+	sysForward    = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
+	sysIncomplete = 'h' // + extent id, 8 bytes: a disk was missing when a chunk in it was stored; no value
+	sysRef        = 'r' // + Ref: number of owners of a chunk; absent means zero
+	sysStamp      = 's' // every stamp given is below its value
 )
 
 // merger sums the operands of counters and reference counts and takes the maximum for the stamp limit. An entry whose sum is zero

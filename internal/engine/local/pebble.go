@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -17,7 +16,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS: fs,
+		FS: guardFS{fs},
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             merger,
@@ -42,29 +41,15 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	if err := checkMeta(fs, dir); err != nil {
+		return nil, err
+	}
 	db, err := pebble.Open(dir, o)
 	if err != nil {
 		return nil, err
 	}
 	return db, nil
 }
-
-// orderedFS syncs a directory before a marker is made in it. A marker names the manifest in use; Pebble syncs the directory only
-// after both were made, and a power cut may keep the marker alone.
-type orderedFS struct{ vfs.FS }
-
-// Create implements vfs.FS.
-func (fs orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(fs.PathBase(name), "marker.") {
-		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
-			return nil, err
-		}
-	}
-	return fs.FS.Create(name, category)
-}
-
-// Unwrap implements vfs.FS.
-func (fs orderedFS) Unwrap() vfs.FS { return fs.FS }
 
 // backgroundError hears of flushes and compactions that failed. Pebble tries them again.
 func backgroundError(st *state, err error) {

@@ -2,5 +2,5 @@
 
 package local_test
 
-// Under the race detector a power cut costs ten times as much, and other numbers of them find no other races.
-func init() { *crashPoints = 600 }
+// Under the race detector a power cut or a flip costs ten times as much, and more of them find no other races.
+func init() { *crashPoints, *bitFlips = 600, 40 }

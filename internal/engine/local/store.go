@@ -82,6 +82,8 @@ type Store struct {
 	pins    pins
 	state   state
 
+	incomplete incomplete
+
 	// collecting is held for writing at the moment a collection decides what lives, for reading by a transaction from the
 	// check of the chunks it retains to its queueing.
 	collecting sync.RWMutex
@@ -130,6 +132,8 @@ func Open(opts Options) (_ *Store, err error) {
 	s.stop = cancel
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
+	s.background.Go(func() { s.healAtStart(ctx) })
+	s.background.Go(func() { s.runConfirm(ctx) })
 	return s, nil
 }
 
@@ -150,7 +154,7 @@ func (s *Store) openMeta() error {
 		s.meta = m
 		fs, dir = m, metaDir
 	}
-	db, err := openPebble(orderedFS{fs}, dir, s.opts, &s.state)
+	db, err := openPebble(fs, dir, s.opts, &s.state)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -208,7 +212,7 @@ func (s *Store) load() error {
 		return fmt.Errorf("read the stamp limit: %w", err)
 	}
 	s.clock.start(engine.Stamp(limit))
-	return s.loadForwarded()
+	return errors.Join(s.loadForwarded(), s.loadIncomplete())
 }
 
 // Health implements engine.Store.
@@ -229,6 +233,10 @@ func (s *Store) Health() engine.Health {
 	if n := s.disks.lagging(); n > 0 {
 		h.Degraded = true
 		note(fmt.Sprintf("metadata is on %d of %d disks", s.disks.m+1-n, s.disks.m+1))
+	}
+	if n := len(s.incomplete.all()); n > 0 {
+		h.Degraded = true
+		note(fmt.Sprintf("%d extents wait to be healed", n))
 	}
 	if err := s.writable(); err != nil {
 		h.Writable = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -95,17 +96,26 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	if t.batch.Empty() {
 		return 0, nil
 	}
+	degraded := false
 	if len(t.retained) > 0 {
 		s.collecting.RLock()
 		defer s.collecting.RUnlock()
 		if err := t.checkRetained(); err != nil {
 			return 0, err
 		}
+		if degraded = s.extents.Degraded(); degraded {
+			if err := t.noteIncomplete(); err != nil {
+				return 0, err
+			}
+		}
 	}
 	seq = p.queue()
 	if err := s.apply(t.batch); err != nil {
 		p.settle(seq, err)
 		return 0, err
+	}
+	if degraded {
+		t.notedIncomplete()
 	}
 	return seq, nil
 }
@@ -132,3 +142,30 @@ func (s *Store) fail(err error) error { return s.state.fail(err) }
 
 // writable returns why the store takes no writes, nil if it does.
 func (s *Store) writable() error { return s.state.writable() }
+
+// confirmEvery is how long the store is idle before the end of its log is confirmed.
+const confirmEvery = 250 * time.Millisecond
+
+// runConfirm confirms the end of the log when the store falls idle: the last sync is followed by a record that says it was one.
+// Without it, damage to the last record and a write that a crash cut off look alike.
+func (s *Store) runConfirm(ctx context.Context) {
+	tick := time.NewTicker(confirmEvery)
+	defer tick.Stop()
+	var seen, confirmed uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n := s.moments.applied.Load()
+		if n == seen && n != confirmed && s.state.failed() == nil {
+			if err := s.barrier(); err != nil {
+				return // the store has failed
+			}
+			confirmed = s.moments.applied.Load()
+			n = confirmed
+		}
+		seen = n
+	}
+}

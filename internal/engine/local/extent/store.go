@@ -458,6 +458,16 @@ func (s *Store) Health() engine.Health {
 	return h
 }
 
+// Degraded tells whether a disk takes no writes, so that chunks are stored without their part on it.
+func (s *Store) Degraded() bool {
+	for _, d := range s.disks {
+		if d.failed() {
+			return true
+		}
+	}
+	return false
+}
+
 // Rebuilt returns how many rows were rebuilt for readers since the store was opened.
 func (s *Store) Rebuilt() int64 { return s.rebuilt.Load() }
 

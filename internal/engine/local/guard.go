@@ -1,0 +1,244 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/errors/oserror"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/minio/crc64nvme"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Pebble reads a damaged chunk of a manifest, or of the last blocks of a log, as the end of the file: that is what a crash leaves.
+// Damage to what was synced must not pass for it, or a flipped bit would undo acknowledged writes without a word. So the end that
+// is found is compared with what is known to have been synced:
+//
+//   - of a manifest, by a companion file that names the length and sum of each synced prefix. Edits are rare enough for that;
+//   - of a log, by the offsets that Pebble writes into each chunk of what was synced before it. What is missing to that is the very
+//     last sync, which is followed by an empty record when the store falls idle (Store.confirm).
+
+const companionSuffix = ".synced"
+
+// guardFS is the file system that Pebble gets. It keeps the companions of manifests, and it syncs a directory before a marker is
+// made in it: a marker names the manifest in use, and Pebble syncs the directory only when both are there, so that a power cut
+// could keep the marker alone.
+type guardFS struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	base := fs.PathBase(name)
+	if strings.HasPrefix(base, "marker.") {
+		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
+	f, err := fs.FS.Create(name, category)
+	if err != nil || !strings.HasPrefix(base, "MANIFEST-") {
+		return f, err
+	}
+	c, err := fs.FS.Create(name+companionSuffix, category)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &manifest{File: f, companion: c}, nil
+}
+
+// Remove implements vfs.FS.
+func (fs guardFS) Remove(name string) error {
+	if strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+		if err := fs.FS.Remove(name + companionSuffix); err != nil && !oserror.IsNotExist(err) {
+			return err
+		}
+	}
+	return fs.FS.Remove(name)
+}
+
+// Unwrap implements vfs.FS.
+func (fs guardFS) Unwrap() vfs.FS { return fs.FS }
+
+// manifest is a manifest being written. Pebble uses it from one goroutine at a time.
+type manifest struct {
+	vfs.File
+	companion vfs.File
+	length    int64
+	sum       uint64
+}
+
+// A record of a companion: length, sum of the manifest up to it, sum of the record. docs/format.md, "Companion".
+const companionRecord = 24
+
+// Write implements vfs.File.
+func (m *manifest) Write(p []byte) (int, error) {
+	m.sum = crc64nvme.Update(m.sum, p)
+	m.length += int64(len(p))
+	return m.File.Write(p)
+}
+
+// Sync implements vfs.File: when it returns, the companion vouches for what was synced.
+func (m *manifest) Sync() error {
+	if err := m.File.Sync(); err != nil {
+		return err
+	}
+	var b [companionRecord]byte
+	binary.BigEndian.PutUint64(b[:], uint64(m.length))
+	binary.BigEndian.PutUint64(b[8:], m.sum)
+	binary.BigEndian.PutUint64(b[16:], crc64nvme.Checksum(b[:16]))
+	if _, err := m.companion.Write(b[:]); err != nil {
+		return err
+	}
+	return m.companion.Sync()
+}
+
+// SyncData implements vfs.File.
+func (m *manifest) SyncData() error { return m.Sync() }
+
+// Close implements vfs.File.
+func (m *manifest) Close() error { return errors.Join(m.File.Close(), m.companion.Close()) }
+
+// checkMeta verifies that the manifest in use and the newest log hold all that is known to have been synced.
+func checkMeta(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		if oserror.IsNotExist(err) {
+			return nil
+		}
+		return err
+	}
+	var newest, manifest string
+	var number, iteration uint64
+	for _, name := range names {
+		if n, ok := logNumber(name); ok && n >= number {
+			newest, number = name, n
+		}
+		if rest, ok := strings.CutPrefix(name, "marker.manifest."); ok {
+			iter, target, _ := strings.Cut(rest, ".")
+			if n, err := strconv.ParseUint(iter, 10, 64); err == nil && n >= iteration {
+				manifest, iteration = target, n
+			}
+		}
+	}
+	if slices.Contains(names, manifest) && slices.Contains(names, manifest+companionSuffix) {
+		if err := checkManifest(fs, fs.PathJoin(dir, manifest)); err != nil {
+			return fmt.Errorf("%s: %w", manifest, err)
+		}
+	}
+	if newest == "" {
+		return nil
+	}
+	b, err := readFile(fs, fs.PathJoin(dir, newest))
+	if err != nil {
+		return err
+	}
+	if at, ok := checkLog(b, uint32(number)); !ok {
+		return fmt.Errorf("%s: damaged at %d, before the end of what was synced: %w", newest, at, engine.ErrCorrupt)
+	}
+	return nil
+}
+
+// logNumber returns the number of a log from its file name.
+func logNumber(name string) (uint64, bool) {
+	base, ok := strings.CutSuffix(name, ".log")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(base, 10, 32)
+	return n, err == nil
+}
+
+func checkManifest(fs vfs.FS, name string) error {
+	c, err := readFile(fs, name+companionSuffix)
+	if err != nil {
+		return err
+	}
+	var length int64
+	var sum uint64
+	for ; len(c) >= companionRecord; c = c[companionRecord:] {
+		// A record that does not verify is the tail that a crash left, or damaged itself: the ones that do are enough.
+		if binary.BigEndian.Uint64(c[16:]) == crc64nvme.Checksum(c[:16]) {
+			length, sum = int64(binary.BigEndian.Uint64(c)), binary.BigEndian.Uint64(c[8:])
+		}
+	}
+	b, err := readFile(fs, name)
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) < length || crc64nvme.Checksum(b[:length]) != sum {
+		return fmt.Errorf("the first %d bytes are not what was synced: %w", length, engine.ErrCorrupt)
+	}
+	return nil
+}
+
+// Pebble's log: blocks of 32 KiB, and in them chunks of a header and a payload that does not cross a block's end. The header is
+// sum (4 bytes, little-endian as all of it), length (2), kind (1), number of the log (4), and how much of the log was synced when
+// the chunk was written (8). (Public format of github.com/cockroachdb/pebble/v2/record, "WAL sync chunks".)
+const (
+	logBlock      = 32 << 10
+	logHeader     = 19
+	logKindFirst  = 9 // to 12: full, first, middle, last
+	logKindLast   = 12
+	logShortTypes = 8 // kinds up to here have shorter headers; of them only the trailer is in such a log
+	logShort      = 11
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// chunkAt reads the chunk that begins at an offset: where it ends, and what was synced before it.
+func chunkAt(b []byte, at int, number uint32) (end int, synced uint64, ok bool) {
+	limit := min(len(b), (at/logBlock+1)*logBlock)
+	if at+logHeader > limit {
+		return 0, 0, false
+	}
+	h := b[at:limit]
+	if h[6] < logKindFirst || h[6] > logKindLast || binary.LittleEndian.Uint32(h[7:]) != number {
+		return 0, 0, false
+	}
+	n := logHeader + int(binary.LittleEndian.Uint16(h[4:]))
+	if n > len(h) {
+		return 0, 0, false
+	}
+	c := crc32.Checksum(h[6:n], castagnoli)
+	if (c>>15|c<<17)+0xa282ead8 != binary.LittleEndian.Uint32(h) {
+		return 0, 0, false
+	}
+	return at + n, binary.LittleEndian.Uint64(h[11:]), true
+}
+
+// trailerAt tells whether the trailer of a log that was closed is at an offset: an empty chunk with the number that follows.
+func trailerAt(b []byte, at int, number uint32) bool {
+	return at+logShort <= len(b) && b[at+6] > 0 && b[at+6] <= logShortTypes && binary.LittleEndian.Uint32(b[at+7:]) == number+1
+}
+
+// checkLog walks over the chunks of a log to the first that is not whole, and looks beyond it for one that says that it was synced.
+// at is where the walk ended.
+func checkLog(b []byte, number uint32) (at int, ok bool) {
+	for at < len(b) {
+		if rest := logBlock - at%logBlock; rest < logHeader {
+			at += rest // too short for a header: filled up
+			continue
+		}
+		end, _, whole := chunkAt(b, at, number)
+		if !whole {
+			break
+		}
+		at = end
+	}
+	if at >= len(b) || trailerAt(b, at, number) {
+		return at, true
+	}
+	for i := at + 1; i+logHeader <= len(b); i++ {
+		if b[i+6] < logKindFirst || b[i+6] > logKindLast {
+			continue
+		}
+		if _, synced, whole := chunkAt(b, i, number); whole && synced > uint64(at) {
+			return at, false
+		}
+	}
+	return at, true
+}

@@ -1,0 +1,147 @@
+package local
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/extent"
+)
+
+// While a disk is missing or failed, chunks are stored without their part on it. The transaction that retains such a chunk records
+// its extent as incomplete in the same commit, so that the next start with all disks knows what to heal, also after a crash.
+
+// incomplete is the set of extents that are recorded as incomplete.
+type incomplete struct {
+	mu  sync.Mutex
+	ids map[uint64]bool
+}
+
+func (i *incomplete) has(id uint64) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.ids[id]
+}
+
+func (i *incomplete) set(id uint64, is bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ids == nil {
+		i.ids = make(map[uint64]bool)
+	}
+	if is {
+		i.ids[id] = true
+	} else {
+		delete(i.ids, id)
+	}
+}
+
+func (i *incomplete) all() []uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	ids := make([]uint64, 0, len(i.ids))
+	for id := range i.ids {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// noteIncomplete adds to the batch the extents of the chunks it retains that are not recorded yet.
+func (t *tx) noteIncomplete() error {
+	for _, ref := range t.retained {
+		id := extent.ID(ref)
+		if !t.store.incomplete.has(id) {
+			if err := t.batch.Set(systemKey(sysIncomplete, binary.BigEndian.AppendUint64(nil, id)), nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// notedIncomplete remembers what noteIncomplete added, once it is applied: whoever relies on it is behind it in the log.
+func (t *tx) notedIncomplete() {
+	for _, ref := range t.retained {
+		t.store.incomplete.set(extent.ID(ref), true)
+	}
+}
+
+// loadIncomplete reads the records at start.
+func (s *Store) loadIncomplete() error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: systemKey(sysIncomplete, nil), UpperBound: systemKey(sysIncomplete+1, nil)})
+	if err != nil {
+		return kind(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		key := it.Key()[2:]
+		if len(key) != 8 {
+			return errors.Join(fmt.Errorf("incomplete extent %x: %w", key, engine.ErrCorrupt), it.Close())
+		}
+		s.incomplete.set(binary.BigEndian.Uint64(key), true)
+	}
+	return kind(it.Close())
+}
+
+// Heal rebuilds what is missing of extents since a disk was away, if all disks are there.
+func (s *Store) Heal(ctx context.Context) error {
+	if !s.gate.enter() {
+		return engine.ErrClosed
+	}
+	defer s.gate.leave()
+	if s.extents.Degraded() {
+		return nil
+	}
+	due := make(map[uint64]bool)
+	for _, id := range s.incomplete.all() {
+		due[id] = true
+	}
+	for _, info := range s.extents.Extents() {
+		if info.Missing > 0 {
+			due[info.ID] = true
+		}
+	}
+	for id := range due {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := s.extents.Heal(ctx, id)
+		if err != nil && !errors.Is(err, engine.ErrNotFound) { // not found: it was collected
+			return fmt.Errorf("heal extent %016x: %w", id, err)
+		}
+		if s.extents.Degraded() {
+			return nil
+		}
+		if !s.incomplete.has(id) {
+			continue
+		}
+		if err := s.complete(id); err != nil {
+			return err
+		}
+		s.incomplete.set(id, false)
+		s.log.Info("healed an extent", zap.Uint64("extent", id))
+	}
+	return nil
+}
+
+// complete removes the record of an extent.
+func (s *Store) complete(id uint64) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Delete(systemKey(sysIncomplete, binary.BigEndian.AppendUint64(nil, id)), nil); err != nil {
+		return err
+	}
+	return s.commit(b)
+}
+
+// healAtStart is Heal in the background of a start.
+func (s *Store) healAtStart(ctx context.Context) {
+	if err := s.Heal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+		s.log.Error("healing did not finish; the next start tries again", zap.Error(err))
+	}
+}
