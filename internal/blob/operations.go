@@ -50,6 +50,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "GetBlobServiceStats", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "stats", Since: protocol.V20130815, Needs: needs("", "r", "s", auth.ActionRead), Handle: (*Service).getServiceStats, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Account, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "GetUserDelegationKey", Methods: "POST", Level: rest.Account, Restype: "service", Comp: "userdelegationkey", Since: protocol.V20181109, Needs: auth.Needs{Role: auth.ActionKey, BearerOnly: true}, Body: rest.BodyRule{Max: rest.AtMost(maxKeyInfoXML), Length: true}, Handle: (*Service).getUserDelegationKey, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "BlobBatch", Methods: "POST", Level: rest.Account, Comp: "batch", Since: protocol.V20181109, Needs: needs("", "*", "sco", auth.ActionRead), Body: rest.BodyRule{Max: rest.AtMost(maxBatchBody), Length: true}, Handle: (*Service).submitBatch, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "FindBlobsByTags", Methods: "GET", Level: rest.Account, Comp: "blobs", Since: protocol.V20191212, Needs: needs("", "f", "o", auth.ActionTags), Handle: (*Service).findBlobs, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PreflightBlobRequest", Methods: "OPTIONS", Level: rest.Account, Since: protocol.V20130815, Needs: auth.Needs{Open: true}, Handle: (*Service).preflight, Doc: everywhere()},
 
@@ -65,6 +66,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Container, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "LeaseContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "lease", Since: protocol.V20120212, When: []rest.Selector{{Name: "x-ms-lease-action", Value: "break"}}, Needs: needs("", "w|d", "c", auth.ActionWrite), Handle: (*Service).leaseContainer, Doc: everywhere()},
 	{Name: "LeaseContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "lease", Since: protocol.V20120212, Needs: ofContainer, Handle: (*Service).leaseContainer, Doc: everywhere()},
+	{Name: "BlobBatchInContainer", Methods: "POST", Level: rest.Container, Restype: "container", Comp: "batch", Since: protocol.V20200408, Needs: needs("*", "*", "sco", auth.ActionRead), Body: rest.BodyRule{Max: rest.AtMost(maxBatchBody), Length: true}, Handle: (*Service).submitBatch, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "FindBlobsByTagsInContainer", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "blobs", Since: protocol.V20210410, Needs: needs("f", "f", "c", auth.ActionTags), Handle: (*Service).findBlobs, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 
 	// blob

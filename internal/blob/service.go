@@ -45,6 +45,7 @@ type Service struct {
 	copies     map[[16]byte]context.CancelFunc // background copies by id; nil while closing
 	copyDone   sync.WaitGroup
 	pins       pagePins
+	batch      *rest.Router[*Service]
 	containers containerCache
 }
 
@@ -57,6 +58,7 @@ var (
 func New(o Options) *Service {
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
 		remote: newRemote(o.PrivateSources), copies: map[[16]byte]context.CancelFunc{}}
+	s.batch = batchRouter()
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}

@@ -51,7 +51,7 @@ func (r *Request) Fail(err error, w ErrorWriter) {
 
 // checkBody holds the declared length against the rule.
 func (r *Request) checkBody(rule *BodyRule) error {
-	head := r.conn.Head()
+	head := r.head()
 	if head.Chunked || rule.Length && head.Length < 0 {
 		return protocol.ErrMissingContentLengthHeader
 	}

@@ -43,7 +43,7 @@ func (r *Request) fail(err error, w ErrorWriter) {
 	if r.cause == nil && errors.Unwrap(e) != nil {
 		r.cause = e
 	}
-	r.code = e.Code
+	r.code, r.reason = e.Code, e.Message
 	resp := &r.ctx.Response
 	resp.ResetBody()
 	r.SetHeader("x-ms-error-code", e.Code)

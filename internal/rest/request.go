@@ -26,6 +26,7 @@ import (
 type Request struct {
 	ctx  *fasthttp.RequestCtx
 	conn *framing.Conn
+	part *framing.Head // of a part of a batch, which has no conn
 
 	// Context ends when the server gives up on the request.
 	Context context.Context
@@ -58,8 +59,9 @@ type Request struct {
 	front    *Front
 	status   int
 	code     string
-	sent     int64 // bytes of the answer's body
-	cause    error // what the log has to know
+	reason   string // the message of an error
+	sent     int64  // bytes of the answer's body
+	cause    error  // what the log has to know
 	finished bool
 }
 
@@ -101,7 +103,7 @@ func (r *Request) AuthRequest() *auth.Request {
 }
 
 // ContentLength is the declared length of the body in bytes, -1 if none is declared.
-func (r *Request) ContentLength() int64 { return r.conn.Head().Length }
+func (r *Request) ContentLength() int64 { return r.head().Length }
 
 // Status is the status of the answer.
 func (r *Request) Status() int { return r.status }

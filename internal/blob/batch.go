@@ -1,0 +1,90 @@
+package blob
+
+import (
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+const (
+	maxBatchParts = 256
+	maxBatchBody  = 4 * miB
+)
+
+// batchRouter finds the operations that a batch may hold.
+func batchRouter() *rest.Router[*Service] {
+	var rows rest.Table[*Service]
+	for _, op := range Operations {
+		if op.Name == "DeleteBlob" || op.Name == "SetBlobTier" {
+			rows = append(rows, op)
+		}
+	}
+	return rest.NewRouter(rows)
+}
+
+// submitBatch is Blob Batch, at account and container scope. Every part is a request of its own that takes the way of any other:
+// row, authorization with the part's own credentials, handler. They are of one kind and independent of each other.
+func (s *Service) submitBatch(r *rest.Request) error {
+	boundary, err := protocol.MultipartBoundary(r.Header("content-type"))
+	if err != nil {
+		return protocol.InvalidHeader("Content-Type", r.Header("content-type"))
+	}
+	if r.Container != "" {
+		if _, err := s.readContainer(r); err != nil {
+			return err
+		}
+	}
+	body, err := r.ReadBody(maxBatchBody)
+	if err != nil {
+		return err
+	}
+	answer := "batchresponse_" + uuid.NewString()
+	var b []byte
+	parts, err := protocol.SplitMultipart(body, boundary, maxBatchParts)
+	switch {
+	case errors.Is(err, protocol.ErrTooManyParts):
+		// Told within an answer that is a success, in a part that belongs to no request.
+		refused := s.refusedPart(r, protocol.ErrExceedsMaxBatchRequestCount)
+		b = append(refused.AppendAnswer(protocol.AppendPart(nil, answer, "")), "\r\n"...)
+	case err != nil || len(parts) == 0:
+		return protocol.ErrInvalidInput.Because(err)
+	default:
+		requests := make([]*rest.Request, len(parts))
+		kind := ""
+		for i := range parts {
+			q, err := parts[i].Request()
+			if err != nil {
+				return protocol.ErrInvalidInput.Because(err)
+			}
+			if requests[i], err = r.Part(&q); err != nil {
+				return err
+			}
+			op, err := s.batch.Find(requests[i], level(requests[i]))
+			if err != nil || kind != "" && op.Name != kind {
+				return protocol.ErrInvalidInput
+			}
+			kind = op.Name
+		}
+		for i, part := range requests {
+			if r.Container != "" && part.Container != r.Container {
+				part.Fail(protocol.ErrInvalidInput, nil)
+			} else {
+				rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
+			}
+			id, _ := parts[i].Header.Get("Content-ID")
+			b = append(part.AppendAnswer(protocol.AppendPart(b, answer, id)), "\r\n"...)
+		}
+	}
+	r.ReplyBytes(202, "multipart/mixed; boundary="+answer, protocol.AppendClose(b, answer))
+	return nil
+}
+
+// refusedPart is the answer of a part that there is no request for.
+func (s *Service) refusedPart(r *rest.Request, err error) *rest.Request {
+	part, _ := r.Part(&protocol.PartRequest{Method: "POST", Target: r.Target()})
+	part.Fail(err, nil)
+	return part
+}

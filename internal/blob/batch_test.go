@@ -1,0 +1,131 @@
+package blob
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest/resttest"
+)
+
+func TestBatchSDK(t *testing.T) {
+	ctx := context.Background()
+	_, client := newSDK(t)
+	c := client.NewContainerClient("many")
+	_, err := c.Create(ctx, nil)
+	require.NoError(t, err)
+	for i := range 3 {
+		_, err = c.NewBlockBlobClient(fmt.Sprintf("b %d", i)).UploadBuffer(ctx, []byte("x"), nil)
+		require.NoError(t, err)
+	}
+	tier, err := c.NewBatchBuilder()
+	require.NoError(t, err)
+	require.NoError(t, tier.SetTier("b 0", blob.AccessTierCool, nil))
+	require.NoError(t, tier.SetTier("none", blob.AccessTierCool, nil))
+	res, err := c.SubmitBatch(ctx, tier, nil)
+	require.NoError(t, err)
+	require.Len(t, res.Responses, 2)
+	require.NoError(t, res.Responses[0].Error)
+	require.ErrorContains(t, res.Responses[1].Error, "BlobNotFound")
+	props, err := c.NewBlobClient("b 0").GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.Equal(t, "Cool", *props.AccessTier)
+	del, err := client.NewBatchBuilder()
+	require.NoError(t, err)
+	for i := range 3 {
+		require.NoError(t, del.Delete("many", fmt.Sprintf("b %d", i), nil))
+	}
+	all, err := client.SubmitBatch(ctx, del, nil)
+	require.NoError(t, err)
+	require.Len(t, all.Responses, 3)
+	for i, r := range all.Responses {
+		require.NoError(t, r.Error)
+		require.Equal(t, i, *r.ContentID)
+	}
+	page, err := c.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{}).NextPage(ctx)
+	require.NoError(t, err)
+	require.Empty(t, page.Segment.BlobItems)
+}
+
+func batchBody(lines ...string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		fmt.Fprintf(&b, "--bb\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: %d\r\n\r\n%s\r\nContent-Length: 0\r\n\r\n\r\n", i, line)
+	}
+	return b.String() + "--bb--\r\n"
+}
+
+func TestBatchOnTheWire(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock)
+	h.must(t, 201, "PUT", "/acct/other?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/other/b", "x", v, isBlock)
+	kind := "Content-Type: multipart/mixed; boundary=bb"
+	del := func(b string) string { return "DELETE /acct/" + b + " HTTP/1.1" }
+	r := h.must(t, 202, "POST", "/acct?comp=batch", batchBody(del("box/b"), del("box/none")), v, kind)
+	boundary, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "multipart/mixed; boundary=")
+	require.True(t, ok)
+	require.Regexp(t, "^batchresponse_[0-9a-f-]{36}$", boundary)
+	body := string(r.Body)
+	require.Regexp(t, "^--"+boundary+"\r\nContent-Type: application/http\r\nContent-ID: 0\r\n\r\nHTTP/1.1 202 Accepted\r\n", body)
+	require.Contains(t, body, "x-ms-delete-type-permanent: true\r\n")
+	require.Contains(t, body, "\r\nContent-ID: 1\r\n\r\nHTTP/1.1 404 The specified blob does not exist.\r\n")
+	require.Contains(t, body, "x-ms-error-code: BlobNotFound\r\n")
+	require.Contains(t, body, "Content-Type: application/xml\r\n")
+	require.True(t, strings.HasSuffix(body, "\r\n--"+boundary+"--\r\n"))
+	require.Equal(t, 2, strings.Count(body, "x-ms-version: 2026-02-06\r\n"))
+
+	// A part of another container fails alone.
+	r = h.must(t, 202, "POST", "/acct/box?restype=container&comp=batch", batchBody(del("other/b")), v, kind)
+	require.Contains(t, string(r.Body), "x-ms-error-code: InvalidInput")
+	h.must(t, 200, "HEAD", "/acct/other/b", "", v)
+	many := make([]string, 257)
+	for i := range many {
+		many[i] = del("other/b")
+	}
+	r = h.must(t, 202, "POST", "/acct?comp=batch", batchBody(many...), v, kind)
+	require.Contains(t, string(r.Body), "HTTP/1.1 400 The batch operation exceeds maximum number of allowed subrequests.\r\n")
+	require.NotContains(t, string(r.Body), "Content-ID")
+
+	// What is no batch is refused whole and does nothing.
+	for _, bad := range []string{"", "--bb--\r\n", batchBody("GET /acct/other/b HTTP/1.1"), batchBody("DELETE /acct/other?restype=container HTTP/1.1"),
+		batchBody(del("other/b"), "PUT /acct/other/b?comp=tier HTTP/1.1\r\nx-ms-access-tier: Cool"), batchBody("DELETE"), batchBody("DELETE /devstoreaccount1/a/b HTTP/1.1"),
+		batchBody("POST /acct?comp=batch HTTP/1.1")} {
+		h.fails(t, 400, "InvalidInput", "POST", "/acct?comp=batch", bad, v, kind)
+	}
+	h.fails(t, 400, "InvalidHeaderValue", "POST", "/acct?comp=batch", batchBody(del("other/b")), v, "Content-Type: text/plain")
+	h.fails(t, 404, "ContainerNotFound", "POST", "/acct/none?restype=container&comp=batch", batchBody(del("none/b")), v, kind)
+	h.must(t, 200, "HEAD", "/acct/other/b", "", v)
+}
+
+// picky lets only those in who say so.
+type picky struct{}
+
+func (picky) Authorize(ctx context.Context, a *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
+	if v, _ := r.Headers.Get("x-let-me-in"); v == "" {
+		return auth.Grant{}, protocol.ErrAuthenticationFailed
+	}
+	return resttest.AllowAll{}.Authorize(ctx, a, r, needs)
+}
+
+// TestBatchAuthorization: what lets the batch in lets none of its parts in.
+func TestBatchAuthorization(t *testing.T) {
+	h := build(t, func(auth.Resources) auth.Authorizer { return picky{} })
+	const me = "x-let-me-in: please"
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v, me)
+	h.must(t, 201, "PUT", "/acct/box/a", "x", v, isBlock, me)
+	h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock, me)
+	r := h.must(t, 202, "POST", "/acct?comp=batch", batchBody("DELETE /acct/box/a HTTP/1.1", "DELETE /acct/box/b HTTP/1.1\r\n"+me), v, me, "Content-Type: multipart/mixed; boundary=bb")
+	require.Equal(t, 1, strings.Count(string(r.Body), "x-ms-error-code: AuthenticationFailed"))
+	h.must(t, 200, "HEAD", "/acct/box/a", "", v, me)
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/b", "", v, me)
+}

@@ -1,0 +1,99 @@
+package rest
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest/framing"
+)
+
+// Part makes a request of its own out of one part of a batch: it has the part's address and headers, and of the batch only what
+// the connection tells, the account and the version. It is dispatched like any other and its answer is taken by AppendAnswer.
+// A part has no body. The Request is not for use after that of the batch.
+func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
+	sub := &Request{
+		ctx: &fasthttp.RequestCtx{}, front: r.front, part: &framing.Head{Length: -1}, Context: r.Context, Now: r.Now, HTTPS: r.HTTPS,
+		Client: r.Client, Account: r.Account, Method: p.Method, Version: r.Version, Explicit: true,
+	}
+	sub.ctx.Response.Header.DisableNormalizing()
+	sub.ID = newID(&sub.idText)
+	sub.Service = r.Service
+	sub.ctx.Request.Header.SetRequestURI(p.Target)
+	host := r.Header("host")
+	for _, h := range p.Header {
+		sub.headers = append(sub.headers, field{h.Name, strings.ToLower(h.Name), h.Value})
+		switch {
+		case strings.EqualFold(h.Name, "Content-Length"):
+			n, err := strconv.ParseInt(h.Value, 10, 64)
+			if err != nil || n != 0 {
+				return nil, protocol.ErrInvalidInput
+			}
+			sub.part.Length = 0
+		case strings.EqualFold(h.Name, "Host"):
+			host = h.Value
+		}
+	}
+	if err := sub.headers.checkMetadata(); err != nil {
+		return nil, err
+	}
+	sub.scratch.reset(3*len(p.Target) + len(host))
+	path, query, err := splitTarget(p.Target, host)
+	if err != nil {
+		return nil, err
+	}
+	if err := sub.Address.parse(host, path, r.Service, r.front.Domains, &sub.scratch); err != nil {
+		return nil, err
+	}
+	if err := sub.query.parseQuery(query, &sub.scratch); err != nil {
+		return nil, err
+	}
+	if sub.AccountName != r.AccountName || sub.Service != r.Service {
+		return nil, protocol.ErrInvalidInput
+	}
+	sub.SetHeader("x-ms-request-id", sub.ID)
+	sub.SetHeader("x-ms-version", string(sub.Version))
+	if id := sub.Header("x-ms-client-request-id"); isClientID(id) {
+		sub.SetHeader("x-ms-client-request-id", id)
+	}
+	return sub, nil
+}
+
+// head is what the request's framing says of its body.
+func (r *Request) head() framing.Head {
+	if r.part != nil {
+		return *r.part
+	}
+	return r.conn.Head()
+}
+
+// AppendAnswer appends the answer of a part as an HTTP message.
+func (r *Request) AppendAnswer(b []byte) []byte {
+	reason := http.StatusText(r.status)
+	if r.reason != "" {
+		reason = clean(r.reason)
+	}
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(r.status), 10)
+	b = append(append(append(b, ' '), reason...), "\r\n"...)
+	body := r.ctx.Response.Body()
+	for name, value := range r.ctx.Response.Header.All() {
+		switch string(name) {
+		case "Server", "Date", "Content-Length", "Connection":
+			continue
+		case "Content-Type":
+			if len(body) == 0 {
+				continue
+			}
+		}
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	}
+	if len(body) > 0 {
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n"...)
+	}
+	return append(append(b, "\r\n"...), body...)
+}
