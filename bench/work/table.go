@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	tableNew   = "benchnew"  // inserted into
-	tableRead  = "benchread" // filled: Fill.Small entities in partitions of partition rows
-	tableScan  = "benchscan" // filled: partition rows
-	partition  = 1000        // rows
+	tableNew   = "benchnew"   // inserted into
+	tableRead  = "benchread"  // filled: Fill.Small entities in partitions of partition rows
+	tableWrite = "benchwrite" // filled likewise, and rewritten
+	tableScan  = "benchscan"  // filled: partition rows
+	partition  = 1000         // rows
 	batchOps   = 100
 	partitions = 64 // of new entities
 )
@@ -26,8 +27,8 @@ func Table() Group {
 	many := []int{1, 8, 32, 128}
 	return Group{Name: "table", Prepare: prepareTable, Workloads: []Workload{
 		{Name: "insert entity", Clients: many, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: insertClient, After: checkInserted},
-		{Name: "upsert entity", Clients: []int{32}, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: upsertClient},
-		{Name: "merge entity", Clients: []int{32}, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: mergeClient},
+		{Name: "upsert entity", Clients: []int{32}, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: upsertClient, After: checkWritten},
+		{Name: "merge entity", Clients: []int{32}, Usual: 32, Items: 1, Ceilings: []string{"commit"}, Client: mergeClient, After: checkWritten},
 		{Name: "get entity", Clients: many, Usual: 32, Items: 1, Ceilings: []string{"network"}, Client: pointClient},
 		{Name: "query partition of 1 000", Clients: []int{1, 8}, Usual: 8, Items: partition, Client: queryClient},
 		{Name: "scan of 1 000, 500 hits", Clients: []int{1, 8}, Usual: 8, Items: partition, Client: scanClient(500)},
@@ -120,7 +121,7 @@ func (c *Client) readable(t *Target) (pk, rk uint64) {
 func (t *Target) entities() int { return max(t.Fill.Small/partition, 1) * partition }
 
 func (c *Client) write(t *Target, method string, pk, rk uint64) error {
-	c.req = wire.Request{Table: true, Method: method, Path: c.key(tableRead, pk, rk), ContentType: jsonType, Plain: nometadata, Body: c.body(pk, rk, rk)}
+	c.req = wire.Request{Table: true, Method: method, Path: c.key(tableWrite, pk, rk), ContentType: jsonType, Plain: nometadata, Body: c.body(pk, rk, rk)}
 	resp, err := c.Table.Do(&c.req, nil)
 	if t.Ceiling {
 		return err
@@ -134,6 +135,14 @@ func upsertClient(t *Target, c *Client) func() error {
 
 func mergeClient(t *Target, c *Client) func() error {
 	return func() error { pk, rk := c.readable(t); return c.write(t, "PATCH", pk, rk) }
+}
+
+// checkWritten reads some of the entities that upserts and merges have rewritten.
+func checkWritten(ctx context.Context, t *Target, _ *Turn) error {
+	return parallel(ctx, t, samples, func(c *Client, i uint64) error {
+		rk := i * uint64(t.entities()) / samples
+		return c.point(t, tableWrite, rk/partition, rk, rk)
+	})
 }
 
 func pointClient(t *Target, c *Client) func() error {
@@ -248,12 +257,14 @@ func (c *Client) batch(t *Target, table string, pk, first uint64) {
 }
 
 func prepareTable(ctx context.Context, t *Target) error {
-	if err := createTables(t, tableNew, tableRead, tableScan); err != nil {
+	if err := createTables(t, tableNew, tableRead, tableWrite, tableScan); err != nil {
 		return err
 	}
-	err := parallel(ctx, t, t.entities(), func(c *Client, i uint64) error { return c.insert(t, tableRead, i/partition, i) })
-	if err != nil {
-		return fmt.Errorf("fill: %w", err)
+	for _, table := range []string{tableRead, tableWrite} {
+		err := parallel(ctx, t, t.entities(), func(c *Client, i uint64) error { return c.insert(t, table, i/partition, i) })
+		if err != nil {
+			return fmt.Errorf("fill: %w", err)
+		}
 	}
 	return parallel(ctx, t, partition, func(c *Client, i uint64) error { return c.insert(t, tableScan, i*4/partition, i) })
 }
