@@ -97,6 +97,7 @@ func TestPausedServerTakesNoTime(t *testing.T) {
 	s, err := fleet.Start(context.Background(), fleet.Ceiling(self, "network"), t.TempDir())
 	require.NoError(t, err)
 	require.NoError(t, s.Pause())
+	require.NoError(t, s.Settle(context.Background(), time.Minute)) // its threads stop one after the other
 	before, err := s.Usage()
 	require.NoError(t, err)
 	target := NewTarget(s, Fill{})
