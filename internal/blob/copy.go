@@ -79,6 +79,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 			return c, err
 		}
 	}
+	c.fetch.pages = true
 	c.fetch.archive = c.tier != "" && !strings.EqualFold(c.tier, "Archive")
 	c.seal = r.Header("x-ms-seal-blob") == "true"
 	return c, nil
@@ -87,7 +88,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 // record makes the destination's record from the source's.
 func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 	src := f.rec
-	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, Size: f.size, CRC64: f.crc64, HasCRC64: true,
+	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, Size: f.size, CRC64: f.crc64, HasCRC64: f.pages == nil,
 		Sequence: src.Sequence, Blocks: src.Blocks, Sealed: src.Type == AppendBlob && (c.seal || src.Sealed)}
 	if c.metadata != nil {
 		rec.Metadata = c.metadata
@@ -107,6 +108,14 @@ func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 
 // settle makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
 func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Record, f *fetched, check func(old *Record) error) error {
+	if f.pages != nil {
+		if err := s.precopy(ctx, p, terms, check); err != nil {
+			return err
+		}
+		if err := s.copyPages(ctx, p, f.pages); err != nil {
+			return err
+		}
+	}
 	return s.change(ctx, p, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
@@ -120,7 +129,11 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 				return err
 			}
 		}
-		rec.Content = t.adopt(f)
+		if f.pages == nil {
+			rec.Content = t.adopt(f)
+		} else if rec.Content, err = t.adoptPages(f.pages); err != nil {
+			return err
+		}
 		t.begin(rec, old, terms.now)
 		if rec.Copy != nil {
 			rec.Copy.Completed = t.Stamp()
@@ -278,7 +291,7 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	c.fetch.blocks = false
+	c.fetch.blocks, c.fetch.pages = false, false
 	want, err := decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64")
 	if err != nil {
 		return err
@@ -344,36 +357,11 @@ func (s *Service) putBlockFromURL(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
-	src, err := s.decodeSource(r)
-	if err != nil {
-		return err
-	}
 	terms, err := decodeAccess(r)
 	if err != nil {
 		return err
 	}
-	fetch, err := decodeFetch(r, putBlockLimit(r.Version))
-	if err != nil {
-		return err
-	}
-	want, err := decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64")
-	if err != nil {
-		return err
-	}
-	fetch.wantMD5 = want.hasMD5
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	return retrying(func() error {
-		f, err := s.fetch(r, src, &fetch)
-		if err != nil {
-			return err
-		}
-		defer f.done()
-		if err := want.check(&intake{md5: f.md5, crc64: f.crc64}); err != nil {
-			return err
-		}
+	return s.fromURL(r, putBlockLimit(r.Version), func(p *place, f *fetched, want *sums) error {
 		if err := s.chunked(r.Context, f); err != nil {
 			return err
 		}
@@ -384,9 +372,8 @@ func (s *Service) putBlockFromURL(r *rest.Request) error {
 		if err := s.stageBlock(r, p, &terms, b); err != nil {
 			return err
 		}
-		setSums(r, &want, &intake{md5: f.md5, crc64: f.crc64})
+		setSums(r, want, &intake{md5: f.md5, crc64: f.crc64})
 		r.SetHeader("x-ms-request-server-encrypted", "true")
-		r.Reply(201)
 		return nil
 	})
 }

@@ -252,3 +252,54 @@ func TestReachable(t *testing.T) {
 		require.Equal(t, want, [2]bool{reachable(a, false), reachable(a, true)}, addr)
 	}
 }
+
+// A page blob is copied with its map: what was not written stays so, and the chunks are shared.
+func TestCopyPageBlob(t *testing.T) {
+	ctx := context.Background()
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 201, "PUT", "/acct/con/src", "", "x-ms-blob-type: PageBlob", fmt.Sprint("x-ms-blob-content-length: ", 1<<40), "x-ms-blob-sequence-number: 7")
+	big := string(pattern(1<<20, 1))
+	put := func(at int64, data string) {
+		h.must(t, 201, "PUT", "/acct/con/src?comp=page", data, "x-ms-page-write: update", fmt.Sprintf("x-ms-range: bytes=%d-%d", at, at+int64(len(data))-1))
+	}
+	put(512, big)
+	put(1<<39, big[:512])
+	own := "x-ms-copy-source: http://" + h.Addr + "/acct/con/src"
+	h.must(t, 202, "PUT", "/acct/con/dst", "", own)
+	ranges := func(name string) string {
+		return string(h.must(t, 200, "GET", "/acct/con/"+name+"?comp=pagelist", "").Body)
+	}
+	require.Equal(t, ranges("src"), ranges("dst"))
+	head := h.must(t, 200, "HEAD", "/acct/con/dst", "")
+	require.Equal(t, []string{"7", fmt.Sprint(1 << 40), "success"}, []string{head.Header.Get("x-ms-blob-sequence-number"), head.Header.Get("Content-Length"), head.Header.Get("x-ms-copy-status")})
+	put(0, strings.Repeat("x", 512)) // the copy does not follow its source
+	h.must(t, 202, "DELETE", "/acct/con/src", "")
+	require.NoError(t, h.svc.Sweep(ctx))
+	got := h.must(t, 206, "GET", "/acct/con/dst", "", fmt.Sprintf("x-ms-range: bytes=0-%d", 512+len(big)+511))
+	require.Equal(t, strings.Repeat("\x00", 512)+big+strings.Repeat("\x00", 512), string(got.Body))
+	require.Empty(t, h.svc.pins.maps)
+
+	// A page blob that cannot be put there leaves nothing behind.
+	h.must(t, 201, "PUT", "/acct/con/block", "x", "x-ms-blob-type: BlockBlob")
+	h.fails(t, 409, "InvalidBlobType", "PUT", "/acct/con/block", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/dst")
+
+	// Its bytes can become those of any other blob.
+	from := "x-ms-copy-source: http://" + h.Addr + "/acct/con/dst"
+	h.must(t, 201, "PUT", "/acct/con/pages", "", "x-ms-blob-type: PageBlob", "x-ms-blob-content-length: 4096")
+	h.must(t, 201, "PUT", "/acct/con/pages?comp=page", "", from, "x-ms-page-write: update", "x-ms-range: bytes=1024-2047", "x-ms-source-range: bytes=0-1023")
+	require.Equal(t, strings.Repeat("\x00", 1536)+big[:512]+strings.Repeat("\x00", 2048), string(h.must(t, 200, "GET", "/acct/con/pages", "").Body))
+	h.must(t, 201, "PUT", "/acct/con/app", "", "x-ms-blob-type: AppendBlob")
+	appended := h.must(t, 201, "PUT", "/acct/con/app?comp=appendblock", "", from, "x-ms-source-range: bytes=500-1048575")
+	require.Equal(t, []string{"0", "1"}, []string{appended.Header.Get("x-ms-blob-append-offset"), appended.Header.Get("x-ms-blob-committed-block-count")})
+	h.must(t, 201, "PUT", "/acct/con/app?comp=appendblock", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/block")
+	require.Equal(t, strings.Repeat("\x00", 12)+big[:1048576-512]+"x", string(h.must(t, 200, "GET", "/acct/con/app", "").Body))
+
+	// An append blob keeps its blocks, and what is appended later is not the copy's.
+	h.must(t, 202, "PUT", "/acct/con/app2", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/app")
+	h.must(t, 201, "PUT", "/acct/con/app?comp=appendblock", "more")
+	h.must(t, 201, "PUT", "/acct/con/app2?comp=appendblock", "other")
+	require.Equal(t, strings.Repeat("\x00", 12)+big[:1048576-512]+"xother", string(h.must(t, 200, "GET", "/acct/con/app2", "").Body))
+	require.Equal(t, strings.Repeat("\x00", 12)+big[:1048576-512]+"xmore", string(h.must(t, 200, "GET", "/acct/con/app", "").Body))
+	h.fails(t, 416, "InvalidRange", "PUT", "/acct/con/app?comp=appendblock", "", from, fmt.Sprintf("x-ms-source-range: bytes=%d-", 1<<41))
+}

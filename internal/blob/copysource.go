@@ -207,9 +207,16 @@ type fetched struct {
 	crc64  uint64
 	md5    [16]byte // if it was asked for
 	tags   []Pair
+	// pages is the page map of a source that is to be copied as such; it is pinned until done.
+	pages *pageSource
 }
 
-func (f *fetched) done() { f.store.Forget(f.made...) }
+func (f *fetched) done() {
+	f.store.Forget(f.made...)
+	if f.pages != nil {
+		f.pages.done()
+	}
+}
 
 // fetchTerms are what a request asks of its source.
 type fetchTerms struct {
@@ -220,6 +227,7 @@ type fetchTerms struct {
 	limit   int64 // bytes
 	wantMD5 bool
 	blocks  bool // keep the list of blocks
+	pages   bool // copy a page map as such
 	archive bool // an archived source will do
 }
 
@@ -322,6 +330,7 @@ func (src *sourceURL) selector() (s selector, err error) {
 func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
 	f := &fetched{store: s.store}
 	rd := &reading{}
+	pages := false
 	var whole []piece // of the whole chunks in rd.spans, one for each; a zero Ref for a part
 	err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
 		if rd.rec, rd.slot, err = sel.find(v, p); err != nil {
@@ -329,6 +338,9 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 		}
 		if rd.offset, rd.length, err = t.check(rd.rec, now); err != nil {
 			return err
+		}
+		if pages = rd.rec.Content.Kind == ContentPages; pages {
+			return nil
 		}
 		if rd.rec.Content.Kind == ContentList || rd.rec.Content.Kind == ContentChunks {
 			whole, err = rd.locatePieces(v, p)
@@ -338,6 +350,9 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 	})
 	if err != nil {
 		return nil, err
+	}
+	if pages {
+		return s.fetchPages(ctx, p, sel, t, now)
 	}
 	f.rec, f.size, f.inline, f.tags = rd.rec, rd.length, rd.inline, rd.rec.Tags
 	var digest hash.Hash
@@ -474,4 +489,28 @@ func (t *Txn) adopt(f *fetched) Content {
 	}
 	w.flush()
 	return Content{Kind: ContentList, ID: w.id}
+}
+
+// read streams what was fetched.
+func (f *fetched) read(ctx context.Context) io.Reader {
+	if f.inline != nil {
+		return newBytesBody(f.inline)
+	}
+	spans := make([]span, len(f.pieces))
+	for i := range f.pieces {
+		spans[i] = span{ref: f.pieces[i].Ref, length: f.pieces[i].Size}
+	}
+	return &lazyReader{spanReader{ctx: ctx, store: f.store, spans: spans}}
+}
+
+// lazyReader opens its first span when it is read.
+type lazyReader struct{ spanReader }
+
+func (l *lazyReader) Read(p []byte) (int, error) {
+	if l.open == nil && len(l.spans) > 0 {
+		if err := l.next(); err != nil {
+			return 0, err
+		}
+	}
+	return l.spanReader.Read(p)
 }

@@ -71,6 +71,8 @@ var Operations = rest.Table[*Service]{
 
 	// blob
 	{Name: "PutAppendBlob", Methods: "PUT", Level: rest.Blob, Since: protocol.V20150221, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "AppendBlob"}}, Needs: createsBlob, Handle: (*Service).createAppendBlob, Doc: everywhere()},
+	{Name: "AppendBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "appendblock", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20181109, Needs: needs("a|w", "a|w", "o", auth.ActionWrite), Handle: (*Service).appendBlockFromURL, Doc: beyond()},
+	{Name: "PutPageFromURL", Methods: "PUT", Level: rest.Blob, Comp: "page", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20181109, Needs: writesBlob, Handle: (*Service).putPageFromURL, Doc: beyond()},
 	{Name: "AppendBlock", Methods: "PUT", Level: rest.Blob, Comp: "appendblock", Since: protocol.V20150221, Needs: needs("a|w", "a|w", "o", auth.ActionWrite), Body: rest.BodyRule{Max: withStructure(appendBlockLimit), Length: true}, Handle: (*Service).appendBlock, Doc: everywhere()},
 	{Name: "SealAppendBlob", Methods: "PUT", Level: rest.Blob, Comp: "seal", Since: protocol.V20191212, Needs: writesBlob, Handle: (*Service).sealBlob, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutPageBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "PageBlob"}}, Needs: createsBlob, Handle: (*Service).createPageBlob, Doc: everywhere()},
