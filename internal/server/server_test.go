@@ -404,6 +404,10 @@ func TestSelfSignedCertificateServesHTTPS(t *testing.T) {
 	_, err = old.Get(s.blob + "/acct/c/b")
 	require.ErrorContains(t, err, "protocol version")
 
+	status, body := fetch(t, http.DefaultClient, strings.Replace(s.blob, "https", "http", 1))
+	require.Equal(t, 400, status)
+	require.Equal(t, "This port speaks HTTPS.", body)
+
 	_, _, err = SelfSigned(dir, names, time.Now().AddDate(2, 0, -10))
 	require.NoError(t, err)
 	renewed, err := os.ReadFile(cert)

@@ -2,6 +2,7 @@ package framing
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -17,11 +18,12 @@ import (
 // body of the request whose header was read last. Both are called by the goroutine that serves the connection; only
 // Close, Abort and the listener's shutdown come from elsewhere.
 type Conn struct {
-	net.Conn
-	l      *Listener
-	client netip.Addr
-	secure bool
-	state  atomic.Int32
+	net.Conn          // the socket, or TLS on it
+	sock     net.Conn // the socket
+	l        *Listener
+	client   netip.Addr
+	secure   bool
+	state    atomic.Int32
 
 	// Input: buf[r:w] has arrived and is not yet consumed; the first head bytes of it belong to the parser.
 	buf  []byte
@@ -83,8 +85,12 @@ func (c *Conn) next() bool {
 		if c.l.stopping.Load() { // looked at last, so that Shutdown finds either the flag seen or the deadline its own
 			return false
 		}
-		n, _ := c.Conn.Read(c.buf) // an error beside data is met again
-		if n == 0 || !c.state.CompareAndSwap(idle, busy) {
+		n, err := c.Conn.Read(c.buf) // an error beside data is met again
+		if n == 0 {
+			c.plain(err)
+			return false
+		}
+		if !c.state.CompareAndSwap(idle, busy) {
 			return false
 		}
 		c.w = n
@@ -150,6 +156,16 @@ func (c *Conn) next() bool {
 			return false
 		}
 		line = end + 1
+	}
+}
+
+// plain answers a client that speaks HTTP to a port that speaks HTTPS: a mistake that is hard to find otherwise.
+func (c *Conn) plain(err error) {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && record.Conn != nil && isToken[record.RecordHeader[0]] {
+		const text = "This port speaks HTTPS."
+		_, _ = io.WriteString(record.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "+
+			strconv.Itoa(len(text))+"\r\n\r\n"+text)
 	}
 }
 
@@ -279,8 +295,7 @@ func (c *Conn) refuse(no *refusal) {
 
 // Abort ends the connection at once, without an answer.
 func (c *Conn) Abort() {
-	c.linger = false
-	_ = c.Conn.Close()
+	_ = c.sock.Close() // not TLS, which would wait for the peer to take its farewell
 }
 
 // Close ends the connection; if the peer is still sending, what it sends is read away for a while first.

@@ -51,7 +51,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 
 // admit makes a Conn of a socket, nil if there is no room for it.
 func (l *Listener) admit(sock net.Conn) *Conn {
-	c := &Conn{Conn: sock, l: l}
+	c := &Conn{Conn: sock, sock: sock, l: l}
 	c.buf = c.small[:]
 	if a, err := netip.ParseAddrPort(sock.RemoteAddr().String()); err == nil {
 		c.client = a.Addr().Unmap()
