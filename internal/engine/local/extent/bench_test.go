@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -41,6 +43,8 @@ func benchWidths(b *testing.B, fn func(b *testing.B, s *Store, size int64, worke
 func each(b *testing.B, workers int, fn func() error) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
+	before := cpu()
+	defer func() { b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-us/op") }()
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -53,6 +57,15 @@ func each(b *testing.B, workers int, fn func() error) {
 		})
 	}
 	wg.Wait()
+}
+
+// cpu returns the processor time that the process has used: a busy machine does not change it much.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkPut(b *testing.B) {
@@ -101,6 +114,46 @@ func BenchmarkOpen(b *testing.B) {
 			return r.Close()
 		})
 	})
+}
+
+// BenchmarkPlacement compares the two ways to lay down a chunk of one block: whole in one column of a shared row, or striped.
+func BenchmarkPlacement(b *testing.B) {
+	for _, name := range []string{"packed", "striped"} {
+		for _, workers := range []int{1, 32} {
+			for _, reading := range []bool{false, true} {
+				b.Run(fmt.Sprintf("%s/read=%v/%d", name, reading, workers), func(b *testing.B) {
+					opts := options(4, 2, realDisks(b, 6))
+					opts.ExtentSize = DefaultExtentSize
+					s := open(b, opts)
+					data := pattern(1, blockSize)
+					write := func() (engine.Chunk, error) {
+						if name == "packed" {
+							return s.putPacked(context.Background(), bytes.NewReader(data), blockSize)
+						}
+						return s.putStriped(context.Background(), bytes.NewReader(data), blockSize)
+					}
+					c, err := write()
+					require.NoError(b, err)
+					b.SetBytes(blockSize)
+					b.ResetTimer()
+					each(b, workers, func() error {
+						if !reading {
+							_, err := write()
+							return err
+						}
+						r, err := s.Open(context.Background(), c.Ref, 0, blockSize)
+						if err != nil {
+							return err
+						}
+						if _, err := r.(io.WriterTo).WriteTo(io.Discard); err != nil {
+							return err
+						}
+						return r.Close()
+					})
+				})
+			}
+		}
+	}
 }
 
 // BenchmarkCeilingPut is the least that a Put with Content-MD5 can cost: sums, a write, a sync, all by itself.
