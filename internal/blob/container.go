@@ -250,8 +250,7 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 		if err := terms.cond.Write(c.Changed, false); err != nil {
 			return err
 		}
-		tx.Delete(engine.SpaceContainer, key)
-		s.buryContainer(tx, key, c)
+		s.retireContainer(tx, r.Account, key, c)
 		return nil
 	})
 	if err != nil {

@@ -64,6 +64,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "DeleteContainer", Methods: "DELETE", Level: rest.Container, Restype: "container", Needs: needs("", "d", "c", auth.ActionWrite), Handle: (*Service).deleteContainer, Doc: everywhere()},
 	{Name: "ListBlobs", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "list", Needs: public(needs("l", "l", "c", auth.ActionRead), auth.PublicContainer), Handle: (*Service).listBlobs, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Container, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
+	{Name: "RestoreContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "undelete", Since: protocol.V20191212, Needs: ofContainer, Handle: (*Service).restoreContainer, Doc: rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "LeaseContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "lease", Since: protocol.V20120212, When: []rest.Selector{{Name: "x-ms-lease-action", Value: "break"}}, Needs: needs("", "w|d", "c", auth.ActionWrite), Handle: (*Service).leaseContainer, Doc: everywhere()},
 	{Name: "LeaseContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "lease", Since: protocol.V20120212, Needs: ofContainer, Handle: (*Service).leaseContainer, Doc: everywhere()},
 	{Name: "BlobBatchInContainer", Methods: "POST", Level: rest.Container, Restype: "container", Comp: "batch", Since: protocol.V20200408, Needs: needs("*", "*", "sco", auth.ActionRead), Body: rest.BodyRule{Max: rest.AtMost(maxBatchBody), Length: true}, Handle: (*Service).submitBatch, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
@@ -104,6 +105,28 @@ var Operations = rest.Table[*Service]{
 	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Blob, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit)}, Handle: (*Service).putUntyped, Doc: everywhere()},
+
+	// later work: refused in Azure's words
+	{Name: "RenameContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "rename", Since: protocol.V20200612, Needs: ofContainer, Handle: (*Service).notSupported, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "QueryBlobContents", Methods: "POST", Level: rest.Blob, Comp: "query", Since: protocol.V20191212, Needs: readsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxQueryXML)}, Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "SetImmutabilityPolicy", Methods: "PUT", Level: rest.Blob, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "DeleteImmutabilityPolicy", Methods: "DELETE", Level: rest.Blob, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "SetLegalHold", Methods: "PUT", Level: rest.Blob, Comp: "legalhold", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "SetBlobExpiry", Methods: "PUT", Level: rest.Blob, Comp: "expiry", Since: protocol.V20200210, Needs: writesBlob, Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+}
+
+// maxQueryXML bounds the body of Query Blob Contents, in bytes.
+const maxQueryXML = 1 * miB
+
+// notSupported refuses an operation that blobd does not have.
+func (s *Service) notSupported(*rest.Request) error { return protocol.ErrBlobOperationNotSupported }
+
+// notSupportedOnBlob does the same for an operation on a blob, which must be there.
+func (s *Service) notSupportedOnBlob(r *rest.Request) error {
+	if _, _, err := s.look(r); err != nil {
+		return err
+	}
+	return protocol.ErrBlobOperationNotSupported
 }
 
 // putUntyped refuses a Put Blob whose type is missing or unknown.

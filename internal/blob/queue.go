@@ -24,6 +24,9 @@ const (
 	workCopy workKind = 5
 	// workFold: a page map with layers that can be folded into one; the stamp is its id.
 	workFold workKind = 7
+	// workContainerExpiry: a soft-deleted container, whose retention may end. Lies under the container's partition; the stamp is the
+	// generation.
+	workContainerExpiry workKind = 8
 )
 
 // workSize is what follows the partition in a key of SpaceBlobQueue: kind and stamp.

@@ -118,8 +118,11 @@ func (w *work) place() (*place, bool) {
 }
 
 func (s *Service) sweep(ctx context.Context, w *work) error {
-	if w.kind == workContainer {
+	switch w.kind {
+	case workContainer:
 		return s.sweepContainer(ctx, w)
+	case workContainerExpiry:
+		return s.sweepDeletedContainer(ctx, w)
 	}
 	p, ok := w.place()
 	if !ok {
