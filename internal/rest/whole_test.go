@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -127,10 +128,8 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	}
 	require.Equal(t, []string{"/acct/c/1", "/acct/c/2", "/acct/c/3"}, targets)
 	var codes []string
-	for _, line := range strings.Split(answers, "\r\n") {
-		if code, ok := strings.CutPrefix(line, "HTTP/1.1 "); ok {
-			codes = append(codes, code[:3])
-		}
+	for _, m := range regexp.MustCompile(`HTTP/1\.1 (\d{3}) `).FindAllStringSubmatch(answers, -1) {
+		codes = append(codes, m[1])
 	}
 	require.Equal(t, []string{"200", "404", "200", "400", "200"}, codes)
 }
