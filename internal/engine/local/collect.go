@@ -337,10 +337,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 	if err := s.apply(b); err != nil {
 		return err
 	}
-	if err := b.SyncWait(); err != nil {
-		return fmt.Errorf("commit: %w", s.fail(err))
-	}
-	return nil
+	return s.synced(b)
 }
 
 // runCollector collects from time to time, when something was released since the last time.

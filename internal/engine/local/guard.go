@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,12 +26,24 @@ import (
 //   - of a log, by the offsets that Pebble writes into each chunk of what was synced before it. What is missing to that is the very
 //     last sync, which is followed by an empty record when the store falls idle (Store.confirm).
 
+//
+// Pebble panics, with a mutex in a state that ends the process, where a log cannot be made, synced or closed. So it is not told:
+// the store has failed by then (state.fail), which every commit looks at after its sync and before its acknowledgement, and a log
+// that failed is not touched again. From then on no manifest is synced and no file removed: what is on the disks stays as it is.
+
 const companionSuffix = ".synced"
 
 // guardFS is the file system that Pebble gets. It keeps the companions of manifests, and it syncs a directory before a marker is
 // made in it: a marker names the manifest in use, and Pebble syncs the directory only when both are there, so that a power cut
 // could keep the marker alone.
-type guardFS struct{ vfs.FS }
+//
+// Pebble tries a flush that failed again at once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
+type guardFS struct {
+	vfs.FS
+	state *state
+}
+
+const flushPause = 50 * time.Millisecond
 
 // Create implements vfs.FS.
 func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -39,19 +53,43 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 			return nil, err
 		}
 	}
+	if strings.HasSuffix(base, ".sst") && fs.state.stuck.Load() != nil {
+		time.Sleep(flushPause)
+	}
 	f, err := fs.FS.Create(name, category)
-	if err != nil || !strings.HasPrefix(base, "MANIFEST-") {
+	switch {
+	case strings.HasSuffix(base, ".log"):
+		return fs.guardLog(f, err), nil
+	case err != nil || !strings.HasPrefix(base, "MANIFEST-"):
 		return f, err
 	}
 	c, err := fs.FS.Create(name+companionSuffix, category)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &manifest{File: f, companion: c}, nil
+	return &manifest{File: f, companion: c, state: fs.state}, nil
+}
+
+// ReuseForWrite implements vfs.FS.
+func (fs guardFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(oldname, newname, category)
+	return fs.guardLog(f, err), nil
+}
+
+// OpenDir implements vfs.FS.
+func (fs guardFS) OpenDir(name string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &logFile{File: f, state: fs.state}, nil
 }
 
 // Remove implements vfs.FS.
 func (fs guardFS) Remove(name string) error {
+	if err := fs.state.failed(); err != nil {
+		return err
+	}
 	if strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
 		if err := fs.FS.Remove(name + companionSuffix); err != nil && !oserror.IsNotExist(err) {
 			return err
@@ -63,10 +101,94 @@ func (fs guardFS) Remove(name string) error {
 // Unwrap implements vfs.FS.
 func (fs guardFS) Unwrap() vfs.FS { return fs.FS }
 
+func (fs guardFS) guardLog(f vfs.File, err error) vfs.File {
+	l := &logFile{File: f, state: fs.state}
+	_ = l.note(err) // it is the state's now
+	return l
+}
+
+// logFile is a log, or the directory that it is in. Its errors are the state's; the first ends its use.
+type logFile struct {
+	vfs.File
+	state *state
+	dead  atomic.Bool
+}
+
+// note takes an error away and gives nil.
+func (l *logFile) note(err error) error {
+	if err != nil {
+		l.state.fail(err)
+		l.dead.Store(true)
+	}
+	return nil
+}
+
+// Write implements vfs.File.
+func (l *logFile) Write(p []byte) (int, error) {
+	if !l.dead.Load() {
+		_, err := l.File.Write(p)
+		_ = l.note(err)
+	}
+	return len(p), nil
+}
+
+// Sync implements vfs.File.
+func (l *logFile) Sync() error {
+	if l.dead.Load() {
+		return nil
+	}
+	return l.note(l.File.Sync())
+}
+
+// SyncData implements vfs.File.
+func (l *logFile) SyncData() error {
+	if l.dead.Load() {
+		return nil
+	}
+	return l.note(l.File.SyncData())
+}
+
+// SyncTo implements vfs.File.
+func (l *logFile) SyncTo(length int64) (bool, error) {
+	if l.dead.Load() {
+		return false, nil
+	}
+	full, err := l.File.SyncTo(length)
+	return full, l.note(err)
+}
+
+// Preallocate implements vfs.File.
+func (l *logFile) Preallocate(offset, length int64) error {
+	if l.dead.Load() {
+		return nil
+	}
+	return l.note(l.File.Preallocate(offset, length))
+}
+
+// Stat implements vfs.File.
+func (l *logFile) Stat() (vfs.FileInfo, error) {
+	if l.File == nil {
+		return nil, l.state.failed()
+	}
+	return l.File.Stat()
+}
+
+// Fd implements vfs.File. There is none, so that no sync goes past this type.
+func (l *logFile) Fd() uintptr { return vfs.InvalidFd }
+
+// Close implements vfs.File.
+func (l *logFile) Close() error {
+	if l.File == nil {
+		return nil
+	}
+	return l.note(l.File.Close())
+}
+
 // manifest is a manifest being written. Pebble uses it from one goroutine at a time.
 type manifest struct {
 	vfs.File
 	companion vfs.File
+	state     *state
 	length    int64
 	sum       uint64
 }
@@ -83,6 +205,9 @@ func (m *manifest) Write(p []byte) (int, error) {
 
 // Sync implements vfs.File: when it returns, the companion vouches for what was synced.
 func (m *manifest) Sync() error {
+	if err := m.state.failed(); err != nil {
+		return err
+	}
 	if err := m.File.Sync(); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS: guardFS{fs},
+		FS: guardFS{FS: fs, state: st},
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             merger,
@@ -31,7 +31,14 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(runtime.GOMAXPROCS(0)/2, 4)) },
 		Logger:                      pebbleLogger{st},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { backgroundError(st, err) },
+			BackgroundError: func(err error) { st.log.Warn("background work on metadata failed", zap.Error(err)) },
+			FlushEnd: func(info pebble.FlushInfo) {
+				// A flush of nothing but what cancels out makes no table, and Pebble calls that an error here.
+				if info.Err != nil && info.Err.Error() == "pebble: empty table" {
+					info.Err = nil
+				}
+				st.flushed(info.Err)
+			},
 			// The default ends in Fatalf. A block that does not verify fails the reads that need it, and no others.
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				st.log.Error("a metadata file is corrupt", zap.String("path", info.Path), zap.Error(info.Details))
@@ -49,15 +56,6 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		return nil, err
 	}
 	return db, nil
-}
-
-// backgroundError hears of flushes and compactions that failed. Pebble tries them again.
-func backgroundError(st *state, err error) {
-	if vfs.IsNoSpaceError(err) {
-		st.setFull(err)
-		return
-	}
-	st.log.Error("a background write of metadata failed", zap.Error(err))
 }
 
 // closePebble closes the key space. Pebble panics on what its log has failed at.

@@ -17,7 +17,11 @@ type state struct {
 	log     *zap.Logger
 	failure atomic.Pointer[error] // sticky: the metadata can no longer be written
 	full    atomic.Pointer[error] // a disk is full; goes when there is room again
+	stuck   atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
+	trouble chan struct{}         // receives when a flush fails
 }
+
+func newState(log *zap.Logger) *state { return &state{log: log, trouble: make(chan struct{}, 1)} }
 
 // fail makes the store refuse writes from now on and returns the error to give for it.
 func (s *state) fail(err error) error {
@@ -46,7 +50,30 @@ func (s *state) writable() error {
 	if err := s.full.Load(); err != nil {
 		return *err
 	}
+	if err := s.stuck.Load(); err != nil {
+		return *err
+	}
 	return nil
+}
+
+// flushed hears how a flush ended. Pebble tries a failed one again.
+func (s *state) flushed(err error) {
+	if err == nil {
+		if s.stuck.Swap(nil) != nil {
+			s.log.Info("metadata can be flushed again")
+		}
+		return
+	}
+	if err = kind(err); !errors.Is(err, engine.ErrNoSpace) {
+		err = fmt.Errorf("%w: metadata cannot be flushed: %w", engine.ErrUnavailable, err)
+	}
+	if s.stuck.CompareAndSwap(nil, &err) {
+		s.log.Error("writes are refused", zap.Error(err))
+	}
+	select {
+	case s.trouble <- struct{}{}:
+	default:
+	}
 }
 
 // setFull notes that there is no room, or with nil that there is again.

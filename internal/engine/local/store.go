@@ -80,7 +80,7 @@ type Store struct {
 	clock   clock
 	gate    gate
 	pins    pins
-	state   state
+	state   *state
 
 	incomplete incomplete
 
@@ -105,9 +105,8 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), clock: clock{now: opts.Now}}
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
 	s.gate.init()
-	s.state.log = opts.Logger
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
 		return nil, err
 	}
@@ -154,12 +153,12 @@ func (s *Store) openMeta() error {
 		s.meta = m
 		fs, dir = m, metaDir
 	}
-	db, err := openPebble(fs, dir, s.opts, &s.state)
+	db, err := openPebble(fs, dir, s.opts, s.state)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
 	s.db = db
-	return nil
+	return s.state.failed()
 }
 
 // openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
@@ -257,7 +256,7 @@ func (s *Store) Close() error {
 		b := s.db.NewBatch()
 		errs = append(errs, b.Merge(systemKey(sysStamp, nil), appendInt(nil, int64(s.clock.stop())), nil), s.commit(b), b.Close())
 		if s.state.failed() == nil {
-			errs = append(errs, s.db.Flush())
+			errs = append(errs, s.flush())
 		}
 	}
 	errs = append(errs, s.closeFiles())
@@ -265,6 +264,27 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close: %w", kind(err))
 	}
 	return nil
+}
+
+// flush flushes the memtable, unless flushes fail: the log has it all.
+func (s *Store) flush() error {
+	if s.state.stuck.Load() != nil {
+		return nil
+	}
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-s.state.trouble:
+			if s.state.stuck.Load() != nil {
+				return nil
+			}
+		}
+	}
 }
 
 // closeFiles closes what Open has opened so far.

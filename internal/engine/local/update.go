@@ -73,9 +73,7 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		}
 		return err
 	}
-	if err = t.batch.SyncWait(); err != nil {
-		err = fmt.Errorf("commit: %w", s.fail(err))
-	}
+	err = s.synced(t.batch)
 	p.settle(seq, err)
 	if err == nil && t.limit != 0 {
 		s.clock.durable(t.limit)
@@ -112,6 +110,7 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	seq = p.queue()
 	if err := s.apply(t.batch); err != nil {
 		p.settle(seq, err)
+		t.batch = nil // Pebble may still hold it
 		return 0, err
 	}
 	if degraded {
@@ -134,6 +133,21 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
 	s.moments.advance()
+	return nil
+}
+
+// synced returns when an applied batch is durable.
+func (s *Store) synced(b *pebble.Batch) error {
+	err := b.SyncWait()
+	if err != nil {
+		err = s.fail(err)
+	} else {
+		// The log does not hand its errors to Pebble: see guardFS.
+		err = s.state.failed()
+	}
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
 	return nil
 }
 

@@ -1,0 +1,278 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local"
+)
+
+// faulty runs a script on a store whose file operations fail as told, and returns what each name may hold by then.
+func faulty(s *local.Store, seed uint64) (want map[string][]object, failures int) {
+	want = map[string][]object{}
+	rng := rand.New(rand.NewPCG(seed, 9))
+	for range 30 {
+		name := fmt.Sprintf("f%d/", rng.IntN(6))
+		o := object{seed: rng.Uint64() | 1}
+		var err error
+		switch rng.IntN(5) {
+		case 0, 1:
+			o.sizes[0] = rng.IntN(engine.MaxInline)
+			err = store(s, name, &o)
+		case 2, 3:
+			o.sizes = [3]int{1 + rng.IntN(100_000), 1 + rng.IntN(3000)}
+			if err = put(s, &o); err == nil {
+				err = store(s, name, &o)
+			}
+			s.Forget(o.refs[:]...)
+		default:
+			o = object{}
+			err = remove(s, name)
+		}
+		if want[name] == nil {
+			want[name] = []object{{}}
+		}
+		if err == nil {
+			want[name] = []object{o}
+		} else {
+			failures++
+			want[name] = append(want[name], o)
+		}
+	}
+	return want, failures
+}
+
+// TestFailingFileOperations lets one file operation after another fail, for once or for good, with a full disk or a broken one.
+// What was acknowledged is there at the next start, what is read meanwhile is right, and nothing hangs or ends the process.
+func TestFailingFileOperations(t *testing.T) {
+	const seed = 5
+	t.Logf("seed %d", seed)
+	for _, tt := range []struct {
+		disks int
+		only  string // directory whose operations fail; empty: all
+		none  bool   // no operation of the store may fail for it
+	}{{1, "", false}, {3, "", false}, {3, "d0", true}, {3, "d1", true}} {
+		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
+			for _, forever := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%d disks %s %v forever=%v", tt.disks, tt.only, cause, forever), func(t *testing.T) {
+					t.Parallel()
+					for at := int64(0); ; at += 1 + at/8 {
+						if !failAt(t, tt.disks, tt.only, at, forever, cause, tt.none && !errors.Is(cause, syscall.ENOSPC)) || t.Failed() {
+							return
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// failAt runs the script with a failure of the writing operation with the given number, or of it and all that follow. It reports
+// whether there was such an operation.
+func failAt(t *testing.T, disks int, only string, at int64, forever bool, cause error, none bool) bool {
+	mem := vfs.NewCrashableMem()
+	var armed atomic.Bool
+	var count atomic.Int64
+	o := small(disks)
+	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !armed.Load() || op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose ||
+			!strings.HasPrefix(op.Path, only) {
+			return nil
+		}
+		if n := count.Add(1) - 1; n == at || forever && n > at {
+			return cause
+		}
+		return nil
+	}))
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	armed.Store(true)
+	want, failures := faulty(s, 5)
+	if none && failures > 0 {
+		t.Errorf("operation %d: %d failures though two disks are well", at, failures)
+	}
+	for name, states := range want {
+		if len(states) > 1 {
+			continue
+		}
+		var got object
+		err := s.View(background, []byte(name), func(r engine.Reader) (err error) {
+			got, err = load(r, name)
+			return err
+		})
+		if err == nil && got.seed != states[0].seed {
+			t.Errorf("operation %d: %s reads as %x instead of %x", at, name, got.seed, states[0].seed)
+		}
+	}
+	_ = s.Close() // what it has to say of the failure is not asked
+	armed.Store(false)
+	o.FS = mem.CrashClone(vfs.CrashCloneCfg{})
+	s, err = local.Open(o)
+	if err != nil {
+		t.Errorf("operation %d: open again: %v", at, err)
+		return false
+	}
+	if err := checkCrash(s, want, 16); err != nil {
+		t.Errorf("operation %d: after a start: %v", at, err)
+	}
+	require.NoError(t, s.Close())
+	return count.Load() > at
+}
+
+// TestAFailedSyncIsNotTriedAgain: after a sync of the log failed, what it held may be lost even if another one succeeds.
+func TestAFailedSyncIsNotTriedAgain(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	var fail atomic.Bool
+	var syncs atomic.Int64
+	o := small(1)
+	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if fail.Load() && strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) {
+			syncs.Add(1)
+			return syscall.EIO
+		}
+		return nil
+	}))
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	before := object{seed: 1, sizes: [3]int{100}}
+	require.NoError(t, store(s, "before/", &before))
+	fail.Store(true)
+	lost := object{seed: 2, sizes: [3]int{100}}
+	assert.ErrorIs(t, store(s, "lost/", &lost), engine.ErrUnavailable)
+	after := object{seed: 3, sizes: [3]int{100}}
+	assert.ErrorIs(t, store(s, "after/", &after), engine.ErrUnavailable)
+	_, err = s.Put(background, strings.NewReader("a"), 1)
+	assert.ErrorIs(t, err, engine.ErrUnavailable)
+	assert.Equal(t, int64(1), syncs.Load())
+	h := s.Health()
+	assert.False(t, h.Writable)
+	assert.NotEmpty(t, h.Detail)
+	assert.NoError(t, s.View(background, []byte("before/"), func(r engine.Reader) error {
+		got, err := load(r, "before/")
+		assert.Equal(t, uint64(1), got.seed, "what is durable is still read")
+		return err
+	}))
+	assert.Error(t, s.View(background, []byte("lost/"), func(r engine.Reader) error {
+		_, err := load(r, "lost/")
+		return err
+	}), "what may be lost is not shown")
+	_ = s.Close() // it tells of the failure
+
+	o.FS = mem.CrashClone(vfs.CrashCloneCfg{})
+	s, err = local.Open(o)
+	require.NoError(t, err)
+	found, err := consistent(s)
+	require.NoError(t, err)
+	assert.Len(t, found, 1)
+	require.NoError(t, s.Close())
+}
+
+// TestAReaderWaitsForDurability: a view on a partition does not return what is not yet durable.
+func TestAReaderWaitsForDurability(t *testing.T) {
+	var block atomic.Bool
+	reached, release := make(chan struct{}, 1), make(chan struct{})
+	o := small(1)
+	o.FS = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && block.CompareAndSwap(true, false) {
+			reached <- struct{}{}
+			<-release
+		}
+		return nil
+	}))
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	block.Store(true)
+	wrote, read, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	obj := object{seed: 1, sizes: [3]int{10}}
+	go func() { wrote <- store(s, "p/", &obj) }()
+	<-reached // the transaction is applied, its sync is under way
+	seen := make(chan uint64, 1)
+	go func() {
+		read <- s.View(background, []byte("p/"), func(r engine.Reader) error {
+			got, err := load(r, "p/")
+			seen <- got.seed
+			return err
+		})
+	}()
+	assert.Equal(t, uint64(1), <-seen, "it sees the transaction")
+	go func() {
+		other <- s.View(background, []byte("another partition/"), func(r engine.Reader) error { return nil })
+	}()
+	require.NoError(t, <-other, "a view of another partition does not wait")
+	select {
+	case <-read:
+		t.Fatal("the view returned before what it saw was durable")
+	case <-wrote:
+		t.Fatal("the transaction returned before it was durable")
+	default:
+	}
+	close(release)
+	require.NoError(t, <-wrote)
+	require.NoError(t, <-read)
+	require.NoError(t, s.Close())
+}
+
+func TestCollectMovesWhatLives(t *testing.T) {
+	o := small(3)
+	o.FS = vfs.NewMem()
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	for i := range 40 {
+		obj := object{seed: uint64(i + 1), sizes: [3]int{60_000}}
+		require.NoError(t, put(s, &obj))
+		require.NoError(t, store(s, fmt.Sprintf("c%02d/", i), &obj))
+		s.Forget(obj.refs[0])
+	}
+	for i := range 40 {
+		if i%8 != 0 {
+			require.NoError(t, remove(s, fmt.Sprintf("c%02d/", i)))
+		}
+	}
+	before := usage(t, o.FS, "extents")
+	for range 3 { // chains of forwards too
+		require.NoError(t, s.Collect(context.Background()))
+		found, err := consistent(s)
+		require.NoError(t, err)
+		require.Len(t, found, 5)
+	}
+	require.NoError(t, s.Close())
+	s, err = local.Open(o)
+	require.NoError(t, err)
+	require.NoError(t, s.Collect(context.Background()))
+	found, err := consistent(s)
+	require.NoError(t, err)
+	require.Len(t, found, 5)
+	assert.Less(t, usage(t, o.FS, "extents"), before/2)
+	for i := range 40 {
+		require.NoError(t, remove(s, fmt.Sprintf("c%02d/", i)))
+	}
+	for range 3 {
+		require.NoError(t, s.Collect(context.Background()))
+	}
+	n := 0
+	require.NoError(t, s.Owners(background, func(engine.Ref, int64) error { n++; return nil }))
+	assert.Zero(t, n, "no owner is left, nor a forward")
+	require.NoError(t, s.Close())
+}
+
+// usage sums the sizes of the files under directories of a name.
+func usage(t *testing.T, fs vfs.FS, dir string) (n int) {
+	for name, size := range files(t, fs, "") {
+		if strings.Contains(name, "/"+dir+"/") {
+			n += size
+		}
+	}
+	return n
+}
