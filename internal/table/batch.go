@@ -209,6 +209,7 @@ func (c *call) prepareAll(r *rest.Request, ops []*partRequest) (int, error) {
 // batchSuccess answers a transaction that was done, an answer for each operation.
 func (c *call) batchSuccess(r *rest.Request, t *table, ops []*partRequest, stamp uint64) error {
 	c.openChangeSet(r)
+	tag := etag(stamp)
 	for i, p := range ops {
 		ch := &c.changes[i]
 		c.openPart(r, p.id)
@@ -221,29 +222,28 @@ func (c *call) batchSuccess(r *rest.Request, t *table, ops []*partRequest, stamp
 		c.setWriter(r, f, t.name)
 		if content {
 			c.line("HTTP/1.1 201 Created")
-			c.line("Content-Type: " + f.ContentType())
+			c.line("Content-Type: ", f.ContentType())
 		} else {
 			c.line("HTTP/1.1 204 No Content")
 		}
 		c.line("X-Content-Type-Options: nosniff")
 		c.line("Cache-Control: no-cache")
 		if prefer != "" {
-			c.line("Preference-Applied: " + prefer)
+			c.line("Preference-Applied: ", prefer)
 		}
 		version := "1.0;"
 		if ch.kind == insert && f.JSON() {
 			version = "3.0;"
 		}
-		c.line("DataServiceVersion: " + version)
+		c.line("DataServiceVersion: ", version)
 		if ch.kind == insert {
-			location := string(odata.AppendEntityPath([]byte(c.writer.Base), t.name, ch.pk, ch.rk))
-			c.line("Location: " + location)
+			c.link("Location: ", t.name, ch)
 			if !content {
-				c.line("DataServiceId: " + location)
+				c.link("DataServiceId: ", t.name, ch)
 			}
 		}
 		if ch.kind != remove {
-			c.line("ETag: " + etag(stamp))
+			c.line("ETag: ", tag)
 		}
 		c.line("")
 		if content {
@@ -269,11 +269,11 @@ func (c *call) batchFailure(r *rest.Request, index int, err error) error {
 
 // errorPart writes an error as the answer in a part.
 func (c *call) errorPart(r *rest.Request, e *protocol.Error, prefix string) {
-	c.line("HTTP/1.1 " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status))
+	c.line("HTTP/1.1 ", strconv.Itoa(e.Status), " ", http.StatusText(e.Status))
 	c.line("X-Content-Type-Options: nosniff")
 	c.line("Cache-Control: no-cache")
 	c.line("DataServiceVersion: 3.0;")
-	c.line("Content-Type: " + odata.ErrorContentType(c.format))
+	c.line("Content-Type: ", odata.ErrorContentType(c.format))
 	c.line("")
 	c.out = odata.AppendError(c.out, c.format, e, message(r, e, prefix))
 	c.line("")
@@ -310,7 +310,7 @@ func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
 	switch {
 	case err == nil:
 		c.line("HTTP/1.1 200 OK")
-		c.line("Content-Type: " + f.ContentType())
+		c.line("Content-Type: ", f.ContentType())
 		c.line("X-Content-Type-Options: nosniff")
 		c.line("Cache-Control: no-cache")
 		c.line("DataServiceVersion: 3.0;")
@@ -327,7 +327,19 @@ func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
 	return c.closeOuter(r)
 }
 
-func (c *call) line(s string) { c.out = append(append(c.out, s...), '\r', '\n') }
+func (c *call) line(parts ...string) {
+	for _, p := range parts {
+		c.out = append(c.out, p...)
+	}
+	c.out = append(c.out, '\r', '\n')
+}
+
+// link writes a line with the URL of a change's entity.
+func (c *call) link(name, table string, ch *change) {
+	c.out = append(append(c.out, name...), c.writer.Base...)
+	c.out = odata.AppendEntityPath(c.out, table, ch.pk, ch.rk)
+	c.line()
+}
 
 // The boundaries of an answer are made of the request's id, which no content can know.
 
@@ -336,30 +348,30 @@ func (c *call) openOuter(r *rest.Request) {
 }
 
 func (c *call) closeOuter(r *rest.Request) error {
-	c.line("--batchresponse_" + r.ID + "--")
+	c.line("--batchresponse_", r.ID, "--")
 	return c.reply(r, http.StatusAccepted, "multipart/mixed; boundary=batchresponse_"+r.ID)
 }
 
 func (c *call) openChangeSet(r *rest.Request) {
 	c.openOuter(r)
-	c.line("Content-Type: multipart/mixed; boundary=changesetresponse_" + r.ID)
+	c.line("Content-Type: multipart/mixed; boundary=changesetresponse_", r.ID)
 	c.line("")
 	c.set = true
 }
 
 func (c *call) openPart(r *rest.Request, id string) {
 	if c.set {
-		c.line("--changesetresponse_" + r.ID)
+		c.line("--changesetresponse_", r.ID)
 	}
 	c.line("Content-Type: application/http")
 	c.line("Content-Transfer-Encoding: binary")
 	if id != "" && !strings.ContainsAny(id, "\r\n") {
-		c.line("Content-ID: " + id)
+		c.line("Content-ID: ", id)
 	}
 	c.line("")
 }
 
 func (c *call) closeChangeSet(r *rest.Request) error {
-	c.line("--changesetresponse_" + r.ID + "--")
+	c.line("--changesetresponse_", r.ID, "--")
 	return c.closeOuter(r)
 }

@@ -31,6 +31,7 @@ type call struct {
 	in      []byte // the request's body
 	rows    []byte // encoded rows to be written
 	out     []byte // the answer's body
+	base    []byte // URL of the account
 	writer  odata.Writer
 	changes []change
 	set     bool // the answer is that of a change set
@@ -46,7 +47,7 @@ func (c *call) release() {
 	w := c.writer
 	w.Select = nil
 	clear(c.changes)
-	next := call{decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], writer: w, changes: c.changes[:0]}
+	next := call{decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0]}
 	for _, b := range []*[]byte{&next.in, &next.rows, &next.out} {
 		if cap(*b) > keepBuffer {
 			*b = nil
@@ -182,13 +183,15 @@ func (c *call) decode(version protocol.Version, contentType string, body []byte)
 // setWriter prepares c.writer for entities of a table.
 func (c *call) setWriter(r *rest.Request, f odata.Format, table string) {
 	c.writer.Format, c.writer.Table, c.writer.Account, c.writer.Select = f, table, r.AccountName, nil
-	c.writer.Base = baseURL(r)
+	if len(c.base) == 0 {
+		c.base = appendBaseURL(c.base, r)
+	}
+	c.writer.Base = entity.View(c.base)
 }
 
-// baseURL is the URL of the account as the client wrote it, with a slash at its end.
-func baseURL(r *rest.Request) string {
-	var buf [128]byte
-	b := append(buf[:0], "http"...)
+// appendBaseURL appends the URL of the account as the client wrote it, with a slash at its end.
+func appendBaseURL(b []byte, r *rest.Request) []byte {
+	b = append(b, "http"...)
 	if r.HTTPS {
 		b = append(b, 's')
 	}
@@ -202,7 +205,7 @@ func baseURL(r *rest.Request) string {
 	if r.PathStyle {
 		b = append(append(b, r.AccountName...), '/')
 	}
-	return string(b)
+	return b
 }
 
 // common sets the headers that every answer on entities and tables has.

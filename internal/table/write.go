@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -52,16 +53,11 @@ func (s *Service) write(ctx context.Context, t *table, changes []change) (engine
 	if t.gone {
 		return 0, protocol.ErrTableNotFound
 	}
-	w := writer{partition: entity.AppendPartition(make([]byte, 0, 64), t.generation, changes[0].pk)}
-	err := s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
-		w.tx = tx
-		for i := range changes {
-			if err := w.apply(&changes[i]); err != nil {
-				return &changeError{i, err}
-			}
-		}
-		return nil
-	})
+	w := writers.Get().(*writer)
+	defer writers.Put(w)
+	w.changes, w.partition = changes, entity.AppendPartition(w.partition[:0], t.generation, changes[0].pk)
+	err := s.store.Update(ctx, w.partition, w.run)
+	w.tx, w.changes = nil, nil
 	if errors.Is(err, engine.ErrTooLarge) {
 		// Only merges into large entities come to more than a body can hold.
 		return 0, protocol.ErrRequestBodyTooLarge.Because(err)
@@ -71,14 +67,31 @@ func (s *Service) write(ctx context.Context, t *table, changes []change) (engine
 
 // writer applies changes within one transaction, which may be run again.
 type writer struct {
-	tx        engine.Tx
+	changes   []change
 	partition []byte
+	tx        engine.Tx
 	stamp     engine.Stamp
 	key       []byte // scratch
+	run       func(engine.Tx) error
 }
 
-func (w *writer) apply(c *change) error {
-	w.stamp = w.tx.Stamp()
+var writers = sync.Pool{New: func() any {
+	w := new(writer)
+	w.run = w.apply
+	return w
+}}
+
+func (w *writer) apply(tx engine.Tx) error {
+	w.tx, w.stamp = tx, tx.Stamp()
+	for i := range w.changes {
+		if err := w.change(&w.changes[i]); err != nil {
+			return &changeError{i, err}
+		}
+	}
+	return nil
+}
+
+func (w *writer) change(c *change) error {
 	w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
 	old, err := w.tx.Get(engine.SpaceEntity, w.key)
 	exists := err == nil

@@ -16,36 +16,63 @@ const (
 )
 
 // AppendDateTime appends ticks in the service's form, "2021-01-04T22:26:49.64333Z": trailing zeros of the fraction dropped.
-func AppendDateTime(dst []byte, ticks uint64) []byte { return appendDateTime(dst, ticks, ":") }
+func AppendDateTime(dst []byte, ticks uint64) []byte {
+	t := dateTime(ticks)
+	return append(dst, t.text[:t.end]...)
+}
 
 // AppendETag appends the ETag of an entity with that Timestamp: W/"datetime'2021-01-04T22%3A26%3A49.64333Z'".
 func AppendETag(dst []byte, ticks uint64) []byte {
 	dst = append(dst, `W/"datetime'`...)
-	dst = appendDateTime(dst, ticks, "%3A")
+	dst = AppendETagTime(dst, ticks)
 	return append(dst, `'"`...)
 }
 
-func appendDateTime(dst []byte, ticks uint64, colon string) []byte {
+// AppendETagTime appends the time within an ETag.
+func AppendETagTime(dst []byte, ticks uint64) []byte {
+	t := dateTime(ticks)
+	dst = append(append(dst, t.text[:13]...), "%3A"...)
+	dst = append(append(dst, t.text[14:16]...), "%3A"...)
+	return append(dst, t.text[17:t.end]...)
+}
+
+// timeText is "2021-01-04T22:26:49.64333Z" in text[:end].
+type timeText struct {
+	text [28]byte
+	end  int
+}
+
+func dateTime(ticks uint64) (t timeText) {
 	y, m, d := civil(ticks / ticksPerDay)
 	rest := ticks % ticksPerDay
 	s, frac := rest/ticksPerSecond, rest%ticksPerSecond
-	dst = append2(append2(dst, y/100), y%100)
-	dst = append2(append(dst, '-'), m)
-	dst = append2(append(dst, '-'), d)
-	dst = append2(append(dst, 'T'), s/3600)
-	dst = append2(append(dst, colon...), s/60%60)
-	dst = append2(append(dst, colon...), s%60)
+	b := &t.text
+	*b = [28]byte{4: '-', 7: '-', 10: 'T', 13: ':', 16: ':', 19: 'Z'}
+	put2(b[0:2], y/100)
+	put2(b[2:4], y%100)
+	put2(b[5:7], m)
+	put2(b[8:10], d)
+	put2(b[11:13], s/3600)
+	put2(b[14:16], s/60%60)
+	put2(b[17:19], s%60)
+	t.end = 20
 	if frac != 0 {
-		dst = append(dst, '.')
-		for p := uint64(ticksPerSecond / 10); frac != 0; p /= 10 {
-			dst = append(dst, byte('0'+frac/p))
-			frac %= p
+		b[19] = '.'
+		for i := 26; i >= 20; i-- {
+			b[i] = byte('0' + frac%10)
+			frac /= 10
 		}
+		t.end = 27
+		for b[t.end-1] == '0' {
+			t.end--
+		}
+		b[t.end] = 'Z'
+		t.end++
 	}
-	return append(dst, 'Z')
+	return t
 }
 
-func append2(dst []byte, n uint64) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
+func put2(b []byte, n uint64) { b[0], b[1] = byte('0'+n/10), byte('0'+n%10) }
 
 // civil turns days since 0001-01-01 into a date of the Gregorian calendar, counting eras of 400 years from March.
 func civil(days uint64) (y, m, d uint64) {

@@ -113,10 +113,7 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 			dst = append(w.AppendKeys(append(dst, w.Base...), pk, rk), `",`...)
 		}
 		dst = append(dst, `"odata.etag":"W/\"datetime'`...)
-		from := len(dst)
-		dst = entity.AppendETag(dst, stamp) // W/"datetime'…'" : its text is cut out
-		text := dst[from+len(`W/"datetime'`) : len(dst)-1]
-		dst = append(append(dst[:from], text...), `\"",`...)
+		dst = append(entity.AppendETagTime(dst, stamp), `'\"",`...)
 		if w.Format == Full {
 			dst = append(w.AppendKeys(append(dst, `"odata.editLink":"`...), pk, rk), `",`...)
 		}

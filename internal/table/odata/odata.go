@@ -49,10 +49,14 @@ func Negotiate(version protocol.Version, format, accept string) (Format, error) 
 	if format != "" {
 		asked, known = parseFormat(format)
 	} else {
+		// A browser's Accept names XML before anything: where there is no Atom any more, the next best is taken.
 		for rest := accept; rest != "" && !known; {
 			var one string
 			one, rest, _ = strings.Cut(rest, ",")
 			asked, known = parseFormat(one)
+			if asked == Atom && version >= protocol.V20151211 && rest != "" {
+				asked, known = Minimal, false
+			}
 		}
 	}
 	switch {

@@ -274,6 +274,8 @@ func TestNegotiate(t *testing.T) {
 		{"2019-02-02", "", "text/html, application/json;odata=nometadata", None, nil},
 		{"2019-02-02", "", "", Minimal, nil},
 		{"2019-02-02", "", "*/*", Minimal, nil},
+		{"2019-02-02", "", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Minimal, nil},
+		{"2019-02-02", "", "application/atom+xml,application/json;odata=nometadata", None, nil},
 		{"2019-02-02", "", "application/atom+xml", Atom, protocol.ErrAtomFormatNotSupported},
 		{"2019-02-02", "", "text/html", Minimal, protocol.ErrMediaTypeNotSupported},
 		{"2019-02-02", "", "application/json;odata=verbose", Minimal, protocol.ErrMediaTypeNotSupported},
