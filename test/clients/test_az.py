@@ -58,8 +58,10 @@ def test_blob_features(az, name, tmp_path):
     lease = az("blob", "lease", "acquire", "-c", name, "-b", "b", "--lease-duration", "60")
     assert az("blob", "show", "-c", name, "-n", "b")["properties"]["lease"]["state"] == "leased"
     az("blob", "lease", "release", "-c", name, "-b", "b", "--lease-id", lease)
-    az("blob", "tag", "set", "-c", name, "-n", "b", "--tags", "colour=blue")
-    assert az("blob", "tag", "list", "-c", name, "-n", "b") == {"colour": "blue"}
+    az("blob", "upload", "-c", name, "-n", "b", "-f", str(tmp_path / "f"), "--overwrite", "--tags", "colour=blue")
+    assert az("blob", "list", "-c", name, "--include", "t")[0]["tags"] == {"colour": "blue"}
+    az("blob", "set-tier", "-c", name, "-n", "b", "--tier", "Cool")
+    assert az("blob", "show", "-c", name, "-n", "b")["properties"]["blobTier"] == "Cool"
     az("blob", "copy", "start", "--source-container", name, "--source-blob", "b", "--destination-container", name, "--destination-blob", "copy")
     assert az("blob", "show", "-c", name, "-n", "copy")["properties"]["copy"]["status"] == "success"
     az("blob", "service-properties", "delete-policy", "update", "--enable", "true", "--days-retained", "5")
