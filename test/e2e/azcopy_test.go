@@ -48,13 +48,18 @@ func azcopyErr(t *testing.T, proxy string, args ...string) (string, error) {
 // accountSAS lets its bearer do everything with blobs for an hour.
 func accountSAS(t *testing.T) string {
 	t.Helper()
+	return signAccountSAS(t, credential(t))
+}
+
+func signAccountSAS(t *testing.T, cred *sas.SharedKeyCredential) string {
+	t.Helper()
 	q, err := sas.AccountSignatureValues{
 		Protocol:      sas.ProtocolHTTPSandHTTP,
 		StartTime:     time.Now().Add(-time.Minute),
 		ExpiryTime:    time.Now().Add(time.Hour),
 		Permissions:   (&sas.AccountPermissions{Read: true, Write: true, Delete: true, List: true, Add: true, Create: true, Tag: true, FilterByTags: true, PermanentDelete: true, DeletePreviousVersion: true}).String(),
 		ResourceTypes: (&sas.AccountResourceTypes{Service: true, Container: true, Object: true}).String(),
-	}.SignWithSharedKey(credential(t))
+	}.SignWithSharedKey(cred)
 	require.NoError(t, err)
 	return q.Encode()
 }
