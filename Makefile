@@ -4,6 +4,7 @@ GO       ?= go
 # What a package's tests may take, under the race detector on a machine of two cores.
 TIMEOUT  ?= 15m
 FUZZTIME ?= 20s
+SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
@@ -52,8 +53,8 @@ bench-scale: build ## Fill in a million blobs and a million entities and watch i
 bench-micro: ## The Go benchmarks beside the hot code
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s $(PKGS)
 
-soak: build ## The slow tests of load, memory and endurance
-	BLOBD_SOAK=1 $(GO) test -timeout 60m -run 'Soak' -count 1 -v $(PKGS)
+soak: ## The randomised, crash and process tests SOAK times over (default 20), each with new seeds
+	$(GO) test -race -count $(SOAK) -timeout 12h ./internal/engine/... ./cmd/blobd ./test/e2e
 
 clean: ## Remove what was built
 	rm -rf bin
