@@ -215,6 +215,7 @@ func (c *runCommand) group(ctx context.Context, s *session, specs []fleet.Spec, 
 			err = errors.Join(err, t.Stop(), t.Remove())
 		}
 	}()
+	lost := map[*work.Target]bool{} // ended by themselves
 	for _, spec := range specs {
 		if !slices.ContainsFunc(g.Workloads, func(w work.Workload) bool { return takes(&w, spec) }) {
 			continue
@@ -258,7 +259,7 @@ func (c *runCommand) group(ctx context.Context, s *session, specs []fleet.Spec, 
 			clients = []int{w.Usual}
 		}
 		for _, n := range clients {
-			if err := c.cells(ctx, s, targets, g.Name, w, n); err != nil {
+			if err := c.cells(ctx, s, targets, lost, g.Name, w, n); err != nil {
 				return err
 			}
 		}
@@ -274,8 +275,9 @@ func takes(w *work.Workload, spec fleet.Spec) bool {
 	return w.Layouts || !strings.HasPrefix(spec.Name, "blobd-")
 }
 
-// cells runs one workload at one number of clients on all servers, turn by turn.
-func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Target, group string, w *work.Workload, clients int) error {
+// cells runs one workload at one number of clients on all servers, turn by turn. A server that is lost fails the run in the end;
+// the others are measured nevertheless.
+func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Target, lost map[*work.Target]bool, group string, w *work.Workload, clients int) error {
 	first := len(s.run.Cells)
 	var mine []*work.Target
 	for _, t := range targets {
@@ -288,33 +290,31 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 	for round := range c.Rounds + 1 {
 		for i, t := range mine {
 			cell := &s.run.Cells[first+i]
-			if cell.Errors > 0 {
+			if cell.Errors > 0 || lost[t] {
 				continue
 			}
 			limit := work.Limit{Time: c.Time, Bytes: c.Bytes << 20}
 			if round == 0 {
 				limit = work.Limit{Time: min(c.Time, time.Second), Bytes: c.Bytes << 20 / 4}
 			}
-			if err := t.Resume(); err != nil {
-				return err
-			}
 			stop := func() {}
 			if s.Profile && round > 0 && strings.HasPrefix(t.Name, "blobd") {
 				stop = profile(t.Management, fmt.Sprintf("%s-%s-%d-%s", s.base, strings.NewReplacer(" ", "-", "/", "-").Replace(w.Name), clients, t.Name), c.Time)
 			}
-			turn, err := w.Run(ctx, t, clients, limit)
-			stop()
+			turn, err := c.turn(ctx, t, w, clients, limit, stop)
 			if err != nil {
-				return err
+				if ctx.Err() != nil {
+					return err
+				}
+				lost[t] = true
+				s.run.Failures = append(s.run.Failures, err.Error())
+				continue
 			}
 			if turn.Err != nil {
 				s.run.Failures = append(s.run.Failures, turn.Err.Error())
 			}
 			if round > 0 || turn.Err != nil {
 				cell.Add(turn)
-			}
-			if err := t.Pause(); err != nil {
-				return err
 			}
 			if turn.Written > 1<<20 {
 				if err := fleet.FlushDisk(s.dir); err != nil {
@@ -328,4 +328,17 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 		s.run.Cells[first+i].Print(os.Stderr)
 	}
 	return nil
+}
+
+// turn lets one server work.
+func (c *runCommand) turn(ctx context.Context, t *work.Target, w *work.Workload, clients int, limit work.Limit, stop func()) (*work.Turn, error) {
+	if err := t.Resume(); err != nil {
+		return nil, err
+	}
+	turn, err := w.Run(ctx, t, clients, limit)
+	stop()
+	if err != nil {
+		return nil, err
+	}
+	return turn, t.Pause()
 }

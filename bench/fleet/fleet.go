@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,6 +51,7 @@ type Server struct {
 	Place
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended and was waited for
+	ended  error         // how it ended; set before exited is closed
 	paused bool
 }
 
@@ -108,12 +111,12 @@ func (s *Server) launch(ctx context.Context) (time.Duration, error) {
 	s.cmd.Env = append(os.Environ(), s.Env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no server outlives the bench
 	begin := time.Now()
-	if err := s.cmd.Start(); err != nil {
+	if err := startOnSteadyThread(s.cmd); err != nil {
 		return 0, err
 	}
 	s.exited = make(chan struct{})
 	go func(cmd *exec.Cmd, exited chan struct{}) {
-		_ = cmd.Wait()
+		s.ended = cmd.Wait()
 		close(exited)
 	}(s.cmd, s.exited)
 	for {
@@ -123,7 +126,7 @@ func (s *Server) launch(ctx context.Context) (time.Duration, error) {
 		}
 		select {
 		case <-s.exited:
-			return 0, fmt.Errorf("it ended at once; its output ends with:\n%s", s.LogTail())
+			return 0, fmt.Errorf("it ended at once (%v); its output ends with:\n%s", s.ended, s.LogTail())
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-time.After(2 * time.Millisecond):
@@ -133,6 +136,25 @@ func (s *Server) launch(ctx context.Context) (time.Duration, error) {
 		}
 	}
 }
+
+// startOnSteadyThread starts a command from a thread that lives as long as the bench does: Pdeathsig is sent when the thread that
+// started the process ends, and other threads may.
+func startOnSteadyThread(cmd *exec.Cmd) error {
+	done := make(chan error)
+	starter() <- func() { done <- cmd.Start() }
+	return <-done
+}
+
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
 
 // answers asks for something signed.
 func (s *Server) answers() error {
@@ -191,7 +213,7 @@ func (s *Server) Stop() error {
 	}
 	select {
 	case <-s.exited:
-		return fmt.Errorf("%s had ended before it was asked to; its output ends with:\n%s", s.Name, s.LogTail())
+		return fmt.Errorf("%s had ended before it was asked to (%v); its output ends with:\n%s", s.Name, s.ended, s.LogTail())
 	default:
 	}
 	_ = s.Resume()
