@@ -116,7 +116,7 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 			return err
 		}
 	}
-	return s.change(ctx, p, func(t *Txn) error {
+	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
@@ -417,7 +417,7 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*R
 	rec.Blocks = 0
 	rec.Copy = &CopyState{ID: newCopyID(), Status: CopyPending, Source: c.src.shown(), Total: total}
 	var began engine.Stamp
-	err = s.change(r.Context, p, func(t *Txn) error {
+	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
