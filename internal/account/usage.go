@@ -6,8 +6,8 @@ const (
 	TableService = 't'
 )
 
-// UsedKey names the engine's counter of the bytes that an account holds in one service: content, not metadata, with snapshots,
-// versions, soft-deleted blobs and uncommitted blocks.
+// UsedKey names the engine's counter of the bytes that an account holds in one service: content, not metadata, with
+// versions, soft-deleted blobs and uncommitted blocks; snapshots, which share the content of their blob, count for nothing.
 func UsedKey(account string, service byte) []byte {
 	return append(append(make([]byte, 0, 6+len(account)), "used/"...), append([]byte{service, '/'}, account...)...)
 }

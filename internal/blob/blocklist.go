@@ -24,7 +24,7 @@ const (
 	uncommittedBlock
 )
 
-// listEntry is one line of a block list. ID is decoded.
+// blockRef is one line of a block list. ID is decoded.
 type blockRef struct {
 	ID     string
 	Source listSource
@@ -32,11 +32,11 @@ type blockRef struct {
 
 // parseBlockID decodes a block id; ok is false for what is no base64 or is too long.
 func parseBlockID(s string) (id string, ok bool) {
-	if s == "" || len(s) > base64.StdEncoding.EncodedLen(maxBlockID) {
+	if s == "" || len(s) > base64.StdEncoding.EncodedLen(maxBlockID) || strings.ContainsAny(s, "\r\n") { // which the decoder skips
 		return "", false
 	}
 	var buf [maxBlockID + 2]byte
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(s))
+	n, err := base64.StdEncoding.Decode(buf[:], []byte(s))
 	if err != nil || n == 0 || n > maxBlockID {
 		return "", false
 	}

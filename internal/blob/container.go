@@ -11,6 +11,12 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
+// What stored access policies of containers may say.
+const (
+	policyLetters  = "racwdxyltmeopif"
+	maxPoliciesXML = 64 << 10 // bytes
+)
+
 // accountScope is what containers of an account that has no other encryption scope belong to.
 const accountScope = "$account-encryption-key"
 
@@ -171,7 +177,7 @@ func (s *Service) setContainerACL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	policies, err := parsePolicies(doc)
+	policies, err := auth.ParsePolicies(doc, policyLetters)
 	if err != nil {
 		return err
 	}
@@ -216,7 +222,7 @@ func (s *Service) getContainerACL(r *rest.Request) error {
 	}
 	setChanged(r, c.Changed)
 	setPublic(r, c)
-	r.ReplyXML(200, appendPolicies(append(make([]byte, 0, 512), protocol.XMLHead...), c.Policies))
+	r.ReplyXML(200, auth.AppendPolicies(append(make([]byte, 0, 512), protocol.XMLHead...), c.Policies))
 	return nil
 }
 
@@ -300,7 +306,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	if hasMax {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
-	b = append(b, "<Containers>"...)
+	start := len(b)
 	from := strings.TrimPrefix(marker, "/"+r.AccountName+"/")
 	scope := append([]byte(r.AccountName), 0)
 	lower := append(append([]byte(nil), scope...), max(prefix, from)...)
@@ -340,7 +346,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 		page.Close()
 		return err
 	}
-	b = append(b, "</Containers>"...)
+	b = wrapList(b, start, "Containers")
 	if next != "" {
 		next = "/" + r.AccountName + "/" + next
 	}
@@ -360,9 +366,9 @@ func (c *ContainerRecord) appendEntry(b []byte, name string, metadata bool, now 
 	}
 	b = append(b, "<Properties><Last-Modified>"...)
 	b = protocol.AppendDate(b, c.Changed)
-	b = append(b, "</Last-Modified><Etag>&quot;"...)
+	b = append(b, "</Last-Modified><Etag>\""...)
 	b = protocol.AppendETag(b, c.Changed)
-	b = append(b, "&quot;</Etag>"...)
+	b = append(b, "\"</Etag>"...)
 	b = appendLease(b, &c.Lease, now)
 	if c.Public != auth.PublicNever {
 		b = protocol.AppendElement(b, "PublicAccess", publicNames[c.Public])

@@ -155,7 +155,11 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		if err != nil {
 			return err
 		}
-		page.b = append(page.b, "</Blobs>"...)
+		if string(page.b[len(page.b)-len("<Blobs>"):]) == "<Blobs>" {
+			page.b = append(page.b[:len(page.b)-1], " />"...)
+		} else {
+			page.b = append(page.b, "</Blobs>"...)
+		}
 		if next == nil {
 			page.b = append(page.b, "<NextMarker />"...)
 		} else {

@@ -15,6 +15,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/gate"
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/rest/resttest"
@@ -89,4 +90,14 @@ func (h *house) fails(t testing.TB, status int, code, method, target, body strin
 	require.Equal(t, status, r.Status, "%s %s: %s", method, target, r)
 	require.Equal(t, code, r.Code(), "%s %s: %s", method, target, r)
 	return r
+}
+
+// used is what the account's counter says it holds, in bytes.
+func used(t testing.TB, h *house) (n int64) {
+	t.Helper()
+	require.NoError(t, h.svc.store.View(context.Background(), nil, func(r engine.Reader) (err error) {
+		n, err = r.Counter(account.UsedKey("acct", account.BlobService))
+		return err
+	}))
+	return n
 }
