@@ -76,6 +76,9 @@ type Scale struct {
 	OpsPerS      float64 `json:"ops_per_s"` // since the look before
 	P50          float64 `json:"p50_us"`
 	P99          float64 `json:"p99_us"`
+	CPU          float64 `json:"server_cpu_us"`
+	GetP50       float64 `json:"get_p50_us,omitempty"`
+	GetP99       float64 `json:"get_p99_us,omitempty"`
 	RSS          float64 `json:"rss_mb"`
 	DiskPerByte  float64 `json:"disk_bytes_per_content_byte"`
 	WritePerByte float64 `json:"written_bytes_per_content_byte"`
@@ -220,10 +223,10 @@ func (r *Run) PrintScale(w io.Writer) {
 	if len(r.Scale) == 0 {
 		return
 	}
-	const line = "%-9s %-12s %9s %8s %8s %8s %8s %10s %10s %8s %8s %9s %9s %9s\n"
-	fmt.Fprintf(w, line, "\nfill", "server", "items", "ops/s", "p50 us", "p99 us", "RSS MB", "disk/byte", "write/byte", "stop ms", "start ms", "RSS then", "page p50", "prefixes")
+	const line = "%-9s %-12s %9s %8s %8s %8s %8s %8s %8s %8s %10s %10s %8s %8s %9s %9s %9s\n"
+	fmt.Fprintf(w, line, "\nfill", "server", "items", "ops/s", "p50 us", "p99 us", "CPU us", "get p50", "get p99", "RSS MB", "disk/byte", "write/byte", "stop ms", "start ms", "RSS then", "page p50", "prefixes")
 	for _, s := range r.Scale {
-		fmt.Fprintf(w, line, s.Kind, s.Server, fmt.Sprint(s.Items), short(s.OpsPerS), short(s.P50), short(s.P99), short(s.RSS),
+		fmt.Fprintf(w, line, s.Kind, s.Server, fmt.Sprint(s.Items), short(s.OpsPerS), short(s.P50), short(s.P99), short(s.CPU), short(s.GetP50), short(s.GetP99), short(s.RSS),
 			fmt.Sprintf("%.2f", s.DiskPerByte), fmt.Sprintf("%.2f", s.WritePerByte), short(s.StopMS), short(s.StartMS), short(s.RestartRSS), short(s.ListP50), short(s.PrefixP50))
 	}
 }

@@ -23,6 +23,9 @@ type Look struct {
 	Items      int
 	Rate       float64 // items per second since the look before
 	P50, P99   time.Duration
+	CPU        time.Duration // the server's, for an item
+	GetP50     time.Duration // of point gets of entities
+	GetP99     time.Duration
 	RSS        int64 // bytes
 	Content    int64 // bytes that clients have stored
 	Disk       int64 // bytes that they take
@@ -71,9 +74,14 @@ func Grow(ctx context.Context, t *Target, g Growth, report func(Look)) error {
 			return err
 		}
 		l := Look{Items: have, Rate: float64(turn.Ops) / turn.Elapsed.Seconds(), P50: turn.Latency.Quantile(.5), P99: turn.Latency.Quantile(.99),
-			RSS: u.RSS, Content: one * int64(have), Written: before + u.Written}
+			CPU: turn.CPU / time.Duration(max(turn.Ops, 1)), RSS: u.RSS, Content: one * int64(have), Written: before + u.Written}
 		if l.Disk, err = t.DiskBytes(); err != nil {
 			return err
+		}
+		if g.Kind == "entities" {
+			if err := t.points(ctx, have, &l); err != nil {
+				return err
+			}
 		}
 		if n == g.Looks/2 || n == g.Looks {
 			before += u.Written
@@ -93,6 +101,25 @@ func Grow(ctx context.Context, t *Target, g Growth, report func(Look)) error {
 		report(l)
 	}
 	return checkGrown(ctx, t, g)
+}
+
+// points measures point gets of random entities.
+func (t *Target) points(ctx context.Context, have int, l *Look) error {
+	w := Workload{Name: "get entity", MaxOps: 20000, Client: func(t *Target, c *Client) func() error {
+		return func() error {
+			i := c.rng.Uint64N(uint64(have))
+			return c.point(t, tableNew, i%partitions, i, i)
+		}
+	}}
+	turn, err := w.Run(ctx, t, 8, Limit{Time: time.Minute})
+	if err == nil {
+		err = turn.Err
+	}
+	if err != nil {
+		return fmt.Errorf("get among %d: %w", have, err)
+	}
+	l.GetP50, l.GetP99 = turn.Latency.Quantile(.5), turn.Latency.Quantile(.99)
+	return nil
 }
 
 // putName stores item i under its name of the listing.
