@@ -37,8 +37,9 @@ import (
 // An extent is one run of rows. It starts open (one appender writes to it), is retired when it is full or in doubt, and sealed
 // once no writer is left in it.
 type extent struct {
-	id   uint64
-	cols []atomic.Pointer[column] // k+m; nil where there is no file
+	id    uint64
+	found bool                     // at the start; the others were made since
+	cols  []atomic.Pointer[column] // k+m; nil where there is no file
 
 	refs atomic.Int64 // readers, and one for being listed; the files go with the last
 

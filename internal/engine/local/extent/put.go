@@ -244,6 +244,12 @@ func (f *frame) encodeFor(g *geometry, b []byte, tag uint64) {
 // reserve gives n bytes in every column of the open extent to so many writers with so many bytes of content, each of whom must
 // call done.
 func (s *Store) reserve(n int64, writers int, content int64) (*extent, int64, error) {
+	var replaced *extent // the removal of its files must not hold up the others
+	defer func() {
+		if replaced != nil {
+			s.release(replaced)
+		}
+	}()
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	if x := s.current; x != nil {
@@ -258,6 +264,7 @@ func (s *Store) reserve(n int64, writers int, content int64) (*extent, int64, er
 		return nil, 0, err
 	}
 	s.current = x
+	replaced, s.deferred = s.deferred, nil
 	off, _ := s.take(x, n, writers, content)
 	return x, off, nil
 }
@@ -339,10 +346,6 @@ func (s *Store) create() (*extent, error) {
 	s.mu.Lock()
 	s.extents[id] = x
 	s.mu.Unlock()
-	if d := s.deferred; d != nil {
-		s.deferred = nil
-		s.release(d)
-	}
 	return x, nil
 }
 

@@ -12,6 +12,31 @@ import (
 	"go.uber.org/zap"
 )
 
+// settle seals an extent. One that was found without all its footers was interrupted, by a crash or by the failure of a disk, and
+// what was acknowledged meanwhile may be missing in a column: it is healed first. The caller holds x.upkeep.
+func (s *Store) settle(ctx context.Context, x *extent) error {
+	if !x.found || s.g.m == 0 {
+		return s.sealExtent(ctx, x)
+	}
+	for c := range x.cols {
+		col := x.cols[c].Load()
+		if col == nil {
+			continue
+		}
+		h, err := s.files.acquire(s, x, c, col)
+		if err != nil {
+			continue
+		}
+		_, foot, err := contentOf(h.file, x.id, c)
+		s.files.release(h)
+		if err == nil && foot == nil {
+			_, err := s.examine(ctx, x, true)
+			return err
+		}
+	}
+	return s.sealExtent(ctx, x)
+}
+
 // sealExtent gives every column its footer and lets go of the files held open for appending. The caller holds x.upkeep.
 func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	s.unpinRetired(x)

@@ -176,7 +176,7 @@ func (s *Store) scan(d *disk) error {
 		}
 		x := s.extents[id]
 		if x == nil {
-			x = &extent{id: id, retired: true, cols: make([]atomic.Pointer[column], maxColumns)}
+			x = &extent{id: id, found: true, retired: true, cols: make([]atomic.Pointer[column], maxColumns)}
 			x.refs.Store(1)
 			s.extents[id] = x
 		}
@@ -357,8 +357,6 @@ func (s *Store) Drop(id uint64) error {
 		return engine.ErrClosed
 	}
 	defer s.ops.Done()
-	s.appending.Lock()
-	defer s.appending.Unlock()
 	x := s.acquire(id)
 	if x == nil {
 		return nil
@@ -371,15 +369,24 @@ func (s *Store) Drop(id uint64) error {
 		return fmt.Errorf("drop extent %016x: it is open", id)
 	}
 	s.mu.Lock()
+	listed := s.extents[id] == x
 	delete(s.extents, id)
 	s.mu.Unlock()
-	if id == s.last {
-		// The files of the newest extent are what keeps its id from being given again after a restart.
-		s.deferred = x
-		return nil
+	if listed && !s.keepLast(x) {
+		s.release(x)
 	}
-	s.release(x)
 	return nil
+}
+
+// keepLast puts off the removal of the newest extent: its files are what keeps its id from being given again after a restart.
+func (s *Store) keepLast(x *extent) bool {
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	if x.id != s.last {
+		return false
+	}
+	s.deferred = x
+	return true
 }
 
 // remove deletes the files of an extent that nobody can reach any more. Directories are not synced: an extent that comes back

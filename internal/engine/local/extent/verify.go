@@ -31,14 +31,16 @@ type Bad struct {
 // Verify reads a whole extent, also what no chunk of it needs, and reports what is not as it was written. Places of an open
 // extent that are being written to may look bad.
 func (s *Store) Verify(ctx context.Context, id uint64) (Report, error) {
-	return s.examine(ctx, id, false)
+	return s.examineID(ctx, id, false)
 }
 
 // Heal does what Verify does and repairs what can be repaired: bad blocks, headers, footers, and whole columns that are missing.
 // An extent that is open is only verified.
-func (s *Store) Heal(ctx context.Context, id uint64) (Report, error) { return s.examine(ctx, id, true) }
+func (s *Store) Heal(ctx context.Context, id uint64) (Report, error) {
+	return s.examineID(ctx, id, true)
+}
 
-func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, err error) {
+func (s *Store) examineID(ctx context.Context, id uint64, heal bool) (rep Report, err error) {
 	if !s.enter() {
 		return rep, engine.ErrClosed
 	}
@@ -50,6 +52,11 @@ func (s *Store) examine(ctx context.Context, id uint64, heal bool) (rep Report, 
 	defer s.release(x)
 	x.upkeep.Lock()
 	defer x.upkeep.Unlock()
+	return s.examine(ctx, x, heal)
+}
+
+// examine reads an extent and heals it if told to and it is not open. The caller holds x.upkeep.
+func (s *Store) examine(ctx context.Context, x *extent, heal bool) (rep Report, err error) {
 	x.mu.Lock()
 	heal = heal && x.retired && x.writers == 0
 	x.mu.Unlock()
