@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/table/filter"
 )
 
 // Service is the Table service of all accounts. It is safe for concurrent use.
@@ -215,6 +217,26 @@ func (s *Service) DeleteTable(ctx context.Context, account, name string) error {
 		s.nudge()
 	}
 	return err
+}
+
+// Tables calls fn with the names of an account's tables, from a name on, until it returns false; next is the table it was
+// called for then.
+func (s *Service) Tables(ctx context.Context, account, from string, fn func(name string) bool) (next string, err error) {
+	return s.listTables(ctx, account, &filter.Filter{}, from, fn)
+}
+
+// DeleteAccount deletes all tables of an account. No request for the account is under way or comes after.
+func (s *Service) DeleteAccount(ctx context.Context, account string) error {
+	var names []string
+	if _, err := s.Tables(ctx, account, "", func(name string) bool { names = append(names, name); return true }); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.DeleteTable(ctx, account, name); err != nil && !errors.Is(err, protocol.ErrTableNotFound) {
+			return fmt.Errorf("delete table %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Policies returns the stored access policies of a table.

@@ -310,6 +310,35 @@ func TestLargeEntities(t *testing.T) {
 	require.Equal(t, []string{"p/s"}, query(t, c, nil))
 }
 
+func TestPagesAreBoundedInBytes(t *testing.T) {
+	c := serve(t).table("people")
+	for i := range 6 {
+		e := map[string]any{"PartitionKey": "p", "RowKey": fmt.Sprint(i)}
+		for j := range 15 {
+			e[fmt.Sprintf("P%d@odata.type", j)], e[fmt.Sprintf("P%d", j)] = "Edm.Binary", strings.Repeat("A", 64<<10)
+		}
+		_, err := c.AddEntity(ctx, encode(t, e), nil)
+		require.NoError(t, err)
+	}
+	page, err := c.NewListEntitiesPager(nil).NextPage(ctx)
+	require.NoError(t, err)
+	require.Len(t, page.Entities, 5)
+	require.NotNil(t, page.NextPartitionKey)
+	require.Len(t, query(t, c, nil), 6)
+}
+
+func TestDeleteAccount(t *testing.T) {
+	s := serve(t)
+	c := s.table("people")
+	s.table("more")
+	require.NoError(t, s.svc.DeleteAccount(ctx, account.DevName))
+	_, err := c.GetEntity(ctx, "p", "r", nil)
+	requireCode(t, err, 404, "TableNotFound")
+	next, err := s.svc.Tables(ctx, account.DevName, "", func(name string) bool { t.Errorf("%s is left", name); return true })
+	require.NoError(t, err)
+	require.Empty(t, next)
+}
+
 func TestPagesSurviveDeletes(t *testing.T) {
 	c := serve(t).table("people")
 	var want []string
