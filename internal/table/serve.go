@@ -50,7 +50,7 @@ func (c *call) release() {
 	next := call{decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0]}
 	for _, b := range []*[]byte{&next.in, &next.rows, &next.out} {
 		if cap(*b) > keepBuffer {
-			*b = nil
+			*b, next.decoder = nil, odata.Decoder{} // which refers to the body
 		}
 	}
 	*c = next
