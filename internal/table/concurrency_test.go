@@ -12,13 +12,12 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/engine/local"
+	"github.com/blobd/blobd/internal/engine/local/crashtest"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
@@ -221,109 +220,97 @@ func TestDeletionAndWriters(t *testing.T) {
 	}))
 }
 
-// TestCrash cuts the power at random file operations while transactions run. After each cut a transaction is there wholly or
-// not at all, and there if it was answered.
+// TestCrash cuts the power at every file operation while transactions run. After each cut a transaction is there wholly or not
+// at all, and there if it was answered.
 func TestCrash(t *testing.T) {
-	const transactions, partitions, rowsEach = 150, 3, 6
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	g := rand.New(rand.NewPCG(seed, 0))
-	type cut struct {
-		fs                vfs.FS
-		answered, started [partitions]int32
-	}
-	mem := vfs.NewCrashableMem()
-	require.NoError(t, mem.MkdirAll("data", 0o755))
-	require.NoError(t, syncDir(mem, "/"))
-	var mu sync.Mutex
-	var cuts []cut
-	var answered, started [partitions]int32
-	armed := false
-	hook := errorfs.InjectorFunc(func(op errorfs.Op) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if armed && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && g.IntN(4) == 0 {
-			// What was answered before the cut was answered with all that the file system has promised.
-			cuts = append(cuts, cut{mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[g.IntN(3)], RNG: rand.New(rand.NewPCG(g.Uint64(), 0))}), answered, started})
-		}
-		return nil
-	})
-	open := func(fs vfs.FS) engine.Store {
-		store, err := local.Open(local.Options{Dirs: []string{"data"}, FS: fs, CacheSize: 1 << 20, MemTableSize: 256 << 10})
-		require.NoError(t, err, "seed %d", seed)
-		return store
-	}
-	store := open(errorfs.Wrap(mem, hook))
-	s := New(Options{Store: store})
-	tb := s.mustCreate(t, "people")
-	// Each transaction rewrites a partition: rows come and go, one of them in parts.
-	for i := int32(1); i <= transactions; i++ {
-		p := int(i) % partitions
-		var changes []change
-		for r := range rowsEach {
-			props := []entity.Property{{Name: "V", Value: entity.Int32Value(i)}}
-			if r == p && i%2 == 0 {
-				props = append(props, entity.Property{Name: "Large", Value: entity.StringValue(strings.Repeat(string(rune('a'+i%26)), 70_000))})
+	const transactions, partitions, rowsEach = 12, 3, 5
+	crashtest.Run(t, crashtest.Config[int32]{
+		Store:  local.Options{Dirs: []string{"data"}, CacheSize: 1 << 20, MemTableSize: 256 << 10},
+		Seed:   rand.Uint64(),
+		Points: 300,
+		Script: func(store *local.Store, j *crashtest.Journal[int32], _ *rand.Rand) error {
+			s := New(Options{Store: store})
+			defer s.Close()
+			err := j.Do("table", 1, func() error { return s.CreateTable(context.Background(), "acct", "people") })
+			if err != nil {
+				return err
 			}
-			changes = append(changes, change{kind: insertOrReplace, pk: fmt.Sprint(p), rk: fmt.Sprint(r), row: entity.AppendRow(nil, 0, props)})
-		}
-		mu.Lock()
-		armed = true
-		started[p] = i
-		mu.Unlock()
-		_, err := s.write(context.Background(), tb, changes)
-		require.NoError(t, err)
-		mu.Lock()
-		answered[p] = i
-		mu.Unlock()
-	}
-	mu.Lock()
-	armed = false
-	mu.Unlock()
-	s.Close()
-	require.NoError(t, store.Close())
-	require.NotEmpty(t, cuts)
-	t.Logf("%d cuts", len(cuts))
-	for n, c := range cuts {
-		store := open(c.fs)
-		s := New(Options{Store: store})
-		tb, err := s.find(context.Background(), "acct", "people")
-		require.NoError(t, err)
-		for p := range partitions {
-			rows, value := 0, int32(0)
-			f, _ := filter.Parse(fmt.Sprintf("PartitionKey eq '%d'", p))
-			_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, pageFunc(func(_, _ []byte, row entity.Row) {
-				props := row.Properties()
-				for props.Next() {
-					switch v := props.Value(); string(props.Name()) {
-					case "V":
-						require.True(t, rows == 0 || value == int32(v.Int()), "seed %d cut %d: half a transaction", seed, n)
-						value = int32(v.Int())
-					case "Large":
-						require.Equal(t, strings.Repeat(string(rune('a'+value%26)), 70_000), v.Data)
+			tb, err := s.find(context.Background(), "acct", "people")
+			// Each transaction rewrites a partition, one row of it in parts.
+			for i := int32(1); i <= transactions && err == nil; i++ {
+				p := int(i) % partitions
+				var changes []change
+				for r := range rowsEach {
+					props := []entity.Property{{Name: "V", Value: entity.Int32Value(i)}}
+					if r == p && i%2 == 0 {
+						props = append(props, entity.Property{Name: "Large", Value: large(i)})
 					}
+					changes = append(changes, change{kind: insertOrReplace, pk: fmt.Sprint(p), rk: fmt.Sprint(r), row: entity.AppendRow(nil, 0, props)})
 				}
-				rows++
-			}))
-			require.NoError(t, err, "seed %d cut %d", seed, n)
-			require.True(t, rows == rowsEach || rows == 0 && c.answered[p] == 0, "seed %d cut %d: %d rows", seed, n, rows)
-			require.GreaterOrEqual(t, value, c.answered[p], "seed %d cut %d: an answered transaction is lost", seed, n)
-			require.LessOrEqual(t, value, c.started[p], "seed %d cut %d", seed, n)
-		}
-		s.Close()
-		require.NoError(t, store.Close())
-	}
+				err = j.Do(fmt.Sprint(p), i, func() error {
+					_, err := s.write(context.Background(), tb, changes)
+					return err
+				})
+			}
+			return err
+		},
+		Check: func(store *local.Store, want map[string][]int32, _ int) error {
+			s := New(Options{Store: store})
+			defer s.Close()
+			tb, err := s.find(context.Background(), "acct", "people")
+			if errors.Is(err, protocol.ErrTableNotFound) && (want["table"] == nil || slices.Contains(want["table"], 0)) {
+				return nil
+			}
+			for p := 0; p < partitions && err == nil; p++ {
+				err = checkPartition(s, tb, fmt.Sprint(p), want[fmt.Sprint(p)], rowsEach)
+			}
+			return err
+		},
+	})
 }
 
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
+func large(i int32) entity.Value {
+	return entity.StringValue(strings.Repeat(string(rune('a'+i%26)), 70_000))
+}
+
+// checkPartition tells whether a partition is as one of the transactions left it; want holds the numbers of those that may have
+// been the last, 0 for none.
+func checkPartition(s *Service, tb *table, pk string, want []int32, rowsEach int) error {
+	if want == nil {
+		want = []int32{0}
+	}
+	seen := map[int32]int{}
+	f, err := filter.Parse("PartitionKey eq '" + pk + "'")
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	_, err = s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, pageFunc(func(_, _ []byte, row entity.Row) error {
+		v := int32(0)
+		for props := row.Properties(); props.Next(); {
+			switch value := props.Value(); string(props.Name()) {
+			case "V":
+				v = int32(value.Int())
+				seen[v]++
+			case "Large":
+				if value != large(v) {
+					return fmt.Errorf("partition %s: wrong parts in the entity of transaction %d", pk, v)
+				}
+			}
+		}
+		return nil
+	}))
+	if err != nil {
+		return err
+	}
+	for _, w := range want {
+		if w == 0 && len(seen) == 0 || w != 0 && len(seen) == 1 && seen[w] == rowsEach {
+			return nil
+		}
+	}
+	return fmt.Errorf("partition %s has rows %v of transactions, may have those of one of %v", pk, seen, want)
 }
 
 // pageFunc is a page that looks at each entity.
-type pageFunc func(pk, rk []byte, row entity.Row)
+type pageFunc func(pk, rk []byte, row entity.Row) error
 
-func (f pageFunc) add(pk, rk []byte, row entity.Row) (bool, error) { f(pk, rk, row); return false, nil }
+func (f pageFunc) add(pk, rk []byte, row entity.Row) (bool, error) { return false, f(pk, rk, row) }
