@@ -114,6 +114,9 @@ func parseMarker(text string) (key string, ok bool) {
 	if !ok {
 		return "", false
 	}
+	if strings.ContainsAny(text, "\r\n") { // which the decoder skips
+		return "", false
+	}
 	b, err := base64.URLEncoding.Strict().DecodeString(text)
 	return string(b), err == nil && len(b) > 0 && len(b) <= engine.MaxKey-8
 }
