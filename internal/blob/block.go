@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -334,7 +335,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.commit(r, p, &terms, rec, refs); err != nil {
+	if err := s.commit(r.Context, p, &terms, rec, refs); err != nil {
 		return err
 	}
 	setWritten(r, rec)
@@ -344,8 +345,8 @@ func (s *Service) putBlockList(r *rest.Request) error {
 }
 
 // commit makes a blob of blocks.
-func (s *Service) commit(r *rest.Request, p *place, terms *access, rec *Record, refs []blockRef) error {
-	return s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
+func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Record, refs []blockRef) error {
+	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
