@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +62,8 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		return
 	}
 	entry := a.log.Check(zapcore.InfoLevel, "")
-	fields := [...]zap.Field{
+	fields := fieldLists.Get().(*[17]zap.Field)
+	*fields = [...]zap.Field{
 		zap.String("id", r.ID),
 		zap.String("client", r.Client.String()),
 		zap.String("service", r.Service.String()),
@@ -81,7 +83,11 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		optional("code", r.Code(), r.Code() != ""),
 	}
 	entry.Write(fields[:]...)
+	clear(fields[:]) // they alias the request
+	fieldLists.Put(fields)
 }
+
+var fieldLists = sync.Pool{New: func() any { return new([17]zap.Field) }}
 
 func optional(name, value string, there bool) zap.Field {
 	if !there {
