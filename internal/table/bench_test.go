@@ -90,7 +90,7 @@ func benchQuery(b *testing.B, text string, want int) {
 	for b.Loop() {
 		c.out = c.out[:0]
 		p := &countingPage{entityPage: entityPage{c: c, comma: true}}
-		if _, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, p); err != nil {
+		if _, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows, time: maxPageTime}, p); err != nil {
 			b.Fatal(err)
 		}
 		rows += p.rows

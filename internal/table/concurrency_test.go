@@ -77,7 +77,7 @@ func (s *Service) do(tb *table, in step) (out outcome, err error) {
 	if in.query {
 		f, _ := filter.Parse("PartitionKey eq 'p'")
 		var v values
-		_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, &v)
+		_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows, time: maxPageTime}, &v)
 		return outcome{saw: v.saw}, err
 	}
 	var changes []change
@@ -284,7 +284,7 @@ func checkPartition(s *Service, tb *table, pk string, want []int32, rowsEach int
 	if err != nil {
 		return err
 	}
-	_, err = s.run(context.Background(), tb, &query{filter: f, top: maxPageRows}, pageFunc(func(_, _ []byte, row entity.Row) error {
+	_, err = s.run(context.Background(), tb, &query{filter: f, top: maxPageRows, time: maxPageTime}, pageFunc(func(_, _ []byte, row entity.Row) error {
 		v := int32(0)
 		for props := row.Properties(); props.Next(); {
 			switch value := props.Value(); string(props.Name()) {

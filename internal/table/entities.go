@@ -263,7 +263,7 @@ func (c *call) queryEntities(r *rest.Request) error {
 // appendPage appends a page of entities to the answer.
 func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Format) (next []byte, err error) {
 	get := func(name string) string { v, _ := param(name); return v }
-	q := query{bounds: bounds(r.Grant.Keys)}
+	q := query{time: maxPageTime, bounds: bounds(r.Grant.Keys)}
 	if q.filter, err = filter.Parse(get("$filter")); err != nil {
 		return nil, err
 	}

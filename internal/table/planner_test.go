@@ -310,7 +310,7 @@ func compareFilters(t *testing.T, seed uint64, n int) {
 		f, err := filter.Parse(e.text)
 		require.NoError(t, err, "seed %d filter %d: %s", seed, i, e.text)
 		var got collect
-		q := query{filter: f, top: pick(g, []int{1000, 1000, 1000, 7})}
+		q := query{filter: f, top: pick(g, []int{1000, 1000, 1000, 7}), time: maxPageTime}
 		for {
 			next, err := s.run(context.Background(), tb, &q, &got)
 			require.NoError(t, err)

@@ -65,6 +65,7 @@ func whole(r engine.Reader, key, entry []byte) (entity.Row, error) {
 type query struct {
 	filter *filter.Filter
 	top    int            // rows at most
+	time   time.Duration  // what the page may take
 	from   []byte         // key to begin with, after the table's prefix; nil for the first
 	bounds []filter.Range // further ranges that entities must lie in, as a SAS has them
 }
@@ -88,7 +89,7 @@ func (s *Service) run(ctx context.Context, t *table, q *query, p page) (next []b
 		return nil, nil
 	}
 	prefix := t.prefix()
-	sc := scan{q: q, p: p, prefix: prefix, ranges: ranges, deadline: time.Now().Add(maxPageTime), ctx: ctx, exact: exact}
+	sc := scan{q: q, p: p, prefix: prefix, ranges: ranges, deadline: time.Now().Add(q.time), ctx: ctx, exact: exact}
 	err = s.store.View(ctx, scope(prefix, ranges), func(r engine.Reader) error {
 		sc.reader = r
 		return sc.run()
