@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -306,6 +307,7 @@ func checkManifest(fs vfs.FS, name string) error {
 const (
 	logBlock      = 32 << 10
 	logHeader     = 19
+	logMark       = 7 // of the number in the header
 	logKindFirst  = 9 // to 12: full, first, middle, last
 	logKindLast   = 12
 	logShortTypes = 8 // kinds up to here have shorter headers; of them only the trailer is in such a log
@@ -357,10 +359,14 @@ func checkLog(b []byte, number uint32) (at int, ok bool) {
 	if at >= len(b) || trailerAt(b, at, number) {
 		return at, true
 	}
+	// Every chunk has the number of the log in its header. A log that was made of an old one is full of others.
+	mark := binary.LittleEndian.AppendUint32(nil, number)
 	for i := at + 1; i+logHeader <= len(b); i++ {
-		if b[i+6] < logKindFirst || b[i+6] > logKindLast {
-			continue
+		n := bytes.Index(b[i+logMark:], mark)
+		if n < 0 {
+			break
 		}
+		i += n
 		if _, synced, whole := chunkAt(b, i, number); whole && synced > uint64(at) {
 			return at, false
 		}
