@@ -7,8 +7,6 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-type operation = rest.Operation[*Service]
-
 // Bodies.
 var (
 	noBody   = rest.BodyRule{}
@@ -31,7 +29,6 @@ var (
 	writesBlob     = needs("w", "w", "o", auth.ActionWrite)
 	createsBlob    = needs("w|c", "w|c", "o", auth.ActionWrite)
 	ofContainer    = needs("", "w", "c", auth.ActionWrite)
-	keyOnly        = needs("", "", "", auth.ActionManage)
 	accountInfo    = needs("r", "*", "sco", auth.ActionRead)
 )
 

@@ -474,7 +474,6 @@ func (l *pageList) flush() {
 type pageReading struct {
 	// unsteady tells that writes might change what is read while it is read: it is more than one chunk, or more than was located.
 	unsteady bool
-	layers   []engine.Stamp
 	next     int64                  // up to where spans go
 	more     func() ([]span, error) // locates on
 	unpin    func()

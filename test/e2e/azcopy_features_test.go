@@ -136,12 +136,10 @@ func TestAzcopyResumes(t *testing.T) {
 	var once sync.Once
 	backend, err := url.Parse(strings.TrimSuffix(s.blob, "/"+account.DevName))
 	require.NoError(t, err)
-	proxy := httputil.NewSingleHostReverseProxy(backend)
-	proxy.Director = nil
-	proxy.Rewrite = func(r *httputil.ProxyRequest) {
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = backend.Scheme, backend.Host
 		r.Out.Host = r.In.Host
-	}
+	}}
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("comp") == "block" && blocks.Add(1) > 5 {
 			once.Do(func() { close(middle) })

@@ -56,7 +56,7 @@ func newTestIssuer(t *testing.T) *testIssuer {
 		defer i.mu.Unlock()
 		i.fetches++
 		if i.down {
-			http.Error(w, "", 503)
+			http.Error(w, "", http.StatusServiceUnavailable)
 			return
 		}
 		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL + "/tenant-1/oauth2/authorize"})

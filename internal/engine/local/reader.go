@@ -21,7 +21,6 @@ type reader struct {
 	src     source
 	key     []byte      // scratch: the stored key
 	closers []io.Closer // of values handed out
-	iters   int         // iterators still open
 }
 
 // release lets go of the values handed out.

@@ -19,7 +19,6 @@ type reader struct {
 	name string
 	opts []vfs.OpenOption
 	sums *sums // nil for what has no sidecar
-	size int64 // with sums
 
 	mu    sync.Mutex
 	files []vfs.File // by replica, opened when needed
