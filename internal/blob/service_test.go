@@ -29,6 +29,10 @@ type house struct {
 	accounts *account.Store
 	now      func() time.Time
 	private  bool // copies may read from this machine
+
+	disk       *enginetest.Disk
+	store      engine.Store
+	authorizer func(auth.Resources) auth.Authorizer
 }
 
 type option func(*house, *account.Account)
@@ -38,27 +42,42 @@ func newHouse(t testing.TB, options ...option) *house { return build(t, nil, opt
 
 func build(t testing.TB, authorizer func(auth.Resources) auth.Authorizer, options ...option) *house {
 	t.Helper()
-	store := enginetest.New(t)
-	h := &house{registry: account.NewRegistry(), now: time.Now}
+	h := &house{now: time.Now, disk: enginetest.NewDisk(), authorizer: authorizer}
 	acct, dev := resttest.Account(), account.Development(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	acct.Delegation = account.GenerateKey()
 	for _, o := range options {
 		o(h, acct)
 	}
-	var err error
-	h.accounts, err = account.OpenStore(context.Background(), store, h.registry, nil)
-	require.NoError(t, err)
-	require.NoError(t, h.accounts.Create(context.Background(), acct))
-	require.NoError(t, h.accounts.Create(context.Background(), dev))
-	h.svc = New(Options{Store: store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private})
-	if authorizer == nil {
-		h.svc.Authorize(resttest.AllowAll{})
-	} else {
-		h.svc.Authorize(authorizer(h.svc))
-	}
-	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc})
+	h.open(t, acct, dev)
 	t.Cleanup(func() { require.NoError(t, h.svc.Close()) })
 	return h
+}
+
+// open starts the service on the disk, and makes new accounts.
+func (h *house) open(t testing.TB, accounts ...*account.Account) {
+	t.Helper()
+	h.store, h.registry = h.disk.Open(t), account.NewRegistry()
+	var err error
+	h.accounts, err = account.OpenStore(context.Background(), h.store, h.registry, nil)
+	require.NoError(t, err)
+	for _, a := range accounts {
+		require.NoError(t, h.accounts.Create(context.Background(), a))
+	}
+	h.svc = New(Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private})
+	if h.authorizer == nil {
+		h.svc.Authorize(resttest.AllowAll{})
+	} else {
+		h.svc.Authorize(h.authorizer(h.svc))
+	}
+	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc})
+}
+
+// restart closes service and store and opens them again.
+func (h *house) restart(t testing.TB) {
+	t.Helper()
+	require.NoError(t, h.svc.Close())
+	require.NoError(t, h.store.Close())
+	h.open(t)
 }
 
 // newSDK serves the emulator's account with real authorization and returns the Go SDK's client for it.

@@ -1,0 +1,5 @@
+//go:build race
+
+package blob
+
+const modelSteps = 3_000

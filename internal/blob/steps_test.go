@@ -1,0 +1,6 @@
+//go:build !race
+
+package blob
+
+// modelSteps is the number of steps of TestModel in each of its three settings.
+const modelSteps = 5_000
