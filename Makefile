@@ -19,7 +19,7 @@ build: ## Build bin/blobd
 run: build ## Build and serve on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
 	./bin/blobd
 
-test: lint unit ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
+test: lint unit model ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
 
 lint: ## go vet, gofmt, staticcheck
 	$(GO) vet $(PKGS)
@@ -28,6 +28,9 @@ lint: ## go vet, gofmt, staticcheck
 
 unit: ## All Go tests under the race detector
 	$(GO) test -race -timeout $(TIMEOUT) $(PKGS)
+
+model: ## 200,000 random operations on blobs against a model; the race detector would make minutes of it
+	$(GO) test -run '^TestModel$$' -count 1 -timeout $(TIMEOUT) ./internal/blob
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh

@@ -199,7 +199,7 @@ func (m *model) do(want, method, name, query, body string, header ...string) *re
 	}
 	r := m.conn.Do(method, target, body, append(header, v)...)
 	if r.Status >= 300 && body != "" { // the server may close rather than read a long body that it does not want
-		m.conn = m.h.Dial()
+		m.dial()
 	}
 	got := ""
 	if r.Status >= 300 {
@@ -210,6 +210,13 @@ func (m *model) do(want, method, name, query, body string, header ...string) *re
 		m.fail("want %q, got %q: %s", want, got, r)
 	}
 	return r
+}
+
+func (m *model) dial() {
+	if m.conn != nil {
+		_ = m.conn.Close() // the server may have closed it already
+	}
+	m.conn = m.h.Dial()
 }
 
 func (m *model) fail(format string, args ...any) {
@@ -799,13 +806,13 @@ func (m *model) look(name string, n *mName) {
 func (m *model) run(steps, restarts int) {
 	for m.step = range steps {
 		if m.step%1000 == 0 {
-			m.conn = m.h.Dial()
+			m.dial()
 			m.log = m.log[max(0, len(m.log)-50):]
 		}
 		if m.step%(steps/(restarts+1)) == steps/(restarts+1)-1 {
 			m.log = append(m.log, "restart")
 			m.h.restart(m.t)
-			m.conn = m.h.Dial()
+			m.dial()
 		}
 		if m.step%5000 == 2500 {
 			require.NoError(m.t, m.h.svc.Sweep(context.Background()))
@@ -901,6 +908,9 @@ func (m *model) prune(name string, n *mName) {
 // TestModel runs random operations over all features against the model, with restarts in between.
 func TestModel(t *testing.T) {
 	steps := modelSteps
+	if testing.Short() {
+		steps = 2_000
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d, %d steps", seed, 3*steps)
 	for _, c := range []struct {
@@ -910,7 +920,7 @@ func TestModel(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := newModel(t, seed, c.soft, c.ver)
 			m.run(steps, 3)
-			m.conn = m.h.Dial()
+			m.dial()
 			for _, name := range m.order {
 				m.prune(name, m.names[name])
 			}

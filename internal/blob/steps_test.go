@@ -3,4 +3,4 @@
 package blob
 
 // modelSteps is the number of steps of TestModel in each of its three settings.
-const modelSteps = 5_000
+const modelSteps = 67_000
