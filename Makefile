@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit lint docs test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
+.PHONY: help build run test unit model lint docs test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
