@@ -28,6 +28,7 @@ var cli struct {
 	Scale   scaleCommand   `cmd:"" help:"Fill blobd with a million blobs and a million entities and watch it grow."`
 	Compare compareCommand `cmd:"" help:"Compare two runs."`
 	Report  reportCommand  `cmd:"" help:"Draw a run's picture again from its JSON file."`
+	Table   tableCommand   `cmd:"" help:"Print a run as the tables of docs/performance.md."`
 	Ceiling ceilingCommand `cmd:"" hidden:"" help:"Run as one of the ceilings."`
 }
 
@@ -73,6 +74,21 @@ func (c *reportCommand) Run() error {
 		return err
 	}
 	return writeHTML(r, c.HTML)
+}
+
+type tableCommand struct {
+	JSON []string `arg:"" help:"JSON files of runs."`
+}
+
+func (c *tableCommand) Run() error {
+	for _, path := range c.JSON {
+		r, err := result.Load(path)
+		if err != nil {
+			return err
+		}
+		r.Markdown(os.Stdout)
+	}
+	return nil
 }
 
 func writeHTML(r *result.Run, path string) error {

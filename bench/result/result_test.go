@@ -95,6 +95,21 @@ func TestSavedRunIsTheSame(t *testing.T) {
 	require.Equal(t, a.String(), b.String())
 }
 
+func TestMarkdown(t *testing.T) {
+	r := run(2000, 100, 4000)
+	c := r.Cells[0]
+	c.Server, c.Ratios = "blobd-2+1", nil
+	r.Cells = append(r.Cells, c)
+	r.Scale = []Scale{{Kind: "blobs", Items: 100, OpsPerS: 10, P50: 1500, StartMS: 20}}
+	r.Compare()
+	var out strings.Builder
+	r.Markdown(&out)
+	require.Contains(t, out.String(), "| put <4 KiB> | 32 | 2000/s | ")
+	require.Contains(t, out.String(), " | 20.0x, 1.00x less | commit: 50 %, 1.0x | ")
+	require.Contains(t, out.String(), "| 2+1 | ")
+	require.Contains(t, out.String(), "| blobs | 100 | 10.0 | 1.50 ms, - | - MB | 0.00 | 0.00 | 20.0 ms |")
+}
+
 func TestPageIsWellFormedAndWhole(t *testing.T) {
 	r := run(2000, 100, 4000)
 	r.Failures = []string{"a <b> went wrong"}
