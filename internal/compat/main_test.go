@@ -11,7 +11,7 @@ import (
 func TestThePageIsFresh(t *testing.T) {
 	have, err := os.ReadFile("../../docs/compatibility.md")
 	require.NoError(t, err)
-	require.Equal(t, page(), string(have), "docs/compatibility.md is stale: run make docs")
+	require.True(t, page() == string(have), "docs/compatibility.md is stale: run make docs")
 }
 
 func TestEveryOperationSaysHowItIsElsewhere(t *testing.T) {
