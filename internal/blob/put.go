@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"context"
 	"io"
 	"strconv"
 
@@ -135,7 +136,7 @@ func (s *Service) putBlob(r *rest.Request) error {
 	if rec.MD5 == "" {
 		rec.MD5 = string(in.md5[:])
 	}
-	if err := s.put(r, p, &terms, rec, in); err != nil {
+	if err := s.put(r.Context, p, &terms, rec, in); err != nil {
 		return err
 	}
 	setWritten(r, rec)
@@ -149,8 +150,8 @@ func (s *Service) putBlob(r *rest.Request) error {
 }
 
 // put makes rec, with the content taken in, the current blob.
-func (s *Service) put(r *rest.Request, p *place, terms *access, rec *Record, in *intake) error {
-	return s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
+func (s *Service) put(ctx context.Context, p *place, terms *access, rec *Record, in *intake) error {
+	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
