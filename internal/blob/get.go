@@ -74,6 +74,11 @@ func (s *Service) getBlob(r *rest.Request) error {
 		if err := rd.rec.readable(terms.now); err != nil {
 			return err
 		}
+		if rd.slot == (Slot{}) {
+			if err := rd.rec.incremental(); err != nil {
+				return err
+			}
+		}
 		rd.length = rd.rec.Size
 		if !ranged {
 			return nil

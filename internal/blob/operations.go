@@ -87,6 +87,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "PutBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-blob-type", Value: "BlockBlob"}}, Since: protocol.V20200408, Needs: createsBlob, Handle: (*Service).putBlobFromURL, Doc: beyond()},
 	{Name: "CopyBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-requires-sync", Value: "true"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).copyFromURL, Doc: everywhere()},
 	{Name: "CopyBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20120212, Needs: createsBlob, Handle: (*Service).copyBlob, Doc: everywhere()},
+	{Name: "IncrementalCopyBlob", Methods: "PUT", Level: rest.Blob, Comp: "incrementalcopy", Since: protocol.V20160531, Needs: createsBlob, Handle: (*Service).copyIncremental, Doc: rest.Doc{Blobd: "from this server", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "AbortCopyBlob", Methods: "PUT", Level: rest.Blob, Comp: "copy", Since: protocol.V20120212, Needs: writesBlob, Handle: (*Service).abortCopy, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "BlockBlob"}}, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit), Length: true}, Handle: (*Service).putBlob, Doc: everywhere()},
 	{Name: "GetBlob", Methods: "GET", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getBlob, Doc: everywhere()},
