@@ -105,7 +105,7 @@ func TestListModel(t *testing.T) {
 		sorted = append(sorted, n)
 	}
 	slices.Sort(sorted)
-	for range 200 {
+	for range 80 {
 		prefix, delimiter, start := "", "", ""
 		if rng.IntN(2) == 0 {
 			prefix = word(2)
