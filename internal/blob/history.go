@@ -36,7 +36,7 @@ func (t *Txn) retire(old *Record, inlineFollows bool) (kept bool, err error) {
 		gone.Version = slot.Stamp
 	} else if d, ok := t.softDelete(); ok {
 		slot, gone.Deleted = Slot{d.At, SlotDeleted}, d
-		t.enqueueExpiry(slot)
+		t.enqueueExpiry(slot, d.Until)
 	} else {
 		t.delta -= old.Size
 		return false, t.drop(old, Slot{}, inlineFollows)
@@ -87,7 +87,12 @@ func (t *Txn) keepVersion(old *Record) error {
 	return nil
 }
 
-func (t *Txn) enqueueExpiry(s Slot) { t.enqueue(workExpiry, s.Stamp, ContentKind(s.Kind)) }
+// enqueueExpiry leaves a soft-deleted blob to the sweeper. Its item tells until when it is kept, so that the sweeper need not look:
+// there may be very many.
+func (t *Txn) enqueueExpiry(s Slot, until engine.Stamp) {
+	v := append(append([]byte{byte(s.Kind)}, t.account.Name...), 0)
+	t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workExpiry, s.Stamp), appendStamp(v, until))
+}
 
 // visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
 func visitHistory(r engine.Reader, p *place, visit func(Slot, *Record) (bool, error)) error {
@@ -282,7 +287,7 @@ func (t *Txn) forget(s Slot, rec *Record) (kept bool, err error) {
 	if d, ok := t.softDelete(); ok {
 		rec.Deleted = d
 		t.set(s, rec)
-		t.enqueueExpiry(s)
+		t.enqueueExpiry(s, d.Until)
 		return true, nil
 	}
 	return false, t.erase(s, rec)
@@ -432,6 +437,12 @@ func restorable(r engine.Reader, p *place) (back *Record, err error) {
 // sweepExpired takes a soft-deleted blob away for good once its retention has ended.
 func (s *Service) sweepExpired(ctx context.Context, p *place, w *work) error {
 	slot := Slot{w.stamp, SlotKind(w.value[0])}
+	name, until, _ := cutZero(w.value[1:])
+	d := decoder{v: view(until)}
+	if engine.Stamp(d.uint64()) > s.now() && !d.bad {
+		return nil
+	}
+	p.account = &account.Account{Name: string(name)}
 	return s.change(ctx, p, func(t *Txn) error {
 		rec, err := t.Record(slot)
 		switch {

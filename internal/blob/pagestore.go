@@ -66,6 +66,7 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 	if err != nil {
 		return err
 	}
+	m := newPageMerge(t, t.key, layers[0], len(layers) == 1, pageBudget)
 	switch shared := records > 1; {
 	case shared || t.svc.pins.held(t.key, c.ID):
 		for _, l := range layers {
@@ -84,17 +85,22 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 		layers = append([]engine.Stamp{c.ID}, layers...)
 		t.setLayers(c.ID, layers)
 	default:
-		alone, err := t.fits(layers[0], u.from, u.to)
+		fits, err := t.fits(m, u)
 		if err != nil {
 			return err
 		}
-		if !alone {
+		if !fits {
 			layers = append([]engine.Stamp{t.Stamp()}, layers...)
 			t.setLayers(c.ID, layers)
 			t.enqueue(workFold, c.ID, ContentPages)
 		}
 	}
-	m := newPageMerge(t, t.key, layers[0], len(layers) == 1, pageBudget)
+	if layers[0] != m.layer { // a new one on top, which has nothing yet
+		if err := m.finish(); err != nil {
+			return err
+		}
+		m = newPageMerge(t, t.key, layers[0], false, pageBudget)
+	}
 	upTo, err := m.put(u)
 	if err := errors.Join(err, m.finish()); err != nil {
 		return fmt.Errorf("blob %q: %w", t.name, err)
@@ -105,18 +111,17 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 	return nil
 }
 
-// fits tells whether a layer is this map's alone and the ranges that a write replaces are few enough for one transaction.
-func (t *Txn) fits(layer engine.Stamp, from, to int64) (bool, error) {
-	n, err := layerOwners(t, t.key, layer)
+// fits tells whether the merge's layer is this map's alone and the ranges that a write replaces are few enough for one transaction.
+func (t *Txn) fits(m *pageMerge, u pageRange) (bool, error) {
+	n, err := layerOwners(t, t.key, m.layer)
 	if err != nil || n > 1 {
 		return false, err
 	}
-	c := newLayerCursor(t, t.key, layer)
 	count := 0
-	for c.seek(from); c.ok && c.cur.from < to && count <= pageBudget; c.next() {
+	for m.cursor.seek(u.from); m.cursor.ok && m.cursor.cur.from < u.to && count <= pageBudget; m.cursor.next() {
 		count++
 	}
-	return count <= pageBudget, c.close()
+	return count <= pageBudget, m.cursor.err
 }
 
 // foldPages folds one layer of a map some way into the next below it, both being nobody else's, and tells whether there is more.

@@ -18,7 +18,8 @@ const (
 	workContent workKind = 2
 	// workPending: uncommitted blocks; the stamp is their epoch. It is there from the first block on.
 	workPending workKind = 3
-	// workExpiry: a soft-deleted blob in the slot with this stamp, whose retention may end.
+	// workExpiry: a soft-deleted blob in the slot with this stamp, whose retention may end. The detail is the slot's kind; 00 and the
+	// stamp of the end follow the account.
 	workExpiry workKind = 4
 	// workCopy: a copy under way; the stamp is when it began.
 	workCopy workKind = 5
