@@ -134,6 +134,9 @@ func number(v any) *big.Float {
 
 // order compares two values; ok is false if their types do not compare.
 func order(a, b any) (c int, ok bool) {
+	if a == nil {
+		return 0, false
+	}
 	if x, y := number(a), number(b); x != nil || y != nil {
 		if x == nil || y == nil {
 			return 0, false
@@ -143,6 +146,9 @@ func order(a, b any) (c int, ok bool) {
 	switch x := a.(type) {
 	case string:
 		y, ok := b.(string)
+		if !ok || x == y {
+			return 0, ok
+		}
 		return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y))), ok
 	case bool:
 		y, ok := b.(bool)
@@ -162,7 +168,19 @@ func order(a, b any) (c int, ok bool) {
 }
 
 func decide(c int, op string) bool {
-	return map[string]bool{"eq": c == 0, "ne": c != 0, "gt": c > 0, "ge": c >= 0, "lt": c < 0, "le": c <= 0}[op]
+	switch op {
+	case "eq":
+		return c == 0
+	case "ne":
+		return c != 0
+	case "gt":
+		return c > 0
+	case "ge":
+		return c >= 0
+	case "lt":
+		return c < 0
+	}
+	return c <= 0
 }
 
 func (g *generator) comparison() expr {
