@@ -50,7 +50,7 @@ func (s *Store) Collect(ctx context.Context) error {
 	defer s.gate.leave()
 	s.collector.Lock()
 	defer s.collector.Unlock()
-	if err := s.writable(); err != nil {
+	if err := s.state.working(); err != nil {
 		return err
 	}
 	if err := s.sweepForwards(ctx); err != nil {
@@ -83,7 +83,7 @@ func (s *Store) Collect(ctx context.Context) error {
 			if err := s.extents.Drop(x.info.ID); err != nil {
 				return fmt.Errorf("collect: %w", err)
 			}
-		case mostly && !x.pinned:
+		case mostly && !x.pinned && s.state.noRoom() == nil: // the copies take room before the extent gives it back
 			if err := s.empty(ctx, x); err != nil {
 				return fmt.Errorf("collect extent %016x: %w", x.info.ID, err)
 			}

@@ -54,6 +54,9 @@ func faulty(s *local.Store, seed uint64) (want map[string][]object, failures int
 	return want, failures
 }
 
+// faultStep makes the steps between the operations that fail grow: each of the first is tried, and fewer and fewer of those that follow.
+var faultStep int64 = 16
+
 // TestFailingFileOperations lets one file operation after another fail, for once or for good, with a full disk or a broken one.
 // What was acknowledged is there at the next start, what is read meanwhile is right, and nothing hangs or ends the process.
 func TestFailingFileOperations(t *testing.T) {
@@ -68,7 +71,7 @@ func TestFailingFileOperations(t *testing.T) {
 			for _, forever := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%d disks %s %v forever=%v", tt.disks, tt.only, cause, forever), func(t *testing.T) {
 					t.Parallel()
-					for at := int64(0); ; at += 1 + at/8 {
+					for at := int64(0); ; at += 1 + at/faultStep {
 						if !failAt(t, tt.disks, tt.only, at, forever, cause, tt.none && !errors.Is(cause, syscall.ENOSPC)) || t.Failed() {
 							return
 						}
@@ -275,4 +278,52 @@ func usage(t *testing.T, fs vfs.FS, dir string) (n int) {
 		}
 	}
 	return n
+}
+
+// fullFS tells of a disk with as much space left as is set.
+type fullFS struct {
+	vfs.FS
+	left *atomic.Uint64
+}
+
+func (fs fullFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: fs.left.Load(), TotalBytes: 1 << 40}, nil
+}
+
+// TestAFullDisk: what takes room is refused in time, what makes room goes through, and all goes on when there is room.
+func TestAFullDisk(t *testing.T) {
+	var left atomic.Uint64
+	left.Store(1 << 30)
+	o := small(1)
+	o.FS = fullFS{vfs.NewMem(), &left}
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	for i, n := range []int{100, 50_000} {
+		obj := object{seed: uint64(i + 1), sizes: [3]int{n}}
+		if n > engine.MaxInline {
+			require.NoError(t, put(s, &obj))
+		}
+		require.NoError(t, store(s, fmt.Sprintf("o%d/", i), &obj))
+		s.Forget(obj.refs[0])
+	}
+	left.Store(1 << 20)
+	s.CheckSpace()
+	assert.False(t, s.Health().Writable)
+	inline := object{seed: 9, sizes: [3]int{100}}
+	assert.ErrorIs(t, s.Update(background, []byte("new/"), func(tx engine.Tx) error {
+		tx.Set(recordSpace, []byte("new/"), inline.encode())
+		return nil
+	}), engine.ErrNoSpace)
+	_, err = s.Put(background, strings.NewReader("a"), 1)
+	assert.ErrorIs(t, err, engine.ErrNoSpace)
+	found, err := consistent(s)
+	require.NoError(t, err, "reads go on")
+	assert.Len(t, found, 2)
+	require.NoError(t, remove(s, "o0/"))
+	require.NoError(t, remove(s, "o1/"))
+	require.NoError(t, s.Collect(background))
+	left.Store(1 << 30)
+	s.CheckSpace()
+	require.NoError(t, store(s, "new/", &inline))
+	require.NoError(t, s.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,11 +169,26 @@ func (l *logFile) Preallocate(offset, length int64) error {
 
 // Stat implements vfs.File.
 func (l *logFile) Stat() (vfs.FileInfo, error) {
-	if l.File == nil {
-		return nil, l.state.failed()
+	if l.File != nil {
+		info, err := l.File.Stat()
+		if err == nil {
+			return info, nil
+		}
+		_ = l.note(err)
 	}
-	return l.File.Stat()
+	return noInfo{}, nil
 }
+
+// noInfo describes a log that could not be made.
+type noInfo struct{}
+
+func (noInfo) Name() string           { return "" }
+func (noInfo) Size() int64            { return 0 }
+func (noInfo) Mode() os.FileMode      { return 0 }
+func (noInfo) ModTime() time.Time     { return time.Time{} }
+func (noInfo) IsDir() bool            { return false }
+func (noInfo) Sys() any               { return nil }
+func (noInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
 
 // Fd implements vfs.File. There is none, so that no sync goes past this type.
 func (l *logFile) Fd() uintptr { return vfs.InvalidFd }

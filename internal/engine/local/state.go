@@ -43,12 +43,26 @@ func (s *state) failed() error {
 	return nil
 }
 
+// writable returns why the store takes no more, nil if it does.
 func (s *state) writable() error {
-	if err := s.failed(); err != nil {
+	if err := s.noRoom(); err != nil {
 		return err
 	}
+	return s.working()
+}
+
+// noRoom returns why there is no room for more, nil if there is.
+func (s *state) noRoom() error {
 	if err := s.full.Load(); err != nil {
 		return *err
+	}
+	return nil
+}
+
+// working returns why the store can write nothing at all, not even what makes room.
+func (s *state) working() error {
+	if err := s.failed(); err != nil {
+		return err
 	}
 	if err := s.stuck.Load(); err != nil {
 		return *err
@@ -90,8 +104,8 @@ func (s *state) setFull(err error) {
 	}
 }
 
-// reserve is the space on each disk that is left to Pebble's flushes and compactions, and to deletes by the operator. Refusing
-// writes in time keeps the log from failing, which only a restart mends.
+// reserve is the space on each disk that is left to Pebble's flushes and compactions, and to transactions that make room. Refusing
+// the others in time keeps the log from failing, which only a restart mends.
 const (
 	reserve    = 64 << 20
 	spaceEvery = time.Second

@@ -20,6 +20,7 @@ type tx struct {
 	stamp     engine.Stamp
 	limit     engine.Stamp // stamp limit in the batch, or 0
 	retained  []engine.Ref
+	frees     bool  // it deletes or releases
 	err       error // first defect of the caller or failure of the batch
 }
 
@@ -88,6 +89,7 @@ func (t *tx) Delete(space engine.Space, key []byte) {
 	if !t.check(space, key, 0) {
 		return
 	}
+	t.frees = true
 	op := t.batch.DeleteDeferred(1 + len(key))
 	op.Key[0] = byte(space)
 	copy(op.Key[1:], key)
@@ -107,6 +109,7 @@ func (t *tx) DeleteRange(space engine.Space, lower, upper []byte) {
 	if bytes.Compare(lower, upper) >= 0 {
 		return
 	}
+	t.frees = true
 	op := t.batch.DeleteRangeDeferred(1+len(lower), 1+len(upper))
 	op.Key[0] = byte(space)
 	copy(op.Key[1:], lower)
@@ -133,8 +136,21 @@ func (t *tx) Retain(ref engine.Ref) {
 
 // Release implements engine.Tx.
 func (t *tx) Release(ref engine.Ref) {
+	t.frees = true
 	t.merge(sysRef, ref[:], -1)
 	t.store.released.Store(true)
+}
+
+// maxFreeing bounds what a transaction may write that is let through on a full disk because it makes room: records of what was
+// deleted, work for a sweeper.
+const maxFreeing = engine.MaxValue
+
+// checkRoom refuses a transaction that takes room while there is none.
+func (t *tx) checkRoom() error {
+	if t.frees && len(t.retained) == 0 && t.size <= maxFreeing {
+		return nil
+	}
+	return t.store.state.noRoom()
 }
 
 // checkRetained verifies that the chunks that the transaction retains have an owner or a pin, so that they are not collected

@@ -54,7 +54,7 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.writable(); err != nil {
+	if err := s.state.working(); err != nil {
 		return err
 	}
 	t := txPool.Get().(*tx)
@@ -93,6 +93,9 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	}
 	if t.batch.Empty() {
 		return 0, nil
+	}
+	if err := t.checkRoom(); err != nil {
+		return 0, err
 	}
 	degraded := false
 	if len(t.retained) > 0 {
