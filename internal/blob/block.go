@@ -346,7 +346,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 
 // commit makes a blob of blocks.
 func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Record, refs []blockRef) error {
-	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
+	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
@@ -398,6 +398,15 @@ func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Reco
 		t.settled = true
 		return t.Replace(old, rec, nil)
 	})
+	return longest(err)
+}
+
+// longest turns a list of chunks that no transaction takes into a refusal that clients do not try again (design/021).
+func longest(err error) error {
+	if errors.Is(err, engine.ErrTooLarge) {
+		return protocol.ErrBlockListTooLong.Saying("The content has more chunks than can be committed at once.").Because(err)
+	}
+	return err
 }
 
 // selectBlocks finds the blocks that a list names, in its order, and the head of the uncommitted ones.

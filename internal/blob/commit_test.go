@@ -11,6 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // The largest block list that there can be fits one transaction, and the blocks that it leaves out are swept.
@@ -72,4 +73,11 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 		require.Equal(t, rec.Size, used)
 		return err
 	}))
+}
+
+func TestTooManyChunksAreRefusedForGood(t *testing.T) {
+	err := longest(fmt.Errorf("transaction: %w", engine.ErrTooLarge))
+	require.ErrorIs(t, err, protocol.ErrBlockListTooLong)
+	require.NoError(t, longest(nil))
+	require.ErrorIs(t, longest(engine.ErrReleased), engine.ErrReleased)
 }

@@ -116,7 +116,7 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 			return err
 		}
 	}
-	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
+	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
@@ -140,6 +140,7 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 		}
 		return t.Replace(old, rec, f.inline)
 	})
+	return longest(err)
 }
 
 // retrying runs a copy again when a chunk that it shares was let go of by its source meanwhile.
