@@ -37,7 +37,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrCorrupt: stored bytes do not match their checksum and cannot be rebuilt.
 	ErrCorrupt = errors.New("stored data is corrupt")
-	// ErrNoSpace: a disk is full. Nothing was written; reads go on.
+	// ErrNoSpace: a disk is full. Nothing was written; reads go on, and so do small transactions that delete or release and
+	// retain nothing: they make room.
 	ErrNoSpace = errors.New("no space left on the data disks")
 	// ErrUnavailable: too few disks are there to write (or to read) safely.
 	ErrUnavailable = errors.New("too few data disks are available")

@@ -54,7 +54,8 @@ func faulty(s *local.Store, seed uint64) (want map[string][]object, failures int
 	return want, failures
 }
 
-// faultStep makes the steps between the operations that fail grow: each of the first is tried, and fewer and fewer of those that follow.
+// faultStep makes the steps between the operations that fail grow: each of the first is tried, and fewer and fewer of those that
+// follow.
 var faultStep int64 = 16
 
 // TestFailingFileOperations lets one file operation after another fail, for once or for good, with a full disk or a broken one.

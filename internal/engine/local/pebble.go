@@ -27,7 +27,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                4096,
+		MaxOpenFiles:                1024,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(runtime.GOMAXPROCS(0)/2, 4)) },
 		Logger:                      pebbleLogger{st},
 		EventListener: &pebble.EventListener{
