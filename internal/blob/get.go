@@ -26,7 +26,8 @@ type span struct {
 	ref            engine.Ref
 	offset, length int64
 	zero           bool
-	data           []byte // the bytes themselves, of small pages
+	data           []byte        // the bytes themselves, of small pages
+	opened         io.ReadCloser // opened ahead, so that it stays
 }
 
 // reading is a blob opened for reading: its record and where the wanted bytes are.
@@ -153,8 +154,15 @@ func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(
 			return rd.locate(v, p)
 		}
 		err := s.store.View(ctx, p.key, look)
-		if err == nil && rd.pages.unsteady {
+		switch {
+		case err != nil:
+		case rd.pages.unsteady:
 			err = s.pinPages(ctx, p, rd, look)
+		case rd.rec.Content.Kind == ContentList && len(rd.spans) > 1:
+			var moved bool
+			if moved, err = s.pinList(ctx, p, rd, look); moved && attempt < 10 {
+				continue
+			}
 		}
 		if err != nil {
 			return nil, nil, err
@@ -163,14 +171,37 @@ func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(
 			return rd, nil, nil
 		}
 		body := &spanReader{ctx: ctx, store: s.store, spans: rd.spans, more: rd.pages.more, done: rd.pages.unpin}
-		if err = body.next(); err == nil {
-			return rd, body, nil
+		if rd.rec.Content.Kind == ContentChunks {
+			err = body.openAhead()
 		}
-		body.finish()
+		if err == nil {
+			if err = body.next(); err == nil {
+				return rd, body, nil
+			}
+		}
+		_ = body.Close() // nothing was read
 		if !errors.Is(err, engine.ErrReleased) || attempt == 3 {
 			return nil, nil, fmt.Errorf("open blob %q: %w", p.name, err)
 		}
 	}
+}
+
+// pinList keeps a chunk list from the sweeper while it is read, and looks again: if the blob still has it then the sweeper cannot
+// have begun. moved tells that it has another content now.
+func (s *Service) pinList(ctx context.Context, p *place, rd *reading, look func(engine.Reader) error) (moved bool, err error) {
+	id := rd.rec.Content.ID
+	s.pins.add(p.key, id, 1)
+	unpin := func() {
+		s.pins.add(p.key, id, -1)
+		s.wake()
+	}
+	err = s.store.View(ctx, p.key, look)
+	if moved = err == nil && (rd.rec.Content.Kind != ContentList || rd.rec.Content.ID != id); moved || err != nil {
+		unpin()
+		return moved, err
+	}
+	rd.pages.unpin = unpin
+	return false, nil
 }
 
 // locate finds where the wanted bytes are.
@@ -257,10 +288,25 @@ type spanReader struct {
 	open  io.ReadCloser
 }
 
+// openAhead opens all spans, which are few: they stay readable whatever becomes of the blob.
+func (b *spanReader) openAhead() error {
+	for i := range b.spans {
+		sp := &b.spans[i]
+		var err error
+		if sp.opened, err = b.store.Open(b.ctx, sp.ref, sp.offset, sp.length); err != nil {
+			sp.opened = nil
+			return err
+		}
+	}
+	return nil
+}
+
 // next opens the next span.
 func (b *spanReader) next() (err error) {
 	sp := b.spans[0]
 	switch {
+	case sp.opened != nil:
+		b.open = sp.opened
 	case sp.zero:
 		b.open = zeros(sp.length)
 	case sp.data != nil:
@@ -328,11 +374,17 @@ func (b *spanReader) WriteTo(w io.Writer) (total int64, err error) {
 // Close implements io.Closer.
 func (b *spanReader) Close() error {
 	b.finish()
-	if b.open == nil {
-		return nil
+	var err error
+	if b.open != nil {
+		err = b.open.Close()
+		b.open = nil
 	}
-	err := b.open.Close()
-	b.open = nil
+	for i := range b.spans {
+		if ahead := b.spans[i].opened; ahead != nil {
+			err = errors.Join(err, ahead.Close())
+		}
+	}
+	b.spans = nil
 	return err
 }
 

@@ -262,3 +262,31 @@ func TestReadWhileWriting(t *testing.T) {
 	require.Equal(t, strings.Repeat("n", size), string(h.must(t, 200, "GET", "/acct/box/d", "", v).Body))
 	require.Empty(t, h.svc.pins.maps)
 }
+
+// TestReadWhileOverwritten: the same for block and append blobs, however they are stored.
+func TestReadWhileOverwritten(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	ctx := context.Background()
+	big := strings.Repeat("0123456789abcdef", 20<<16) // 20 MiB: three chunks
+	h.must(t, 201, "PUT", "/acct/box/chunks", big, v, isBlock)
+	h.must(t, 201, "PUT", "/acct/box/list", "", v, isAppend)
+	for range 3 {
+		h.must(t, 201, "PUT", "/acct/box/list?comp=appendblock", big[:1<<20], v)
+	}
+	for name, want := range map[string]string{"chunks": big, "list": big[:3<<20]} {
+		_, body, err := h.svc.open(ctx, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		require.NoError(t, err)
+		_, abandoned, err := h.svc.open(ctx, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		require.NoError(t, err)
+		require.NoError(t, abandoned.Close())
+		h.must(t, 202, "DELETE", "/acct/box/"+name, "", v)
+		require.NoError(t, h.svc.Sweep(ctx))
+		got, err := io.ReadAll(body)
+		require.NoError(t, err, name)
+		require.NoError(t, body.Close())
+		require.True(t, want == string(got), name)
+	}
+	require.Empty(t, h.svc.pins.maps)
+	h.empty(t)
+}

@@ -270,7 +270,8 @@ func (t *Txn) enqueueFolds() error {
 	return it.Close()
 }
 
-// pagePins counts the readers of page maps that cannot take all they read in one View. A pinned map is not written in place: a
+// pagePins counts the readers of page maps and chunk lists that cannot take all they read in one View. The sweeper leaves what is
+// pinned alone. A pinned map is not written in place: a
 // write gives the blob another one, and the pinned one is swept when its readers are gone. They live in memory, as readers do.
 type pagePins struct {
 	mu   sync.Mutex

@@ -152,6 +152,9 @@ func (s *Service) sweep(ctx context.Context, w *work) error {
 func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
+			if done = s.pins.held(p.key, w.stamp); done { // somebody still reads it: later
+				return nil
+			}
 			prefix := appendContentKey(nil, p.key, keyContentPage, w.stamp)
 			it := t.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
 			defer it.Close()
