@@ -2,4 +2,4 @@
 
 package blob
 
-const modelSteps = 3_000
+const modelSteps = 2_000
