@@ -99,7 +99,8 @@ func (s *Service) claim(r *rest.Request, src *sourceURL) bool {
 	name, suffix, hosted := strings.Cut(host, ".blob.")
 	path := strings.TrimPrefix(src.path, "/")
 	switch {
-	case hosted && s.isOwn(r, suffix):
+	case hosted && (s.isOwn(r, suffix) || strings.EqualFold(name, account.DevName)):
+		// The emulator's account is nowhere else, and az CLI names it in the public cloud whatever the connection string says.
 	case !hosted && s.isOwn(r, host):
 		name, path, _ = strings.Cut(path, "/")
 	default:

@@ -114,7 +114,7 @@ def test_copies(server, container):
     assert copy.start_copy_from_url(source.url)["copy_status"] == "success"
     assert copy.get_blob_properties().metadata == {"m": "1"}
     assert copy.download_blob().readall() == source.download_blob().readall()
-    refused("NoPendingCopyOperation", copy.abort_copy, "00000000-0000-0000-0000-000000000000")
+    refused("NoPendingCopyOperation", copy.abort_copy, "11111111-2222-3333-4444-555555555555")
 
 
 def test_batch_and_tiers(container):

@@ -426,3 +426,15 @@ func TestErrorsOfTheWire(t *testing.T) {
 	require.NotEmpty(t, resp.Header.Get("x-ms-request-id"))
 	require.True(t, bytes.HasPrefix(text, []byte("\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ResourceNotFound</Code><Message>The specified resource does not exist.\nRequestId:")), "%s", text)
 }
+
+// az CLI names a source by the public cloud, whatever endpoint its connection string has; the emulator's account is nowhere else.
+func TestCopyFromTheNameInThePublicCloud(t *testing.T) {
+	s := shared(t)
+	name := newContainer(t, s)
+	c := s.service(t).NewContainerClient(name)
+	_, err := c.NewBlockBlobClient("b").Upload(ctx, body("x"), nil)
+	require.NoError(t, err)
+	_, err = c.NewBlobClient("copy").StartCopyFromURL(ctx, "https://devstoreaccount1.blob.core.windows.net/"+name+"/b", nil)
+	require.NoError(t, err)
+	require.Equal(t, "x", text(t, c.NewBlockBlobClient("copy")))
+}
