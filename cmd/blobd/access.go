@@ -22,6 +22,9 @@ type accessSettings struct {
 	NoPublicAccess bool   `help:"Refuse anonymous access, whatever a container says." group:"Who"`
 	NoSharedKey    bool   `help:"Refuse account keys and what they sign: bearer tokens and user delegation SAS only." group:"Who"`
 
+	Versioning         bool `help:"Keep what is overwritten or deleted as versions of the blob." group:"Who"`
+	ContainerRetention int  `help:"Keep deleted containers this long, so that they can be restored; at most 365." placeholder:"DAYS" group:"Who"`
+
 	OAuthIssuer        string   `name:"oauth-issuer" help:"Believe bearer tokens with this iss." placeholder:"URL" group:"Tokens"`
 	OAuthMetadata      string   `name:"oauth-metadata" help:"The issuer's discovery document, if it is not under the issuer's address." placeholder:"URL" group:"Tokens"`
 	OAuthAudience      []string `name:"oauth-audience" help:"Audience to accept besides those of Azure Storage; may be given again." placeholder:"AUD" group:"Tokens"`
@@ -34,6 +37,8 @@ type accessSettings struct {
 
 func (c *accessSettings) check() error {
 	switch {
+	case c.ContainerRetention < 0 || c.ContainerRetention > 365:
+		return errors.New("--container-retention takes 0 (off) to 365 days")
 	case c.OAuthIssuer != "" && c.OAuthDevIssuer != "":
 		return errors.New("--oauth-issuer and --oauth-dev-issuer are two issuers: give one")
 	case c.OAuthIssuer == "" && c.OAuthDevIssuer == "" && (len(c.OAuthRole) > 0 || len(c.OAuthAudience) > 0 || c.OAuthMetadata != "" || c.OAuthSkipSignature):
@@ -81,6 +86,7 @@ func (c *accessSettings) masters() ([][]byte, error) {
 func (c *accessSettings) apply(accounts []*account.Account) {
 	for _, a := range accounts {
 		a.RequireHTTPS, a.DenyPublicAccess, a.DenySharedKey = c.SecureTransfer, c.NoPublicAccess, c.NoSharedKey
+		a.Versioning, a.ContainerRetentionDays = c.Versioning, c.ContainerRetention
 	}
 }
 

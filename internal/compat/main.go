@@ -38,6 +38,8 @@ func page() string {
 	fmt.Fprintf(&b, introduction, protocol.Newest)
 	section(&b, "Blob service", blob.Operations)
 	section(&b, "Table service", table.Operations)
+	b.WriteString("\n## Features\n")
+	featureTables(&b)
 	return b.String()
 }
 
