@@ -45,6 +45,7 @@ type guardFS struct {
 	state *state
 }
 
+// flushPause slows down Pebble's flushes while they fail: it tries again at once, and a full disk would cost a core.
 const flushPause = 50 * time.Millisecond
 
 // Create implements vfs.FS.
