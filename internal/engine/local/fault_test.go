@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -201,7 +202,14 @@ func TestAReaderWaitsForDurability(t *testing.T) {
 	wrote, read, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	obj := object{seed: 1, sizes: [3]int{10}}
 	go func() { wrote <- store(s, "p/", &obj) }()
-	<-reached // the transaction is applied, its sync is under way
+	<-reached // its sync is under way; Pebble may show it only a moment later
+	for shown := false; !shown; runtime.Gosched() {
+		require.NoError(t, s.View(background, []byte("another partition/"), func(r engine.Reader) error {
+			got, err := load(r, "p/")
+			shown = got.seed == 1
+			return err
+		}))
+	}
 	seen := make(chan uint64, 1)
 	go func() {
 		read <- s.View(background, []byte("p/"), func(r engine.Reader) error {
