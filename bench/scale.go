@@ -64,9 +64,9 @@ func (c *scaleCommand) measure(ctx context.Context, s *session) error {
 func scaleRow(kind, server string, l *work.Look) result.Scale {
 	return result.Scale{
 		Kind: kind, Server: server, Items: l.Items, OpsPerS: l.Rate, P50: micros(l.P50), P99: micros(l.P99), CPU: micros(l.CPU),
-		GetP50: micros(l.GetP50), GetP99: micros(l.GetP99), RSS: float64(l.RSS) / 1e6,
+		GetP50: micros(l.GetP50), GetP99: micros(l.GetP99), RSS: float64(l.RSS) / 1e6, PeakRSS: float64(l.PeakRSS) / 1e6,
 		DiskPerByte: float64(l.Disk) / float64(l.Content), WritePerByte: float64(l.Written) / float64(l.Content),
-		StopMS: millis(l.Stop), StartMS: millis(l.Start), RestartRSS: float64(l.RestartRSS) / 1e6, ListP50: micros(l.ListPage), PrefixP50: micros(l.PrefixPage),
+		StopMS: millis(l.Stop), StartMS: millis(l.Start), RestartRSS: float64(l.RestartRSS) / 1e6, ListP50: micros(l.ListPage), SmallP50: micros(l.SmallPage), PrefixP50: micros(l.PrefixPage),
 	}
 }
 

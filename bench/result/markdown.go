@@ -31,10 +31,14 @@ func (r *Run) Markdown(w io.Writer) {
 	}
 	r.layouts(w)
 	if len(r.Scale) > 0 {
-		fmt.Fprint(w, "\n| fill | items | items/s | p50, p99 | RSS | disk bytes per content byte | written | restart | RSS after it | page of 5 000 | prefixes |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+		fmt.Fprint(w, "\n| fill | items | items/s | p50, p99 | RSS | disk bytes per content byte | written | restart | RSS after it | page of 5 000 | beside 20 000 names | prefixes |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, s := range r.Scale {
-			fmt.Fprintf(w, "| %s | %d | %s | %s, %s | %s MB | %.2f | %.2f | %s | %s | %s | %s |\n", s.Kind, s.Items, short(s.OpsPerS), duration(s.P50), duration(s.P99),
-				short(s.RSS), s.DiskPerByte, s.WritePerByte, duration(s.StartMS*1e3), short(s.RestartRSS), duration(s.ListP50), duration(s.PrefixP50))
+			fmt.Fprintf(w, "| %s | %d | %s | %s, %s | %s MB | %.2f | %.2f | %s | %s | %s | %s | %s |\n", s.Kind, s.Items, short(s.OpsPerS), duration(s.P50), duration(s.P99),
+				short(s.RSS), s.DiskPerByte, s.WritePerByte, duration(s.StartMS*1e3), short(s.RestartRSS), duration(s.ListP50), duration(s.SmallP50), duration(s.PrefixP50))
+		}
+		fmt.Fprint(w, "\n| goal of the fills | held |\n|---|---|\n")
+		for _, g := range r.Goals() {
+			fmt.Fprintf(w, "| %s | %s |\n", g.Text, map[bool]string{true: "yes", false: "**no**"}[g.Held])
 		}
 	}
 }

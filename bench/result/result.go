@@ -80,12 +80,14 @@ type Scale struct {
 	GetP50       float64 `json:"get_p50_us,omitempty"`
 	GetP99       float64 `json:"get_p99_us,omitempty"`
 	RSS          float64 `json:"rss_mb"`
+	PeakRSS      float64 `json:"peak_rss_mb,omitempty"`
 	DiskPerByte  float64 `json:"disk_bytes_per_content_byte"`
 	WritePerByte float64 `json:"written_bytes_per_content_byte"`
 	StopMS       float64 `json:"stop_ms,omitempty"`
 	StartMS      float64 `json:"start_ms,omitempty"`
 	RestartRSS   float64 `json:"rss_after_restart_mb,omitempty"`
 	ListP50      float64 `json:"list_page_p50_us,omitempty"`
+	SmallP50     float64 `json:"list_page_of_20000_p50_us,omitempty"`
 	PrefixP50    float64 `json:"prefix_page_p50_us,omitempty"`
 }
 
@@ -223,12 +225,13 @@ func (r *Run) PrintScale(w io.Writer) {
 	if len(r.Scale) == 0 {
 		return
 	}
-	const line = "%-9s %-12s %9s %8s %8s %8s %8s %8s %8s %8s %10s %10s %8s %8s %9s %9s %9s\n"
-	fmt.Fprintf(w, line, "\nfill", "server", "items", "ops/s", "p50 us", "p99 us", "CPU us", "get p50", "get p99", "RSS MB", "disk/byte", "write/byte", "stop ms", "start ms", "RSS then", "page p50", "prefixes")
+	const line = "%-9s %-12s %9s %8s %8s %8s %8s %8s %8s %8s %10s %10s %8s %8s %9s %9s %9s %9s\n"
+	fmt.Fprintf(w, line, "\nfill", "server", "items", "ops/s", "p50 us", "p99 us", "CPU us", "get p50", "get p99", "RSS MB", "disk/byte", "write/byte", "stop ms", "start ms", "RSS then", "page p50", "of 20000", "prefixes")
 	for _, s := range r.Scale {
 		fmt.Fprintf(w, line, s.Kind, s.Server, fmt.Sprint(s.Items), short(s.OpsPerS), short(s.P50), short(s.P99), short(s.CPU), short(s.GetP50), short(s.GetP99), short(s.RSS),
-			fmt.Sprintf("%.2f", s.DiskPerByte), fmt.Sprintf("%.2f", s.WritePerByte), short(s.StopMS), short(s.StartMS), short(s.RestartRSS), short(s.ListP50), short(s.PrefixP50))
+			fmt.Sprintf("%.2f", s.DiskPerByte), fmt.Sprintf("%.2f", s.WritePerByte), short(s.StopMS), short(s.StartMS), short(s.RestartRSS), short(s.ListP50), short(s.SmallP50), short(s.PrefixP50))
 	}
+	r.printGoals(w)
 }
 
 // short prints a number with about three digits.

@@ -110,6 +110,31 @@ func TestMarkdown(t *testing.T) {
 	require.Contains(t, out.String(), "| blobs | 100 | 10.0 | 1.50 ms, - | - MB | 0.00 | 0.00 | 20.0 ms |")
 }
 
+func TestGoals(t *testing.T) {
+	look := func(kind string, items int, rate, p99, start, rss, page, small float64) Scale {
+		return Scale{Kind: kind, Items: items, OpsPerS: rate, GetP99: p99, StartMS: start, PeakRSS: rss, ListP50: page, SmallP50: small}
+	}
+	held := func(looks ...Scale) (out []bool) {
+		for _, g := range (&Run{Scale: looks}).Goals() {
+			out = append(out, g.Held)
+		}
+		return out
+	}
+	require.Equal(t, []bool{true, true, true}, held(look("blobs", 1, 1, 0, 0, 511, 0, 0), look("blobs", 2, 1, 0, 999, 100, 1.3, 1)))
+	require.Equal(t, []bool{false, false, false}, held(look("blobs", 1, 1, 0, 1000, 513, 0, 0), look("blobs", 2, 1, 0, 500, 100, 1.4, 1)),
+		"the worst of all looks counts for restarts and memory")
+	require.Equal(t, []bool{true, true, true, true}, held(look("entities", 100, 1000, 100, 0, 100, 0, 0), look("entities", 200, 800, 150, 10, 100, 0, 0)))
+	require.Equal(t, []bool{true, true, false, false}, held(look("entities", 100, 1000, 100, 0, 100, 0, 0), look("entities", 200, 790, 151, 10, 100, 0, 0)))
+	eight := make([]Scale, 8)
+	for i := range eight {
+		eight[i] = look("entities", 100*(i+1), 1000, 100, 0, 100, 0, 0)
+	}
+	eight[3].OpsPerS, eight[7].OpsPerS = 1, 700 // the last quarter is judged as a whole: 200 in 0.24 s
+	require.Equal(t, []bool{true, true, true}, held(eight...))
+	require.Equal(t, []bool{true}, held(look("entities", 100, 1000, 100, 0, 100, 0, 0)), "one look has nothing to be compared with")
+	require.Empty(t, held())
+}
+
 func TestPageIsWellFormedAndWhole(t *testing.T) {
 	r := run(2000, 100, 4000)
 	r.Failures = []string{"a <b> went wrong"}
