@@ -33,7 +33,7 @@ import (
 
 // login is a server over HTTPS with its issuer for development.
 type login struct {
-	ip          string // https://127.0.0.1:PORT of the blobs
+	ip, ipTable string // https://127.0.0.1:PORT of the blobs and the tables
 	blob, table string // host style: from another, the SDK cannot tell the account of a user delegation key
 	issuer      string // without the tenant
 	secret      string
@@ -52,7 +52,7 @@ func startLogin(t *testing.T, args ...string) *login {
 		text, err := os.ReadFile(ready)
 		return err == nil && json.Unmarshal(text, &addresses) == nil
 	}, 30*time.Second, 20*time.Millisecond)
-	l.ip = addresses.Blob
+	l.ip, l.ipTable = addresses.Blob, addresses.Table
 	l.blob = strings.Replace(addresses.Blob, "127.0.0.1", account.DevName+".blob.localhost", 1)
 	l.table = strings.Replace(addresses.Table, "127.0.0.1", account.DevName+".table.localhost", 1)
 	l.issuer, _, _ = strings.Cut(addresses.Issuer, "/"+devissuer.Tenant)
@@ -196,6 +196,13 @@ func TestBearerRoles(t *testing.T) {
 	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
 	_, err = client.NewListContainersPager(nil).NextPage(ctx)
 	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
+}
+
+// The JS SDKs sign in as a service principal, read and write, and make signatures of a user delegation key.
+func TestBearerJS(t *testing.T) {
+	l := startLogin(t)
+	runJS(t, "login", "BLOBD_BLOB_URL="+l.ip+"/"+account.DevName, "BLOBD_TABLE_URL="+l.ipTable+"/"+account.DevName, "NODE_EXTRA_CA_CERTS="+l.ca,
+		"BLOBD_ISSUER="+l.issuer, "BLOBD_TENANT="+devissuer.Tenant, "BLOBD_CLIENT_ID="+devissuer.ClientID, "BLOBD_CLIENT_SECRET="+l.secret)
 }
 
 // azcopy signs in as a service principal and copies both ways. It asks the public cloud about an authority unless the tenant is

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -48,11 +49,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if _, err := os.Stat(azcopyPath()); err != nil {
-		if err := command(js, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
+	if err := installJS(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	if err := prepareAzcopy(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -66,6 +65,22 @@ func run(m *testing.M) int {
 		azurite.stop()
 	}
 	return code
+}
+
+// installJS installs the Node packages, and again whenever what is to be installed has changed.
+func installJS() error {
+	want, err := os.ReadFile(filepath.Join(js, "package-lock.json"))
+	if err != nil {
+		return err
+	}
+	mark := filepath.Join(js, "node_modules", "installed.json")
+	if got, err := os.ReadFile(mark); err == nil && bytes.Equal(got, want) {
+		return nil
+	}
+	if err := command(js, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
+		return err
+	}
+	return os.WriteFile(mark, want, 0o644)
 }
 
 func command(dir, name string, args ...string) error {
