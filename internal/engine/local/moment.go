@@ -20,8 +20,8 @@ type moment struct {
 	users   atomic.Int64 // views, and one for being moments.last; 0: closed
 }
 
-// advance tells that a batch was applied: views that begin from now on see it.
-func (m *moments) advance() { m.applied.Add(1) }
+// advance tells that a batch was applied, and returns how many were: views that begin from now on see it.
+func (m *moments) advance() uint64 { return m.applied.Add(1) }
 
 // enter returns a moment that shows every batch that was applied before the call. The caller leaves it.
 func (m *moments) enter(db *pebble.DB) *moment {

@@ -21,6 +21,10 @@ type reader struct {
 	src     source
 	key     []byte      // scratch: the stored key
 	closers []io.Closer // of values handed out
+
+	rows  *rows  // where values are kept in memory; nil for none
+	count uint64 // of batches that are visible, at least
+	adds  bool   // what is read is kept
 }
 
 // release lets go of the values handed out.
@@ -30,7 +34,7 @@ func (r *reader) release() {
 		r.closers[i] = nil
 	}
 	r.closers = r.closers[:0]
-	r.src = nil
+	r.src, r.rows, r.adds = nil, nil, false
 }
 
 func (r *reader) stored(space engine.Space, key []byte) []byte {
@@ -52,7 +56,19 @@ func (r *reader) get(key []byte) ([]byte, error) {
 
 // Get implements engine.Reader.
 func (r *reader) Get(space engine.Space, key []byte) ([]byte, error) {
-	return r.get(r.stored(space, key))
+	k := r.stored(space, key)
+	if r.rows == nil || !kept(byte(space)) {
+		return r.get(k)
+	}
+	hash := r.rows.hash(k)
+	if v, ok := r.rows.get(hash, k, r.count); ok {
+		return v, nil
+	}
+	v, err := r.get(k)
+	if err == nil && r.adds {
+		r.rows.add(hash, k, v, r.count)
+	}
+	return v, err
 }
 
 // Counter implements engine.Reader.

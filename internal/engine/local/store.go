@@ -38,7 +38,8 @@ type Options struct {
 	FS     vfs.FS   // default: vfs.Default
 	Logger *zap.Logger
 
-	CacheSize    int64            // bytes of Pebble's block cache; default 128 MiB
+	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
+	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
@@ -53,7 +54,10 @@ func (o Options) withDefaults() Options {
 		o.Logger = zap.NewNop()
 	}
 	if o.CacheSize == 0 {
-		o.CacheSize = 128 << 20
+		o.CacheSize = 80 << 20
+	}
+	if o.RowCacheSize == 0 {
+		o.RowCacheSize = 48 << 20
 	}
 	if o.MemTableSize == 0 {
 		o.MemTableSize = 32 << 20
@@ -77,6 +81,7 @@ type Store struct {
 	extents *extent.Store
 	stripes *stripeSet
 	moments moments
+	rows    *rows
 	clock   clock
 	gate    gate
 	pins    pins
@@ -105,7 +110,7 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
 	s.gate.init()
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
 		return nil, err

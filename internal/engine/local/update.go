@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) e
 func (s *Store) view(fn func(engine.Reader) error) error {
 	at := s.moments.enter(s.db)
 	r := readerPool.Get().(*reader)
-	r.src = at.snap
+	r.src, r.rows, r.count, r.adds = at.snap, s.rows, at.applied, true
 	defer func() {
 		r.release()
 		readerPool.Put(r)
@@ -62,7 +63,8 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		t.reset()
 		txPool.Put(t)
 	}()
-	t.store, t.partition, t.src, t.batch = s, partition, s.db, s.db.NewBatch()
+	t.store, t.partition, t.batch = s, partition, s.db.NewBatch()
+	t.src, t.rows, t.count = s.db, s.rows, math.MaxUint64
 
 	p := s.stripes.of(partition)
 	seq, err := s.run(p, t, fn)
@@ -132,10 +134,15 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 	if err := s.state.failed(); err != nil {
 		return err
 	}
+	var buf [16]uint64
+	w, err := s.rows.begin(b, buf[:0])
+	if err != nil {
+		return fmt.Errorf("commit: %w", s.fail(err))
+	}
 	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
-	s.moments.advance()
+	s.rows.end(w, s.moments.advance())
 	return nil
 }
 

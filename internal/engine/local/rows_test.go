@@ -1,0 +1,305 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// rowModel is a key space whose every step is taken by hand: which batches are visible, which are counted, and what snapshots show.
+type rowModel struct {
+	t       *testing.T
+	rng     *rand.Rand
+	rows    *rows
+	history []map[byte]uint64 // values by key, after so many batches became visible
+	counted uint64
+	batches []*modelBatch
+	readers []*modelReader
+	hits    int
+	next    uint64
+}
+
+type modelBatch struct {
+	step         int // 0: begun, 1: visible, 2: counted
+	set          map[byte]uint64
+	lower, upper byte // deleted before anything is set
+	w            writes
+	count        uint64
+}
+
+type modelReader struct {
+	count   uint64
+	shows   int // of the history; -1 before the snapshot was taken
+	key     byte
+	read    uint64
+	reading bool // read, and not yet added
+}
+
+func modelKey(k byte) []byte { return []byte{byte(engine.SpaceEntity), k} }
+
+func (m *rowModel) begin() {
+	b := &modelBatch{set: make(map[byte]uint64)}
+	batch := new(pebble.Batch)
+	if m.rng.IntN(8) == 0 {
+		b.lower = byte(m.rng.IntN(6))
+		b.upper = b.lower + 1 + byte(m.rng.IntN(3))
+		require.NoError(m.t, batch.DeleteRange(modelKey(b.lower), modelKey(b.upper), nil))
+	}
+	for range m.rng.IntN(3) {
+		k := byte(m.rng.IntN(6))
+		if m.rng.IntN(4) == 0 {
+			b.set[k] = 0
+			require.NoError(m.t, batch.Delete(modelKey(k), nil))
+			continue
+		}
+		m.next++
+		b.set[k] = m.next
+		require.NoError(m.t, batch.Set(modelKey(k), binary.BigEndian.AppendUint64(nil, m.next), nil))
+	}
+	var err error
+	b.w, err = m.rows.begin(batch, nil)
+	require.NoError(m.t, err)
+	m.batches = append(m.batches, b)
+}
+
+func (m *rowModel) advance(i int) {
+	b := m.batches[i]
+	switch b.step {
+	case 0:
+		after := make(map[byte]uint64)
+		for k, v := range m.history[len(m.history)-1] {
+			if k < b.lower || k >= b.upper {
+				after[k] = v
+			}
+		}
+		for k, v := range b.set {
+			after[k] = v
+		}
+		m.history = append(m.history, after)
+	case 1:
+		m.counted++
+		b.count = m.counted
+	case 2:
+		m.rows.end(b.w, b.count)
+		m.batches = append(m.batches[:i], m.batches[i+1:]...)
+	}
+	b.step++
+}
+
+// look reads a key as a reader of a snapshot does, or as a transaction does.
+func (m *rowModel) look(k byte, count uint64, shows int) (want uint64, hit bool) {
+	want = m.history[shows][k]
+	v, hit := m.rows.get(m.rows.hash(modelKey(k)), modelKey(k), count)
+	if hit {
+		m.hits++
+		require.Equal(m.t, want, binary.BigEndian.Uint64(v), "key %d in snapshot %d of %d", k, shows, len(m.history)-1)
+	}
+	return want, hit
+}
+
+func (m *rowModel) read(r *modelReader) {
+	switch {
+	case r.shows < 0:
+		r.shows = len(m.history) - 1
+	case r.reading:
+		r.reading = false
+		if r.read != 0 {
+			m.rows.add(m.rows.hash(modelKey(r.key)), modelKey(r.key), binary.BigEndian.AppendUint64(nil, r.read), r.count)
+		}
+	default:
+		r.key = byte(m.rng.IntN(6))
+		want, hit := m.look(r.key, r.count, r.shows)
+		r.read, r.reading = want, !hit
+	}
+}
+
+// However the steps of batches and of readers fall, a hit is what the snapshot of the reader gives.
+func TestAHitIsWhatTheSnapshotGives(t *testing.T) {
+	const runs, steps = 300, 400
+	hits := 0
+	for seed := range uint64(runs) {
+		m := &rowModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rows: newRows(1 << 20), history: []map[byte]uint64{{}}}
+		for range steps {
+			switch n := m.rng.IntN(20); {
+			case n == 0 && len(m.batches) < 4:
+				m.begin()
+			case n < 4 && len(m.batches) > 0:
+				m.advance(m.rng.IntN(len(m.batches)))
+			case n == 4 && len(m.readers) < 6:
+				m.readers = append(m.readers, &modelReader{count: m.counted, shows: -1})
+			case n == 5 && len(m.readers) > 0:
+				i := m.rng.IntN(len(m.readers))
+				m.readers = append(m.readers[:i], m.readers[i+1:]...)
+			case n == 6:
+				m.look(byte(m.rng.IntN(6)), math.MaxUint64, len(m.history)-1)
+			case len(m.readers) > 0:
+				m.read(m.readers[m.rng.IntN(len(m.readers))])
+			}
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+		hits += m.hits
+	}
+	require.Greater(t, hits, runs*10, "the cache is used")
+}
+
+// Views and transactions that run beside many writers read the same with the cache and without it.
+func TestReadsAreTheSameWithAndWithoutRows(t *testing.T) {
+	const writers, readers, keys, rounds = 4, 4, 8, 400
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s, err := Open(Options{Dirs: []string{"data"}, FS: vfs.NewMem(), CacheSize: 1 << 20, MemTableSize: 256 << 10})
+	require.NoError(t, err)
+	ctx := context.Background()
+	partition := func(k int) []byte { return fmt.Appendf(nil, "p%d/", k) }
+	key := func(k, i int) []byte { return fmt.Appendf(partition(k), "%d", i) }
+	// same reads a key with the cache and past it.
+	same := func(r engine.Reader, src source, k []byte) error {
+		got, err := r.Get(engine.SpaceEntity, k)
+		want, closer, werr := src.Get(append([]byte{byte(engine.SpaceEntity)}, k...))
+		if errors.Is(werr, pebble.ErrNotFound) {
+			if err != engine.ErrNotFound {
+				return fmt.Errorf("%s: %x, %v instead of nothing", k, got, err)
+			}
+			return nil
+		}
+		if err = errors.Join(err, werr); err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+		if !bytes.Equal(got, want) {
+			err = fmt.Errorf("%s: %x instead of %x", k, got, want)
+		}
+		return errors.Join(err, closer.Close())
+	}
+	var writing, reading sync.WaitGroup
+	stop := make(chan struct{})
+	for w := range writers {
+		writing.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(w)))
+			for n := range uint64(rounds) {
+				k := rng.IntN(keys)
+				if err := s.Update(ctx, partition(k), func(etx engine.Tx) error {
+					for i := range 3 {
+						if err := same(etx, s.db, key(k, i)); err != nil {
+							return err
+						}
+					}
+					switch i := rng.IntN(3); rng.IntN(8) {
+					case 0:
+						etx.Delete(engine.SpaceEntity, key(k, i))
+					case 1:
+						etx.DeleteRange(engine.SpaceEntity, key(k, i), key(k, i+2))
+					default:
+						etx.Set(engine.SpaceEntity, key(k, i), binary.BigEndian.AppendUint64([]byte{byte(w)}, n))
+					}
+					return nil
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for r := range readers {
+		reading.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, uint64(writers+r)))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := s.view(func(er engine.Reader) error {
+					for range 6 {
+						if err := same(er, er.(*reader).src, key(rng.IntN(keys), rng.IntN(3))); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writing.Wait()
+	close(stop)
+	reading.Wait()
+	require.NoError(t, s.Close())
+}
+
+// offer reads a value at the i-th key.
+func (c *rows) offer(i, size int) {
+	k := binary.BigEndian.AppendUint32(modelKey(1), uint32(i))
+	c.add(c.hash(k), k, make([]byte, size), 0)
+}
+
+func (c *rows) has(i int) bool {
+	k := binary.BigEndian.AppendUint32(modelKey(1), uint32(i))
+	_, ok := c.get(c.hash(k), k, 0)
+	return ok
+}
+
+func (c *rows) size() (n int) {
+	for i := range c.shards {
+		n += c.shards[i].bytes
+	}
+	return n
+}
+
+// What is read again stays while much more is read once, and large values are not taken.
+func TestRowsReadOnceDoNotStay(t *testing.T) {
+	const limit, hot = 4 << 20, 500
+	c := newRows(limit)
+	for i := range hot {
+		c.offer(i, 1000)
+		require.False(t, c.has(i), "read once")
+		c.offer(i, 1000)
+		require.True(t, c.has(i), "read twice")
+	}
+	for i := range 100_000 {
+		c.offer(hot+i, 1000)
+	}
+	for i := range hot {
+		require.True(t, c.has(i))
+	}
+	for range 2 {
+		c.offer(-1, maxRow)
+	}
+	require.False(t, c.has(-1), "too large")
+	// Twice as much as there is room for, read twice each.
+	for i := range 2 * limit / 1000 {
+		for range 2 {
+			c.offer(1_000_000+i, 1000)
+		}
+	}
+	require.LessOrEqual(t, c.size(), limit)
+	require.Greater(t, c.size(), limit/2)
+}
+
+func TestAHitAllocatesNothing(t *testing.T) {
+	c := newRows(1 << 20)
+	c.offer(1, 4096)
+	c.offer(1, 4096)
+	key := binary.BigEndian.AppendUint32(modelKey(1), 1)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if _, ok := c.get(c.hash(key), key, 0); !ok {
+			t.Error("not there")
+		}
+	}))
+}
