@@ -39,6 +39,8 @@ const companionSuffix = ".synced"
 // made in it: a marker names the manifest in use, and Pebble syncs the directory only when both are there, so that a power cut
 // could keep the marker alone.
 //
+// It gathers what is written to tables: see tableFile.
+//
 // Pebble tries a flush that failed again at once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
 type guardFS struct {
 	vfs.FS
@@ -63,6 +65,8 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	switch {
 	case strings.HasSuffix(base, ".log"):
 		return fs.guardLog(f, err), nil
+	case err == nil && strings.HasSuffix(base, ".sst"):
+		return newTableFile(f), nil
 	case err != nil || !strings.HasPrefix(base, "MANIFEST-"):
 		return f, err
 	}

@@ -1,0 +1,93 @@
+package local
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestTablesGather: pieces of all sizes make the file that they would make one by one, in fewer writes, and a sync leaves nothing out.
+func TestTablesGather(t *testing.T) {
+	const seed = 3
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	mem := vfs.NewCrashableMem()
+	var writes atomic.Int64
+	fs := guardFS{FS: errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite {
+			writes.Add(1)
+		}
+		return nil
+	})), state: newState(nil)}
+	f, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	dir, err := mem.OpenDir("")
+	require.NoError(t, err)
+	require.NoError(t, dir.Sync())
+	var want []byte
+	pieces := 0
+	for range 300 {
+		n := rng.IntN(8 << 10)
+		switch rng.IntN(20) {
+		case 0:
+			n = tableBuffer - 1 + rng.IntN(3)
+		case 1:
+			n = 5
+		}
+		p := make([]byte, n)
+		for i := range p {
+			p[i] = byte(rng.Uint32())
+		}
+		want = append(want, p...)
+		m, err := f.Write(p)
+		require.NoError(t, err)
+		require.Equal(t, n, m)
+		pieces++
+		if rng.IntN(40) == 0 {
+			require.NoError(t, f.SyncData())
+			b, err := readFile(mem.CrashClone(vfs.CrashCloneCfg{}), "000001.sst")
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, b), "after a sync of %d bytes", len(want))
+		}
+	}
+	info, err := f.Stat()
+	require.NoError(t, err)
+	assert.EqualValues(t, len(want), info.Size())
+	require.NoError(t, f.Close())
+	b, err := readFile(mem, "000001.sst")
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, b))
+	assert.Less(t, int(writes.Load()), pieces/2)
+}
+
+// TestTablesThatCannotBeWritten: what was gathered and not written fails the sync, now and again, and the close, also when there is
+// room again: how much of the failed write was done is not known.
+func TestTablesThatCannotBeWritten(t *testing.T) {
+	var failed atomic.Bool
+	fs := guardFS{FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && failed.CompareAndSwap(false, true) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})), state: newState(nil)}
+	f, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, 100))
+	require.NoError(t, err)
+	for range 2 {
+		assert.ErrorIs(t, f.Sync(), syscall.ENOSPC)
+		assert.ErrorIs(t, f.SyncData(), syscall.ENOSPC)
+		_, err = f.SyncTo(50)
+		assert.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	_, err = f.Write(make([]byte, tableBuffer))
+	assert.ErrorIs(t, err, syscall.ENOSPC)
+	assert.ErrorIs(t, f.Close(), syscall.ENOSPC)
+}
