@@ -276,10 +276,8 @@ func (s *Store) encode(a *Account) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode account %s: %w", a.Name, err)
 		}
-		aead := s.masters[0]
-		nonce := make([]byte, aead.NonceSize())
-		rand.Read(nonce)
-		r.Sealed = base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(a.Name)))
+		sealed, _ := s.Seal(a.Name, plain)
+		r.Sealed = base64.StdEncoding.EncodeToString(sealed)
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -326,28 +324,53 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 
 // open opens sealed secrets; first tells that the first master key has sealed them.
 func (s *Store) open(r *record) (sec *secrets, first bool, err error) {
-	if len(s.masters) == 0 {
-		return nil, false, ErrNoMaster
-	}
 	sealed, err := base64.StdEncoding.DecodeString(r.Sealed)
 	if err != nil {
 		return nil, false, fmt.Errorf("its sealed keys: %w", err)
+	}
+	plain, i, err := s.unseal(r.Name, sealed)
+	if err != nil {
+		return nil, false, err
+	}
+	sec = new(secrets)
+	if err := json.Unmarshal(plain, sec); err != nil {
+		return nil, false, errors.New("its sealed keys are malformed")
+	}
+	return sec, i == 0, nil
+}
+
+// Seal encrypts a secret under the first master key: a nonce of 12 bytes and the text under AES-256-GCM, bound to a context. ok is
+// false if there is no master key.
+func (s *Store) Seal(context string, plain []byte) (sealed []byte, ok bool) {
+	if len(s.masters) == 0 {
+		return nil, false
+	}
+	aead := s.masters[0]
+	nonce := make([]byte, aead.NonceSize())
+	rand.Read(nonce)
+	return aead.Seal(nonce, nonce, plain, []byte(context)), true
+}
+
+// Unseal opens what Seal has encrypted for the same context, by any of the master keys.
+func (s *Store) Unseal(context string, sealed []byte) ([]byte, error) {
+	plain, _, err := s.unseal(context, sealed)
+	return plain, err
+}
+
+// unseal also tells which master key it was.
+func (s *Store) unseal(context string, sealed []byte) (plain []byte, master int, err error) {
+	if len(s.masters) == 0 {
+		return nil, 0, ErrNoMaster
 	}
 	for i, aead := range s.masters {
 		if len(sealed) < aead.NonceSize() {
 			break
 		}
-		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(r.Name))
-		if err != nil {
-			continue
+		if plain, err = aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(context)); err == nil {
+			return plain, i, nil
 		}
-		sec = new(secrets)
-		if err := json.Unmarshal(plain, sec); err != nil {
-			return nil, false, errors.New("its sealed keys are malformed")
-		}
-		return sec, i == 0, nil
 	}
-	return nil, false, ErrWrongMaster
+	return nil, 0, ErrWrongMaster
 }
 
 // Lookup returns the account of that name as it is served, nil if there is none.

@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"strconv"
 
 	"github.com/blobd/blobd/internal/engine"
@@ -215,8 +216,10 @@ func (s *Service) appendContent(ctx context.Context, p *place, terms *appendTerm
 // pages are added behind. Only if something lies there already, because the blob went back to an earlier state, is the list
 // taken over into a new one.
 func (t *Txn) extend(rec *Record, chunks []engine.Chunk) error {
-	if rec.Content.Kind != ContentList {
+	if rec.Content.Kind == ContentEmpty {
 		rec.Content = Content{Kind: ContentList, ID: t.Stamp()}
+	} else if rec.Content.Kind != ContentList {
+		return fmt.Errorf("append blob %q: %w", t.name, errContent)
 	} else if taken, err := t.listed(rec.Content.ID, rec.Size); err != nil {
 		return err
 	} else if taken {

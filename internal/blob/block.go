@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -76,6 +75,8 @@ type block struct {
 	Chunks []engine.Chunk
 	// pending tells that it is not committed.
 	pending bool
+	// at is the offset of a committed one in its blob.
+	at int64
 }
 
 // A stored uncommitted block is a version byte and its chunks.
@@ -271,8 +272,13 @@ func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block)
 	})
 }
 
-// closeInPlace is how many uncommitted blocks a transaction takes away itself; more are left to the sweeper.
+// closeInPlace is how many uncommitted blocks, and chunks of them, a transaction takes away itself; more are left to the sweeper.
 const closeInPlace = 1000
+
+// many tells that the sweeper is to take the blocks away.
+func (h *pendingHead) many() bool {
+	return h.Count > closeInPlace || h.Bytes > closeInPlace*engine.MaxChunk
+}
 
 // dropPending takes away all uncommitted blocks of the name.
 func (t *Txn) dropPending() error {
@@ -288,7 +294,7 @@ func (t *Txn) dropPending() error {
 func (t *Txn) closePending(h *pendingHead, taken map[string]bool) error {
 	t.Delete(engine.SpaceBlock, pendingKey(t.place))
 	t.Delete(engine.SpaceUncommitted, t.key)
-	if h.Count > closeInPlace {
+	if h.many() {
 		t.wake = true
 		return nil
 	}
@@ -344,115 +350,6 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	return nil
 }
 
-// commit makes a blob of blocks.
-func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Record, refs []blockRef) error {
-	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if err := terms.create(old); err != nil {
-			return err
-		}
-		if old != nil && old.Type != BlockBlob {
-			return protocol.ErrInvalidBlobType
-		}
-		if old != nil {
-			if err := old.readable(terms.now); err != nil {
-				return err
-			}
-		}
-		blocks, h, err := t.selectBlocks(old, refs)
-		if err != nil {
-			return err
-		}
-		rec.Size, rec.Content = 0, Content{}
-		rec.CRC64, rec.HasCRC64 = 0, true
-		taken := map[string]bool{}
-		if len(blocks) > 0 {
-			w := listWriter{t: t, id: t.Stamp()}
-			for _, b := range blocks {
-				own := !b.pending || h.Count > closeInPlace || taken[b.ID]
-				if !own {
-					taken[b.ID] = true
-				}
-				for i := range b.Chunks {
-					c := b.Chunks[i]
-					if own {
-						t.Retain(c.Ref)
-					}
-					w.add(&piece{Chunk: c, First: i == 0, Block: b.ID})
-					rec.CRC64 = protocol.CombineCRC64(rec.CRC64, c.CRC64, c.Size)
-				}
-				rec.Size += b.Size
-			}
-			w.flush()
-			rec.Content = Content{Kind: ContentList, ID: w.id}
-		}
-		t.begin(rec, old, terms.now)
-		if h != nil {
-			if err := t.closePending(h, taken); err != nil {
-				return err
-			}
-		}
-		t.settled = true
-		return t.Replace(old, rec, nil)
-	})
-	return longest(err)
-}
-
-// longest turns a list of chunks that no transaction takes into a refusal that clients do not try again (design/021).
-func longest(err error) error {
-	if errors.Is(err, engine.ErrTooLarge) {
-		return protocol.ErrBlockListTooLong.Saying("The content has more chunks than can be committed at once.").Because(err)
-	}
-	return err
-}
-
-// selectBlocks finds the blocks that a list names, in its order, and the head of the uncommitted ones.
-func (t *Txn) selectBlocks(old *Record, refs []blockRef) ([]*block, *pendingHead, error) {
-	h, err := getPending(t.Tx, t.place)
-	if err != nil {
-		return nil, nil, err
-	}
-	var needs [3]bool
-	for i := range refs {
-		needs[refs[i].Source] = true
-	}
-	pending, committed := map[string]*block{}, map[string]*block{}
-	if h != nil && (needs[latestBlock] || needs[uncommittedBlock]) {
-		err := visitPending(t.Tx, t.place, h, func(b *block) error { pending[b.ID] = b; return nil })
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	if old != nil && (needs[latestBlock] || needs[committedBlock]) {
-		err := visitBlocks(t.Tx, t.place, old, func(b *block) error {
-			if committed[b.ID] == nil {
-				committed[b.ID] = b
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	blocks := make([]*block, len(refs))
-	for i := range refs {
-		ref := &refs[i]
-		if ref.Source != committedBlock {
-			blocks[i] = pending[ref.ID]
-		}
-		if blocks[i] == nil && ref.Source != uncommittedBlock {
-			blocks[i] = committed[ref.ID]
-		}
-		if blocks[i] == nil {
-			return nil, nil, protocol.ErrInvalidBlockList
-		}
-	}
-	return blocks, h, nil
-}
-
 // visitBlocks calls visit for each committed block of a blob. A blob that was put in one piece has none.
 func visitBlocks(r engine.Reader, p *place, rec *Record, visit func(*block) error) error {
 	if rec.Content.Kind != ContentList {
@@ -460,14 +357,14 @@ func visitBlocks(r engine.Reader, p *place, rec *Record, visit func(*block) erro
 	}
 	var b *block
 	var failed error
-	err := visitList(r, p, rec.Content.ID, 0, func(_ int64, piece *piece) bool {
+	err := visitList(r, p, rec.Content.ID, 0, func(at int64, piece *piece) bool {
 		if piece.First {
 			if b != nil {
 				if failed = visit(b); failed != nil {
 					return false
 				}
 			}
-			b = &block{ID: clone(piece.Block)}
+			b = &block{ID: clone(piece.Block), at: at}
 		}
 		if b == nil {
 			return false // not made of blocks

@@ -3,9 +3,13 @@ package blob
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
+	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/minio/crc64nvme"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
@@ -75,9 +79,116 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 	}))
 }
 
-func TestTooManyChunksAreRefusedForGood(t *testing.T) {
-	err := longest(fmt.Errorf("transaction: %w", engine.ErrTooLarge))
-	require.ErrorIs(t, err, protocol.ErrBlockListTooLong)
-	require.NoError(t, longest(nil))
-	require.ErrorIs(t, longest(engine.ErrReleased), engine.ErrReleased)
+// A list of more chunks than one transaction takes is laid in several, and copied so.
+func TestLongLists(t *testing.T) {
+	ctx := context.Background()
+	h := newHouse(t, func(h *house, _ *account.Account) { h.atOnce = 8 })
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	id := func(i int) string { return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%04d", i)) }
+	stage := func(name string, i int, text string) string {
+		h.must(t, 201, "PUT", "/acct/con/"+name+"?comp=block&blockid="+url.QueryEscape(id(i)), text)
+		return text
+	}
+	commit := func(status int, name string, entries ...string) {
+		h.must(t, status, "PUT", "/acct/con/"+name+"?comp=blocklist", "<BlockList>"+strings.Join(entries, "")+"</BlockList>", "x-ms-meta-m: 1")
+	}
+	latest := func(i int) string { return "<Latest>" + id(i) + "</Latest>" }
+	committed := func(i int) string { return "<Committed>" + id(i) + "</Committed>" }
+	read := func(name string) string { return string(h.must(t, 200, "GET", "/acct/con/"+name, "").Body) }
+
+	var want string
+	var entries []string
+	for i := range 100 {
+		want += stage("a", i, fmt.Sprintf("block %d;", i))
+		entries = append(entries, latest(i))
+	}
+	commit(201, "a", entries...)
+	require.Equal(t, want, read("a"))
+	require.Equal(t, int64(len(want)), used(t, h))
+	got := h.must(t, 206, "GET", "/acct/con/a", "", "x-ms-range: bytes=500-599")
+	require.Equal(t, want[500:600], string(got.Body))
+
+	// Again, of committed and uncommitted blocks and one of them twice; what is left out goes.
+	fresh := stage("a", 500, "fresh;")
+	stage("a", 501, "never;")
+	entries = append(entries[:0], latest(500))
+	want = fresh
+	for i := 99; i >= 0; i -= 2 {
+		entries = append(entries, committed(i), latest(500))
+		want += fmt.Sprintf("block %d;", i) + fresh
+	}
+	commit(400, "a", append(entries, latest(777))...)
+	commit(201, "a", entries...)
+	require.Equal(t, want, read("a"))
+	list := string(h.must(t, 200, "GET", "/acct/con/a?comp=blocklist&blocklisttype=all", "").Body)
+	require.Equal(t, 101, strings.Count(list, "<Block>"))
+	require.Contains(t, list, "<UncommittedBlocks />")
+	require.NoError(t, h.svc.Sweep(ctx))
+	require.Equal(t, 51, chunks(t, h.store))
+	require.Equal(t, int64(len(want)), used(t, h))
+
+	// A copy shares the chunks, a snapshot the list.
+	h.must(t, 202, "PUT", "/acct/con/b", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/a")
+	h.must(t, 201, "PUT", "/acct/con/b?comp=snapshot", "")
+	require.Equal(t, want, read("b"))
+	require.Equal(t, h.must(t, 200, "GET", "/acct/con/a", "").Header.Get("Content-MD5"), h.must(t, 200, "GET", "/acct/con/b", "").Header.Get("Content-MD5"))
+	require.Equal(t, 51, chunks(t, h.store))
+	synced := h.must(t, 202, "PUT", "/acct/con/c", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/b", "x-ms-requires-sync: true")
+	require.Equal(t, protocol.CRC64(crc64nvme.Checksum([]byte(want))), synced.Header.Get("x-ms-content-crc64"))
+	h.must(t, 202, "DELETE", "/acct/con/a", "")
+	require.NoError(t, h.svc.Sweep(ctx))
+	require.Equal(t, want, read("c"))
+	h.must(t, 201, "PUT", "/acct/con/d", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/b", "x-ms-blob-type: BlockBlob")
+	require.Equal(t, want, read("d"))
+
+	for _, name := range []string{"b", "c", "d"} {
+		h.must(t, 202, "DELETE", "/acct/con/"+name, "", "x-ms-delete-snapshots: include")
+	}
+	h.empty(t)
+}
+
+// What was laid of a list goes if blocks come meanwhile, and after a crash.
+func TestLongListThatIsNotCommitted(t *testing.T) {
+	ctx := context.Background()
+	h := newHouse(t, func(h *house, _ *account.Account) { h.atOnce = 2 })
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	stage := func(id string) { h.must(t, 201, "PUT", "/acct/con/a?comp=block&blockid="+id, "x"+id) }
+	stage("AAAA")
+	stage("BBBB")
+	c, err := h.svc.container(ctx, "acct", "con")
+	require.NoError(t, err)
+	p := newPlace(h.registry.Lookup("acct"), c.Generation, "a")
+	a, _ := parseBlockID("AAAA")
+	refs := []blockRef{{ID: a}, {ID: a}, {ID: a}}
+	var sel *selection
+	require.NoError(t, h.store.View(ctx, p.key, func(v engine.Reader) (err error) {
+		_, err = selectBlocks(v, p, &access{}, refs, 2)
+		require.ErrorIs(t, err, errLong)
+		sel, err = selectBlocks(v, p, &access{}, refs, -1)
+		return err
+	}))
+	unchanged := func() error {
+		return h.svc.change(ctx, p, func(t *Txn) error { _, err := sel.unchanged(t, p); return err })
+	}
+	require.NoError(t, unchanged())
+	stage("AAAA")
+	require.ErrorIs(t, unchanged(), errMoved)
+
+	var l laying
+	require.NoError(t, l.begin(ctx, h.svc, p, ContentList))
+	require.NoError(t, l.list(ctx, func(t *Txn, add func(*piece)) error {
+		return visitPending(t, p, sel.head, func(b *block) error { add(&piece{Chunk: b.Chunks[0]}); return nil })
+	}))
+	require.NoError(t, h.svc.Sweep(ctx)) // it is pinned
+	require.NoError(t, h.store.View(ctx, p.key, func(v engine.Reader) error {
+		n := 0
+		require.NoError(t, visitList(v, p, l.made.ID, 0, func(int64, *piece) bool { n++; return true }))
+		require.Equal(t, 2, n)
+		return nil
+	}))
+	h.restart(t) // as after a crash: nobody adopts it
+	require.NoError(t, h.svc.Sweep(ctx))
+	h.must(t, 201, "PUT", "/acct/con/a?comp=blocklist", "<BlockList/>")
+	h.must(t, 202, "DELETE", "/acct/con/a", "")
+	h.empty(t)
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"strings"
-
-	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -88,7 +85,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 // record makes the destination's record from the source's.
 func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 	src := f.rec
-	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, Size: f.size, CRC64: f.crc64, HasCRC64: f.pages == nil,
+	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, Size: f.size, CRC64: f.crc64, HasCRC64: src.Type != PageBlob && (f.laid == nil || src.HasCRC64),
 		Sequence: src.Sequence, Blocks: src.Blocks, Sealed: src.Type == AppendBlob && (c.seal || src.Sealed)}
 	if c.metadata != nil {
 		rec.Metadata = c.metadata
@@ -108,15 +105,15 @@ func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 
 // settle makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
 func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Record, f *fetched, check func(old *Record) error) error {
-	if f.pages != nil {
+	if f.laid != nil {
 		if err := s.precopy(ctx, p, terms, check); err != nil {
 			return err
 		}
-		if err := s.copyPages(ctx, p, f.pages); err != nil {
+		if err := s.copyLaid(ctx, p, f.laid); err != nil {
 			return err
 		}
 	}
-	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
+	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {
 			return err
@@ -129,9 +126,9 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 				return err
 			}
 		}
-		if f.pages == nil {
+		if f.laid == nil {
 			rec.Content = t.adopt(f)
-		} else if rec.Content, err = t.adoptPages(f.pages); err != nil {
+		} else if rec.Content, err = t.adoptLaid(&f.laid.laying); err != nil {
 			return err
 		}
 		t.begin(rec, old, terms.now)
@@ -140,7 +137,6 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 		}
 		return t.Replace(old, rec, f.inline)
 	})
-	return longest(err)
 }
 
 // retrying runs a copy again when a chunk that it shares was let go of by its source meanwhile.
@@ -395,235 +391,4 @@ func (s *Service) chunked(ctx context.Context, f *fetched) error {
 	f.made = append(f.made, c.Ref)
 	f.pieces = []piece{{Chunk: c}}
 	return nil
-}
-
-// startCopy begins a copy from elsewhere. The destination is there at once, empty and closed to writes, and its work item brings
-// the copy back to life after a restart.
-func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*Record) error) (*Record, error) {
-	authorization := r.Header("x-ms-copy-source-authorization")
-	resp, err := s.getRemote(r.Context, c.src, authorization, &c.fetch)
-	if err != nil {
-		return nil, err
-	}
-	total := resp.ContentLength
-	f := &fetched{store: s.store, rec: remoteRecord(resp)}
-	_ = resp.Body.Close() // only the head was wanted
-	if f.rec.Type == PageBlob {
-		return nil, protocol.ErrBlobOperationNotSupported
-	}
-	rec, err := c.record(f, r.Version)
-	if err != nil {
-		return nil, err
-	}
-	rec.Blocks = 0
-	rec.Copy = &CopyState{ID: newCopyID(), Status: CopyPending, Source: c.src.shown(), Total: total}
-	var began engine.Stamp
-	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if err := c.terms.create(old); err != nil {
-			return err
-		}
-		if old != nil {
-			if old.Type != rec.Type {
-				return protocol.ErrInvalidBlobType
-			}
-			if err := check(old); err != nil {
-				return err
-			}
-		}
-		t.begin(rec, old, c.terms.now)
-		began = t.Stamp()
-		// The URL with its signature is needed again; it is kept in the work item only, which goes with the copy.
-		value := append([]byte{0}, p.account.Name...)
-		value = append(append(value, 0), c.src.text...)
-		t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workCopy, began), value)
-		return t.Replace(old, rec, nil)
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.runCopy(p, c.src, rec.Copy.ID, began, clone(authorization))
-	return rec, nil
-}
-
-// copies are the background copies of this process, by id.
-func (s *Service) runCopy(p *place, src *sourceURL, id [16]byte, began engine.Stamp, authorization string) {
-	s.copyMu.Lock()
-	defer s.copyMu.Unlock()
-	if s.copies == nil || s.copies[id] != nil {
-		return // closing, or running already
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.copies[id] = cancel
-	s.copyDone.Add(1)
-	go func() {
-		defer s.copyDone.Done()
-		defer cancel()
-		if err := s.pull(ctx, p, src, id, began, authorization); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-			s.log.Warn("copy", zap.String("blob", p.name), zap.Error(err))
-		}
-		s.copyMu.Lock()
-		delete(s.copies, id)
-		s.copyMu.Unlock()
-	}()
-}
-
-// copyStep is how often the progress of a copy is written down, in bytes.
-const copyStep = 64 * miB
-
-// pull reads a source from elsewhere into the destination that waits for it.
-func (s *Service) pull(ctx context.Context, p *place, src *sourceURL, id [16]byte, began engine.Stamp, authorization string) error {
-	written := int64(0)
-	f, err := s.fetchRemote(ctx, src, authorization, &fetchTerms{limit: 1 << 62}, func(done, total int64) error {
-		if done-written < copyStep || done == total {
-			return nil
-		}
-		written = done
-		return s.changeCopy(ctx, p, id, func(t *Txn, rec *Record) error {
-			rec.Copy.Progress, rec.Copy.Total = done, total
-			t.Modify(rec)
-			return nil
-		})
-	})
-	if f != nil {
-		defer f.done()
-	}
-	if ctx.Err() != nil || errors.Is(err, errNotCopying) {
-		return ctx.Err()
-	}
-	return s.changeCopy(ctx, p, id, func(t *Txn, rec *Record) error {
-		t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, p.key, workCopy, began))
-		rec.Changed = t.Stamp()
-		rec.Copy.Completed = rec.Changed
-		if err != nil {
-			rec.Copy.Status, rec.Copy.Description = CopyFailed, "500 InternalError \"Copy failed.\""
-			var e *protocol.Error
-			if errors.As(err, &e) {
-				rec.Copy.Description = fmt.Sprintf("%d %s \"Copy failed.\"", e.Status, e.Code)
-			}
-			t.Modify(rec)
-			return nil
-		}
-		rec.Copy.Status, rec.Copy.Progress, rec.Copy.Total = CopySuccess, f.size, f.size
-		rec.Size, rec.CRC64, rec.HasCRC64 = f.size, f.crc64, true
-		if rec.Content = t.adopt(f); f.inline != nil {
-			t.Set(engine.SpaceBlobData, t.key, f.inline)
-			rec.Content = Content{Kind: ContentInline}
-		}
-		t.delta += f.size
-		t.Modify(rec)
-		return nil
-	})
-}
-
-// errNotCopying: the destination waits for this copy no longer.
-var errNotCopying = errors.New("the copy was aborted or its destination is gone")
-
-// changeCopy changes a destination that still waits for a copy.
-func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *Record) error) error {
-	return s.change(ctx, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil || rec.Copy == nil || rec.Copy.ID != id || rec.Copy.Status != CopyPending {
-			return errNotCopying
-		}
-		return fn(t, rec)
-	})
-}
-
-// sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
-func (s *Service) sweepCopy(ctx context.Context, p *place, w *work) error {
-	name, text, _ := cutZero(w.value[1:])
-	p.account = s.accounts.Lookup(string(name))
-	var rec *Record
-	err := s.change(ctx, p, func(t *Txn) (err error) {
-		if rec, err = t.Record(Slot{}); err != nil {
-			return err
-		}
-		if p.account == nil || rec == nil || rec.Copy == nil || rec.Copy.Status != CopyPending {
-			t.Delete(engine.SpaceBlobQueue, w.key)
-			rec = nil
-		}
-		return nil
-	})
-	if err != nil || rec == nil {
-		return err
-	}
-	s.runCopy(p, &sourceURL{text: string(text)}, rec.Copy.ID, w.stamp, "")
-	return nil
-}
-
-// abortCopy is Abort Copy Blob.
-func (s *Service) abortCopy(r *rest.Request) error {
-	if v := r.Header("x-ms-copy-action"); !strings.EqualFold(v, "abort") {
-		if v == "" {
-			return protocol.MissingHeader("x-ms-copy-action")
-		}
-		return protocol.InvalidHeader("x-ms-copy-action", v)
-	}
-	text, ok := r.QueryOK("copyid")
-	if !ok {
-		return protocol.MissingQuery("copyid")
-	}
-	id, ok := ParseLeaseID(text)
-	if !ok {
-		return protocol.InvalidQuery("copyid", text, "")
-	}
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
-		if err := rec.Lease.CheckWrite(terms.now, terms.lease, BlobLease); err != nil {
-			return err
-		}
-		switch {
-		case rec.Copy == nil || rec.Copy.Status != CopyPending:
-			return protocol.ErrNoPendingCopyOperation
-		case rec.Copy.ID != id:
-			return protocol.ErrCopyIdMismatch
-		}
-		rec.Changed = t.Stamp()
-		rec.Copy.Status, rec.Copy.Completed = CopyAborted, rec.Changed
-		t.Modify(rec)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	s.copyMu.Lock()
-	if cancel := s.copies[id]; cancel != nil {
-		cancel()
-	}
-	s.copyMu.Unlock()
-	r.Reply(204)
-	return nil
-}
-
-// stopCopies ends the background copies; they begin again with the next start.
-func (s *Service) stopCopies() {
-	s.copyMu.Lock()
-	for _, cancel := range s.copies {
-		cancel()
-	}
-	s.copies = nil
-	s.copyMu.Unlock()
-	s.copyDone.Wait()
-	s.remote.CloseIdleConnections()
 }

@@ -39,14 +39,14 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 			return err
 		}
 		defer f.done()
-		if f.pages == nil {
+		if f.laid == nil {
 			return protocol.ErrInvalidSourceBlobType
 		}
 		follows := func(old *Record) error { return old.follows(src) }
 		if err := s.precopy(r.Context, p, &terms, follows); err != nil {
 			return err
 		}
-		if err := s.copyPages(r.Context, p, f.pages); err != nil {
+		if err := s.copyLaid(r.Context, p, f.laid); err != nil {
 			return err
 		}
 		rec, err = s.settleIncremental(r, p, &terms, src, f)
@@ -71,7 +71,7 @@ func (s *Service) settleIncremental(r *rest.Request, p *place, terms *access, sr
 			return err
 		}
 		rec = &Record{Type: PageBlob, HTTP: f.rec.HTTP, MD5: f.rec.MD5, Metadata: f.rec.Metadata, Size: f.size, Sequence: f.rec.Sequence}
-		if rec.Content, err = t.adoptPages(f.pages); err != nil {
+		if rec.Content, err = t.adoptLaid(&f.laid.laying); err != nil {
 			return err
 		}
 		t.begin(rec, old, terms.now)

@@ -58,15 +58,30 @@ func newRemote(private bool) *http.Client {
 	}
 }
 
+// remoteVersion is the x-ms-version by which sources are read: one that has all that is asked of them and that older servers and
+// emulators know too.
+const remoteVersion = "2021-12-02"
+
 // getRemote asks a source elsewhere for its content, or the wanted range of it.
-func (s *Service) getRemote(ctx context.Context, src *sourceURL, authorization string, t *fetchTerms) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, src.text, nil)
-	if err != nil {
-		return nil, protocol.InvalidHeader("x-ms-copy-source", src.text).Because(err)
+func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) (*http.Response, error) {
+	text, _, _ := strings.Cut(ps.src.text, "#")
+	if t.query != "" {
+		sep := "?"
+		if strings.Contains(text, "?") {
+			sep = "&"
+		}
+		text += sep + t.query
 	}
-	req.Header.Set("x-ms-version", string(protocol.Newest))
-	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, text, nil)
+	if err != nil {
+		return nil, protocol.InvalidHeader("x-ms-copy-source", ps.src.text).Because(err)
+	}
+	req.Header.Set("x-ms-version", remoteVersion)
+	if ps.authorization != "" {
+		req.Header.Set("Authorization", ps.authorization)
+	}
+	if ps.etag != "" {
+		req.Header.Set("If-Match", ps.etag)
 	}
 	if t.ranged {
 		last := ""
@@ -83,11 +98,15 @@ func (s *Service) getRemote(ctx context.Context, src *sourceURL, authorization s
 		}
 		return nil, protocol.ErrCannotVerifyCopySource.Because(err)
 	}
+	if etag := resp.Header.Get("ETag"); ps.etag != "" && etag != "" && etag != ps.etag && resp.StatusCode < 300 {
+		_ = resp.Body.Close()
+		return nil, protocol.ErrSourceConditionNotMet // of a server that reads no If-Match
+	}
 	want := http.StatusOK
 	if t.ranged {
 		want = http.StatusPartialContent
 	}
-	if resp.StatusCode == want && resp.ContentLength >= 0 {
+	if resp.StatusCode == want && (resp.ContentLength >= 0 || t.query != "") {
 		if resp.ContentLength > t.limit {
 			_ = resp.Body.Close()
 			return nil, protocol.ErrRequestBodyTooLarge
@@ -107,15 +126,16 @@ func (s *Service) getRemote(ctx context.Context, src *sourceURL, authorization s
 	return nil, protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("the source answered %s with %d bytes", resp.Status, resp.ContentLength))
 }
 
-// fetchRemote reads a source elsewhere into chunks of this server. progress, if set, is told the bytes so far.
-func (s *Service) fetchRemote(ctx context.Context, src *sourceURL, authorization string, t *fetchTerms, progress func(done, total int64) error) (*fetched, error) {
-	resp, err := s.getRemote(ctx, src, authorization, t)
+// fetchRemote reads a source elsewhere into chunks of this server. progress, if set, is told the bytes so far, and may take the
+// pieces over.
+func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms, progress func(f *fetched, done int64) error) (*fetched, error) {
+	resp, err := s.getRemote(ctx, ps, t)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	f := &fetched{store: s.store, rec: remoteRecord(resp), size: resp.ContentLength}
-	if f.size <= engine.MaxInline {
+	if f.size <= engine.MaxInline && !t.listed {
 		f.inline = make([]byte, f.size)
 		if _, err := io.ReadFull(resp.Body, f.inline); err != nil {
 			return nil, protocol.ErrCannotVerifyCopySource.Because(err)
@@ -137,10 +157,10 @@ func (s *Service) fetchRemote(ctx context.Context, src *sourceURL, authorization
 		c, err := s.store.Put(ctx, body, min(f.size-done, engine.MaxChunk))
 		if err == nil {
 			f.made = append(f.made, c.Ref)
-			f.add(piece{Chunk: c})
+			f.add(piece{Chunk: c, First: t.listed && done == 0})
 			done += c.Size
 			if progress != nil {
-				err = progress(done, f.size)
+				err = progress(f, done)
 			}
 		}
 		if err != nil {
@@ -174,8 +194,15 @@ func remoteRecord(resp *http.Response) *Record {
 	switch h.Get("x-ms-blob-type") {
 	case "PageBlob":
 		rec.Type = PageBlob
+		if n, err := strconv.ParseInt(h.Get("x-ms-blob-sequence-number"), 10, 64); err == nil && n > 0 {
+			rec.Sequence = n
+		}
 	case "AppendBlob":
 		rec.Type = AppendBlob
+		rec.Sealed = h.Get("x-ms-blob-sealed") == "true"
+		if n, err := strconv.ParseUint(h.Get("x-ms-blob-committed-block-count"), 10, 32); err == nil {
+			rec.Blocks = uint32(n)
+		}
 	}
 	if rec.HTTP.ContentType == "" {
 		rec.HTTP.ContentType = DefaultContentType

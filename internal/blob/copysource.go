@@ -208,14 +208,14 @@ type fetched struct {
 	crc64  uint64
 	md5    [16]byte // if it was asked for
 	tags   []Pair
-	// pages is the page map of a source that is to be copied as such; it is pinned until done.
-	pages *pageSource
+	// laid is the page map or the long chunk list of a source that is to be copied as such; it is pinned until done.
+	laid *laidSource
 }
 
 func (f *fetched) done() {
 	f.store.Forget(f.made...)
-	if f.pages != nil {
-		f.pages.done()
+	if f.laid != nil {
+		f.laid.done()
 	}
 }
 
@@ -227,9 +227,11 @@ type fetchTerms struct {
 	ranged  bool
 	limit   int64 // bytes
 	wantMD5 bool
-	blocks  bool // keep the list of blocks
-	pages   bool // copy a page map as such
-	archive bool // an archived source will do
+	blocks  bool   // keep the list of blocks
+	pages   bool   // copy a page map, or a long chunk list, as such
+	archive bool   // an archived source will do
+	listed  bool   // content is to be a chunk list, as append blobs have it
+	query   string // what is asked of a source elsewhere besides its content
 }
 
 // decodeFetch reads the conditions on a source.
@@ -280,7 +282,7 @@ func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64,
 // fetch gets hold of a source.
 func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetched, error) {
 	if !src.own {
-		return s.fetchRemote(r.Context, src, r.Header("x-ms-copy-source-authorization"), t, nil)
+		return s.fetchRemote(r.Context, &pullSource{src: src, authorization: r.Header("x-ms-copy-source-authorization")}, t, nil)
 	}
 	acct, err := s.admit(r, src)
 	if err != nil {
@@ -344,15 +346,19 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 			return nil
 		}
 		if rd.rec.Content.Kind == ContentList || rd.rec.Content.Kind == ContentChunks {
-			whole, err = rd.locatePieces(v, p)
+			whole, err = rd.locatePieces(v, p, s.atOnce)
 			return err
 		}
 		return rd.locate(v, p)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errLong) && t.pages && !t.wantMD5:
+		return s.fetchLaid(ctx, p, sel, t, now, ContentList)
+	case errors.Is(err, errLong):
+		return s.fetchBytes(ctx, p, sel, t, now)
+	case err != nil:
 		return nil, err
-	}
-	if pages {
+	case pages:
 		return s.fetchPages(ctx, p, sel, t, now)
 	}
 	f.rec, f.size, f.inline, f.tags = rd.rec, rd.length, rd.inline, rd.rec.Tags
@@ -402,8 +408,9 @@ func (f *fetched) add(p piece) {
 	f.crc64 = protocol.CombineCRC64(f.crc64, p.CRC64, p.Size)
 }
 
-// locatePieces finds the wanted bytes as spans, and for each span that is a whole chunk the piece.
-func (rd *reading) locatePieces(v engine.Reader, p *place) (whole []piece, err error) {
+// locatePieces finds the wanted bytes as spans, and for each span that is a whole chunk the piece. errLong if there are more than
+// most.
+func (rd *reading) locatePieces(v engine.Reader, p *place, most int) (whole []piece, err error) {
 	if rd.length == 0 {
 		return nil, nil
 	}
@@ -429,12 +436,15 @@ func (rd *reading) locatePieces(v engine.Reader, p *place) (whole []piece, err e
 		return whole, nil
 	}
 	err = visitList(v, p, rd.rec.Content.ID, rd.offset, func(at int64, c *piece) bool {
-		if at >= end {
+		if at >= end || len(whole) > most {
 			return false
 		}
 		add(at, *c)
 		return true
 	})
+	if err == nil && len(whole) > most {
+		err = errLong
+	}
 	return whole, err
 }
 

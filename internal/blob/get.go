@@ -201,6 +201,17 @@ func (s *Service) pinList(ctx context.Context, p *place, rd *reading, look func(
 		return moved, err
 	}
 	rd.pages.unpin = unpin
+	next, end := rd.pages.next, rd.offset+rd.length
+	rd.pages.more = func() (spans []span, err error) {
+		if next >= end {
+			return nil, nil
+		}
+		err = s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
+			spans, next, err = locateList(v, p, id, next, end)
+			return err
+		})
+		return spans, errors.Join(err, ctx.Err())
+	}
 	return false, nil
 }
 
@@ -235,16 +246,11 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 			at += c.Chunks[i].Size
 		}
 	case ContentList:
-		err := visitList(v, p, c.ID, rd.offset, func(at int64, piece *piece) bool {
-			if at >= end {
-				return false
-			}
-			add(at, &piece.Chunk)
-			return true
-		})
-		if err != nil {
+		var err error
+		if rd.spans, rd.pages.next, err = locateList(v, p, c.ID, rd.offset, end); err != nil {
 			return err
 		}
+		end = rd.pages.next
 	case ContentPages:
 		return rd.locatePages(v, p)
 	case ContentEmpty:
@@ -254,10 +260,31 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 	for i := range rd.spans {
 		found += rd.spans[i].length
 	}
-	if found != rd.length {
-		return fmt.Errorf("content of %q has %d of %d bytes: %w", p.name, found, rd.length, engine.ErrCorrupt)
+	if found != end-rd.offset {
+		return fmt.Errorf("content of %q has %d of %d bytes: %w", p.name, found, end-rd.offset, engine.ErrCorrupt)
 	}
 	return nil
+}
+
+// listSpans is how many spans of a chunk list are located at a time.
+const listSpans = 8 << 10
+
+// locateList finds where the bytes of a chunk list between two bounds are, and tells how far it came: a list may be very long.
+func locateList(v engine.Reader, p *place, id engine.Stamp, from, end int64) (spans []span, next int64, err error) {
+	next = from
+	err = visitList(v, p, id, from, func(at int64, c *piece) bool {
+		if at >= end || len(spans) == listSpans {
+			return false
+		}
+		to := min(end, at+c.Size)
+		spans = append(spans, span{ref: c.Ref, offset: next - at, length: to - next})
+		next = to
+		return true
+	})
+	if err == nil && next < end && len(spans) < listSpans {
+		err = fmt.Errorf("content of %q ends at %d before %d: %w", p.name, next, end, engine.ErrCorrupt)
+	}
+	return spans, next, err
 }
 
 // corrupt turns a missing part of something that is there into what it is.

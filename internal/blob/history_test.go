@@ -89,6 +89,8 @@ func (h *house) empty(t testing.TB) {
 		require.Zero(t, n, "bytes counted as used")
 		return nil
 	}))
+	require.Zero(t, chunks(t, h.svc.store), "chunks with an owner")
+	require.Empty(t, h.svc.pins.maps)
 }
 
 func TestVersions(t *testing.T) {

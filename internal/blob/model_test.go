@@ -67,10 +67,10 @@ type model struct {
 	ahead *atomic.Int64
 }
 
-func newModel(t testing.TB, seed uint64, soft, ver bool) *model {
+func newModel(t testing.TB, seed uint64, soft, ver bool, atOnce int) *model {
 	ahead := new(atomic.Int64) // of the service's clock, in nanoseconds
 	h := newHouse(t, func(h *house, a *account.Account) {
-		a.Versioning = ver
+		a.Versioning, h.atOnce = ver, atOnce
 		h.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})
 	m := &model{ahead: ahead, t: t, h: h, rnd: rand.New(rand.NewPCG(seed, 1)), soft: soft, ver: ver, names: map[string]*mName{}}
@@ -916,9 +916,10 @@ func TestModel(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		soft, ver bool
-	}{{"plain", false, false}, {"soft delete", true, false}, {"versions", true, true}} {
+		atOnce    int // with few, lists of blocks are laid in several transactions
+	}{{"plain", false, false, 2}, {"soft delete", true, false, 0}, {"versions", true, true, 3}} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newModel(t, seed, c.soft, c.ver)
+			m := newModel(t, seed, c.soft, c.ver, c.atOnce)
 			m.run(steps, 3)
 			m.dial()
 			for _, name := range m.order {

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"encoding/binary"
 	"net/http"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ type house struct {
 	accounts *account.Store
 	now      func() time.Time
 	private  bool // copies may read from this machine
+	atOnce   int  // Service.atOnce, if not 0
+	master   []byte
 
 	disk       *enginetest.Disk
 	store      engine.Store
@@ -58,12 +61,19 @@ func (h *house) open(t testing.TB, accounts ...*account.Account) {
 	t.Helper()
 	h.store, h.registry = h.disk.Open(t), account.NewRegistry()
 	var err error
-	h.accounts, err = account.OpenStore(context.Background(), h.store, h.registry, nil)
+	var masters [][]byte
+	if h.master != nil {
+		masters = append(masters, h.master)
+	}
+	h.accounts, err = account.OpenStore(context.Background(), h.store, h.registry, masters)
 	require.NoError(t, err)
 	for _, a := range accounts {
 		require.NoError(t, h.accounts.Create(context.Background(), a))
 	}
 	h.svc = New(Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private})
+	if h.atOnce > 0 {
+		h.svc.atOnce = h.atOnce
+	}
 	if h.authorizer == nil {
 		h.svc.Authorize(resttest.AllowAll{})
 	} else {
@@ -109,6 +119,25 @@ func (h *house) fails(t testing.TB, status int, code, method, target, body strin
 	require.Equal(t, status, r.Status, "%s %s: %s", method, target, r)
 	require.Equal(t, code, r.Code(), "%s %s: %s", method, target, r)
 	return r
+}
+
+// chunks counts the chunks that have an owner.
+func chunks(t testing.TB, store engine.Store) (n int) {
+	t.Helper()
+	require.NoError(t, store.View(context.Background(), nil, func(r engine.Reader) error {
+		it := r.Scan(engine.SpaceSystem, []byte("r"), []byte("s"))
+		defer it.Close()
+		for it.Next() {
+			v, err := it.Value()
+			require.NoError(t, err)
+			if owners, _ := binary.Varint(v); owners != 0 {
+				require.Positive(t, owners)
+				n++
+			}
+		}
+		return it.Close()
+	}))
+	return n
 }
 
 // used is what the account's counter says it holds, in bytes.

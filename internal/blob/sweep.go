@@ -199,7 +199,7 @@ func (s *Service) sweepPending(ctx context.Context, p *place, w *work) error {
 			}
 			n := 0
 			err = visitPending(t.Tx, p, &pendingHead{Epoch: w.stamp}, func(b *block) error {
-				if n++; n > 10*sweepBatch {
+				if n += 1 + len(b.Chunks); n > 10*sweepBatch && n > 1+len(b.Chunks) {
 					return errEnough
 				}
 				t.releaseAll(b.Chunks)

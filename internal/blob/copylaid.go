@@ -2,29 +2,24 @@ package blob
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/blobd/blobd/internal/engine"
 )
 
-// pageSource is a page map on its way into another blob: the ranges are copied, their chunks shared. Both maps are pinned, so
-// that the one is not written and the other not swept until it has an owner.
-type pageSource struct {
-	svc  *Service
+// laidSource is a page map or a long chunk list of this server on its way into another blob: its entries are copied, its chunks
+// shared. It is pinned, so that it is not written and not swept meanwhile.
+type laidSource struct {
+	laying
 	from *place
 	id   engine.Stamp
+	kind ContentKind
 	size int64
-	to   *place
-	made Content // the destination's, once it is begun
 }
 
-func (ps *pageSource) done() {
-	ps.svc.pins.add(ps.from.key, ps.id, -1)
-	if ps.to != nil {
-		ps.svc.pins.add(ps.to.key, ps.made.ID, -1)
-	}
-	ps.svc.wake()
+func (ls *laidSource) done() {
+	ls.svc.pins.add(ls.from.key, ls.id, -1)
+	ls.svc.wake()
+	ls.laying.done()
 }
 
 // fetchPages takes hold of a page blob: as pages, or as bytes if that is what is wanted.
@@ -32,9 +27,14 @@ func (s *Service) fetchPages(ctx context.Context, p *place, sel selector, t *fet
 	if !t.pages || t.wantMD5 {
 		return s.fetchBytes(ctx, p, sel, t, now)
 	}
+	return s.fetchLaid(ctx, p, sel, t, now, ContentPages)
+}
+
+// fetchLaid takes hold of a page map or a chunk list as such.
+func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp, kind ContentKind) (*fetched, error) {
 	f := &fetched{store: s.store}
 	unpin := func() {}
-	// In a transaction no write is under way, so the map stays as it is seen here once it is pinned.
+	// In a transaction no write is under way, so the content stays as it is seen here once it is pinned.
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		unpin()
 		unpin = func() {}
@@ -45,10 +45,10 @@ func (s *Service) fetchPages(ctx context.Context, p *place, sel selector, t *fet
 		if _, f.size, err = t.check(rec, now); err != nil {
 			return err
 		}
-		if rec.Content.Kind != ContentPages {
+		if rec.Content.Kind != kind {
 			return engine.ErrReleased // replaced meanwhile: look again
 		}
-		f.rec, f.tags = rec, rec.Tags
+		f.rec, f.tags, f.crc64 = rec, rec.Tags, rec.CRC64
 		id := rec.Content.ID
 		s.pins.add(p.key, id, 1)
 		unpin = func() { s.pins.add(p.key, id, -1) }
@@ -58,7 +58,7 @@ func (s *Service) fetchPages(ctx context.Context, p *place, sel selector, t *fet
 		unpin()
 		return nil, err
 	}
-	f.pages = &pageSource{svc: s, from: p, id: f.rec.Content.ID, size: f.size}
+	f.laid = &laidSource{laying: laying{svc: s}, from: p, id: f.rec.Content.ID, kind: kind, size: f.size}
 	return f, nil
 }
 
@@ -87,7 +87,7 @@ func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fet
 	return f, nil
 }
 
-// precopy checks the terms of a copy before its pages are laid.
+// precopy checks the terms of a copy before its content is laid.
 func (s *Service) precopy(ctx context.Context, p *place, terms *access, check func(old *Record) error) error {
 	return s.store.View(ctx, p.key, func(v engine.Reader) error {
 		old, err := getRecord(v, p, Slot{})
@@ -101,38 +101,28 @@ func (s *Service) precopy(ctx context.Context, p *place, terms *access, check fu
 	})
 }
 
-// Bounds of one transaction of a copy of pages.
-const (
-	copyRanges = 1000
-	copyInline = 4 * miB // bytes
-)
-
-// copyPages makes a map of the destination's from the source's, some ranges in each transaction. The map has a work item from the
-// beginning, by which the sweeper takes it away if no record comes to own it.
-func (s *Service) copyPages(ctx context.Context, to *place, ps *pageSource) error {
-	err := s.change(ctx, to, func(t *Txn) error {
-		if ps.to != nil {
-			s.pins.add(to.key, ps.made.ID, -1) // of an earlier run
-		}
-		ps.made = t.newPageMap()
-		t.enqueue(workContent, ps.made.ID, ContentPages)
-		s.pins.add(to.key, ps.made.ID, 1)
-		ps.to = to
-		return nil
-	})
-	if err != nil {
+// copyLaid lays a copy of the source at its destination, some entries in each transaction.
+func (s *Service) copyLaid(ctx context.Context, to *place, ls *laidSource) error {
+	if err := ls.begin(ctx, s, to, ls.kind); err != nil {
 		return err
 	}
+	if ls.kind == ContentPages {
+		return s.copyPages(ctx, ls)
+	}
+	return s.copyList(ctx, ls)
+}
+
+func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 	for next, more := int64(0), true; more; {
 		var ranges []pageRange
 		inline := 0
-		err := s.store.View(ctx, ps.from.key, func(v engine.Reader) error {
-			layers, err := pageLayers(v, ps.from.key, ps.id)
+		err := s.store.View(ctx, ls.from.key, func(v engine.Reader) error {
+			layers, err := pageLayers(v, ls.from.key, ls.id)
 			if err != nil {
 				return err
 			}
 			more = false
-			return walkPages(v, ps.from.key, layers, next, ps.size, func(u *pageRange) bool {
+			return walkPages(v, ls.from.key, layers, next, ls.size, func(u *pageRange) bool {
 				if len(ranges) == copyRanges || inline > copyInline {
 					more = true
 					return false
@@ -145,34 +135,40 @@ func (s *Service) copyPages(ctx context.Context, to *place, ps *pageSource) erro
 				return true
 			})
 		})
-		if err != nil {
+		if err != nil || len(ranges) == 0 {
 			return err
 		}
-		if len(ranges) == 0 {
-			return nil
-		}
-		err = s.change(ctx, to, func(t *Txn) error {
-			m := newPageMerge(t, t.key, ps.made.ID, true, pageBudget)
-			for _, u := range ranges {
-				if upTo, err := m.put(u); err != nil || upTo != u.to {
-					return errors.Join(err, m.finish(), fmt.Errorf("copy pages to %q: %w", t.name, errPages))
-				}
-			}
-			return m.finish()
-		})
-		if err != nil {
+		if err := ls.pages(ctx, ranges); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// adoptPages makes the copied map that of the blob being written.
-func (t *Txn) adoptPages(ps *pageSource) (Content, error) {
-	layers, err := pageLayers(t, t.key, ps.made.ID)
-	if err != nil || len(layers) == 0 {
-		return Content{}, fmt.Errorf("copied pages of %q: %w", t.name, errors.Join(err, errPages))
+func (s *Service) copyList(ctx context.Context, ls *laidSource) error {
+	for ls.end < ls.size {
+		var pieces []piece
+		next := ls.end
+		err := s.store.View(ctx, ls.from.key, func(v engine.Reader) error {
+			return visitList(v, ls.from, ls.id, next, func(at int64, p *piece) bool {
+				if at >= ls.size || len(pieces) == s.atOnce {
+					return false
+				}
+				c := *p
+				c.Block = clone(p.Block)
+				pieces = append(pieces, c)
+				return true
+			})
+		})
+		if err == nil && len(pieces) == 0 {
+			err = errContent
+		}
+		if err == nil {
+			err = ls.pieces(ctx, pieces)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workContent, ps.made.ID))
-	return ps.made, nil
+	return nil
 }

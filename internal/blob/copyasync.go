@@ -1,0 +1,404 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+)
+
+// pull is a copy from elsewhere that is read in the background.
+type pull struct {
+	id    [16]byte
+	began engine.Stamp
+	kind  Type
+	total int64
+	pullSource
+}
+
+// pullSource is what a copy needs to begin again after a restart. It is kept in the copy's work item and goes with it.
+type pullSource struct {
+	src *sourceURL
+	// etag is the source's if it has a strong one: a source that changes while it is read fails the copy.
+	etag string
+	// authorization is x-ms-copy-source-authorization.
+	authorization string
+	// lost tells that there was an authorization and that it was not kept over a restart.
+	lost bool
+}
+
+// The detail of a work item: how the rest of its value, after the account's name and 00, is written. Both are the address, the
+// ETag and the authorization with 00 between them; an item of an earlier version ends with the address.
+const (
+	pullPlain  = 0 // with "-" for an authorization
+	pullSealed = 1 // encrypted under the master key
+)
+
+// appendWork writes a work item's value. The signature in an address lies as the account's own keys do: encrypted if there is a
+// master key, else plain. An authorization is not kept in plain text.
+func (ps *pullSource) appendWork(s *account.Store, name string) []byte {
+	text := ps.src.text + "\x00" + ps.etag + "\x00"
+	if sealed, ok := s.Seal(pullContext(name), []byte(text+ps.authorization)); ok {
+		return append(append(append([]byte{pullSealed}, name...), 0), sealed...)
+	}
+	if ps.authorization != "" {
+		text += "-"
+	}
+	return append(append(append([]byte{pullPlain}, name...), 0), text...)
+}
+
+// decodeWork reads it. What cannot be opened any more is lost, not kept for ever.
+func (ps *pullSource) decodeWork(s *account.Store, name string, detail byte, value []byte) {
+	if detail == pullSealed {
+		var err error
+		if value, err = s.Unseal(pullContext(name), value); err != nil {
+			ps.lost = true
+			return
+		}
+	}
+	text, rest, _ := strings.Cut(string(value), "\x00")
+	ps.src = &sourceURL{text: text}
+	ps.etag, ps.authorization, _ = strings.Cut(rest, "\x00")
+	if detail == pullPlain && ps.authorization != "" {
+		ps.authorization, ps.lost = "", true
+	}
+}
+
+// pullContext binds what is sealed to its use.
+func pullContext(account string) string { return "copy/" + account }
+
+// strongETag returns an ETag that If-Match compares, empty for none.
+func strongETag(text string) string {
+	if strings.HasPrefix(text, "W/") || strings.ContainsAny(text, "\x00\r\n") {
+		return ""
+	}
+	return text
+}
+
+// startCopy begins a copy from elsewhere. The destination is there at once, closed to writes, empty or with as many zeros as a
+// page blob has, and its work item brings the copy back to life after a restart.
+func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*Record) error) (*Record, error) {
+	job := pull{id: newCopyID(), pullSource: pullSource{src: c.src, authorization: clone(r.Header("x-ms-copy-source-authorization"))}}
+	resp, err := s.getRemote(r.Context, &job.pullSource, &c.fetch)
+	if err != nil {
+		return nil, err
+	}
+	job.total, job.etag = resp.ContentLength, strongETag(resp.Header.Get("ETag"))
+	f := &fetched{store: s.store, rec: remoteRecord(resp)}
+	_ = resp.Body.Close() // only the head was wanted
+	if job.kind = f.rec.Type; job.kind == PageBlob && (job.total%pageSize != 0 || job.total > maxPageBlob) {
+		return nil, protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("the source is a page blob of %d bytes", job.total))
+	}
+	rec, err := c.record(f, r.Version)
+	if err != nil {
+		return nil, err
+	}
+	rec.Blocks = 0
+	rec.Copy = &CopyState{ID: job.id, Status: CopyPending, Source: c.src.shown(), Total: job.total}
+	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
+		old, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := c.terms.create(old); err != nil {
+			return err
+		}
+		if old != nil {
+			if old.Type != rec.Type {
+				return protocol.ErrInvalidBlobType
+			}
+			if err := check(old); err != nil {
+				return err
+			}
+		}
+		if rec.Type == PageBlob {
+			rec.Size, rec.Content = job.total, t.newPageMap()
+		}
+		t.begin(rec, old, c.terms.now)
+		job.began = t.Stamp()
+		t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workCopy, job.began), job.appendWork(s.accounts, p.account.Name))
+		return t.Replace(old, rec, nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.runCopy(p, &job)
+	return rec, nil
+}
+
+// runCopy reads a source in the background.
+func (s *Service) runCopy(p *place, job *pull) {
+	s.copyMu.Lock()
+	defer s.copyMu.Unlock()
+	if s.copies == nil || s.copies[job.id] != nil {
+		return // closing, or running already
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.copies[job.id] = cancel
+	s.copyDone.Add(1)
+	go func() {
+		defer s.copyDone.Done()
+		defer cancel()
+		if err := s.pull(ctx, p, job); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Warn("copy", zap.String("blob", p.name), zap.Error(err))
+		}
+		s.copyMu.Lock()
+		delete(s.copies, job.id)
+		s.copyMu.Unlock()
+	}()
+}
+
+// copyStep is how often the progress of a copy is written down, in bytes.
+const copyStep = 64 * miB
+
+// errNotKept fails a copy whose authorization did not outlive a restart.
+var errNotKept = errors.New("the authorization of a copy's source was not kept over a restart")
+
+// pull reads a source from elsewhere into the destination that waits for it.
+func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
+	var f *fetched
+	var l laying
+	defer l.done()
+	err := errNotKept
+	if !job.lost {
+		if job.kind == PageBlob {
+			f, err = s.pullPages(ctx, p, job, &l)
+		} else {
+			f, err = s.pullBytes(ctx, p, job, &l)
+		}
+	}
+	if f != nil {
+		defer f.done()
+	}
+	if ctx.Err() != nil || errors.Is(err, errNotCopying) {
+		return ctx.Err()
+	}
+	return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *Record) error {
+		t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, p.key, workCopy, job.began))
+		if err != nil {
+			return t.endCopy(rec, CopyFailed, failure(err))
+		}
+		if err := t.endCopy(rec, CopySuccess, ""); err != nil {
+			return err
+		}
+		rec.Copy.Progress, rec.Copy.Total = f.size, f.size
+		rec.Size, rec.CRC64, rec.HasCRC64 = f.size, f.crc64, job.kind != PageBlob
+		if job.kind == AppendBlob {
+			rec.Blocks = f.rec.Blocks
+		}
+		switch {
+		case f.inline != nil:
+			t.Set(engine.SpaceBlobData, t.key, f.inline)
+			rec.Content = Content{Kind: ContentInline}
+		case l.made.Kind != ContentEmpty:
+			var err error
+			if rec.Content, err = t.adoptLaid(&l); err != nil {
+				return err
+			}
+		default:
+			rec.Content = t.adopt(f)
+		}
+		t.delta += f.size
+		t.Modify(rec)
+		return nil
+	})
+}
+
+// failure is what x-ms-copy-status-description tells of an error.
+func failure(err error) string {
+	var e *protocol.Error
+	switch {
+	case errors.Is(err, errNotKept):
+		return "401 CannotVerifyCopySource \"The server was restarted and has not kept the authorization of the source.\""
+	case errors.As(err, &e):
+		return fmt.Sprintf("%d %s \"Copy failed.\"", e.Status, e.Code)
+	}
+	return "500 InternalError \"Copy failed.\""
+}
+
+// progress returns a function that writes down how far a copy came, now and then.
+func (s *Service) progress(ctx context.Context, p *place, job *pull) func(done int64) error {
+	written := int64(0)
+	return func(done int64) error {
+		if done-written < copyStep || done == job.total {
+			return nil
+		}
+		written = done
+		return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *Record) error {
+			rec.Copy.Progress, rec.Copy.Total = done, job.total
+			t.Modify(rec)
+			return nil
+		})
+	}
+}
+
+// pullBytes reads a block or append blob: into a list that is laid, if it is long, else into what one transaction adopts.
+func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
+	progress := s.progress(ctx, p, job)
+	f, err := s.fetchRemote(ctx, &job.pullSource, &fetchTerms{limit: 1 << 62, listed: job.kind == AppendBlob}, func(f *fetched, done int64) error {
+		if len(f.pieces) >= s.atOnce {
+			if err := s.layFetched(ctx, p, f, l); err != nil {
+				return err
+			}
+		}
+		return progress(done)
+	})
+	if err == nil && l.made.Kind != ContentEmpty && len(f.pieces) > 0 {
+		if err = s.layFetched(ctx, p, f, l); err != nil {
+			f.done()
+			return nil, err
+		}
+	}
+	return f, err
+}
+
+// layFetched moves what was fetched so far into a list that is being laid.
+func (s *Service) layFetched(ctx context.Context, p *place, f *fetched, l *laying) error {
+	if l.made.Kind == ContentEmpty {
+		if err := l.begin(ctx, s, p, ContentList); err != nil {
+			return err
+		}
+	}
+	if err := l.pieces(ctx, f.pieces); err != nil {
+		return err
+	}
+	s.store.Forget(f.made...)
+	f.pieces, f.made = f.pieces[:0], f.made[:0]
+	return nil
+}
+
+// errNotCopying: the destination waits for this copy no longer.
+var errNotCopying = errors.New("the copy was aborted or its destination is gone")
+
+// changeCopy changes a destination that still waits for a copy.
+func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *Record) error) error {
+	return s.change(ctx, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if rec == nil || rec.Copy == nil || rec.Copy.ID != id || rec.Copy.Status != CopyPending {
+			return errNotCopying
+		}
+		return fn(t, rec)
+	})
+}
+
+// endCopy settles a pending copy. What the destination had until now goes: it is of zero length unless the copy succeeded (REST
+// page "Abort Copy Blob").
+func (t *Txn) endCopy(rec *Record, status CopyStatus, description string) error {
+	rec.Changed = t.Stamp()
+	rec.Copy.Status, rec.Copy.Completed, rec.Copy.Description = status, rec.Changed, description
+	if rec.Type == PageBlob {
+		if err := t.drop(rec, Slot{}, false); err != nil {
+			return err
+		}
+		t.delta -= rec.Size
+		rec.Size = 0
+		if status != CopySuccess {
+			rec.Content = t.newPageMap()
+		}
+	}
+	if status != CopySuccess {
+		t.Modify(rec)
+	}
+	return nil
+}
+
+// sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
+func (s *Service) sweepCopy(ctx context.Context, p *place, w *work) error {
+	name, value, _ := cutZero(w.value[1:])
+	p.account = s.accounts.Lookup(string(name))
+	var rec *Record
+	err := s.change(ctx, p, func(t *Txn) (err error) {
+		if rec, err = t.Record(Slot{}); err != nil {
+			return err
+		}
+		if p.account == nil || rec == nil || rec.Copy == nil || rec.Copy.Status != CopyPending {
+			t.Delete(engine.SpaceBlobQueue, w.key)
+			rec = nil
+		}
+		return nil
+	})
+	if err != nil || rec == nil {
+		return err
+	}
+	job := pull{id: rec.Copy.ID, began: w.stamp, kind: rec.Type, total: rec.Copy.Total}
+	job.decodeWork(s.accounts, string(name), w.value[0], value)
+	s.runCopy(p, &job)
+	return nil
+}
+
+// abortCopy is Abort Copy Blob.
+func (s *Service) abortCopy(r *rest.Request) error {
+	if v := r.Header("x-ms-copy-action"); !strings.EqualFold(v, "abort") {
+		if v == "" {
+			return protocol.MissingHeader("x-ms-copy-action")
+		}
+		return protocol.InvalidHeader("x-ms-copy-action", v)
+	}
+	text, ok := r.QueryOK("copyid")
+	if !ok {
+		return protocol.MissingQuery("copyid")
+	}
+	id, ok := ParseLeaseID(text)
+	if !ok {
+		return protocol.InvalidQuery("copyid", text, "")
+	}
+	terms, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	err = s.change(r.Context, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			return protocol.ErrBlobNotFound
+		}
+		if err := rec.Lease.CheckWrite(terms.now, terms.lease, BlobLease); err != nil {
+			return err
+		}
+		switch {
+		case rec.Copy == nil || rec.Copy.Status != CopyPending:
+			return protocol.ErrNoPendingCopyOperation
+		case rec.Copy.ID != id:
+			return protocol.ErrCopyIdMismatch
+		}
+		return t.endCopy(rec, CopyAborted, "")
+	})
+	if err != nil {
+		return err
+	}
+	s.copyMu.Lock()
+	if cancel := s.copies[id]; cancel != nil {
+		cancel()
+	}
+	s.copyMu.Unlock()
+	r.Reply(204)
+	return nil
+}
+
+// stopCopies ends the background copies; they begin again with the next start.
+func (s *Service) stopCopies() {
+	s.copyMu.Lock()
+	for _, cancel := range s.copies {
+		cancel()
+	}
+	s.copies = nil
+	s.copyMu.Unlock()
+	s.copyDone.Wait()
+	s.remote.CloseIdleConnections()
+}

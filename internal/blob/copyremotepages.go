@@ -1,0 +1,204 @@
+package blob
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// Bounds of reading the pages of a source elsewhere.
+const (
+	// pullRun is the most that one request asks for, and pullGap how many bytes between two ranges are better read than asked for
+	// apart: a request costs more than they do.
+	pullRun = 4 * miB
+	pullGap = 64 << 10
+	// maxPageListXML bounds one answer of Get Page Ranges. A server that has no continuation gives all ranges in one.
+	maxPageListXML = 256 * miB
+)
+
+// remoteRange is a written range of a source, to exclusive.
+type remoteRange struct{ from, to int64 }
+
+// pullPages reads a page blob: its written ranges, by Get Page Ranges with continuation, and only these. Everything is asked on
+// the condition that the source still has the ETag with which the copy began.
+func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
+	if err := l.begin(ctx, s, p, ContentPages); err != nil {
+		return nil, err
+	}
+	x := pagePull{svc: s, job: job, lay: l, progress: s.progress(ctx, p, job)}
+	defer func() { s.store.Forget(x.made...) }()
+	for marker, first := "", true; first || marker != ""; first = false {
+		ranges, next, err := s.remoteRanges(ctx, job, marker)
+		if err != nil {
+			return nil, err
+		}
+		for len(ranges) > 0 {
+			n := 1
+			for n < len(ranges) && ranges[n].from-ranges[n-1].to <= pullGap && ranges[n].to-ranges[0].from <= pullRun {
+				n++
+			}
+			if err := x.run(ctx, ranges[:n]); err != nil {
+				return nil, err
+			}
+			ranges = ranges[n:]
+		}
+		if next == marker && next != "" {
+			return nil, badPages("the page list goes on where it was")
+		}
+		marker = next
+	}
+	if err := x.flush(ctx); err != nil {
+		return nil, err
+	}
+	return &fetched{store: s.store, size: job.total}, nil
+}
+
+func badPages(what string) error {
+	return protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("copy of a page blob: %s", what))
+}
+
+// remoteRanges asks for a page of the source's ranges from a marker on.
+func (s *Service) remoteRanges(ctx context.Context, job *pull, marker string) (ranges []remoteRange, next string, err error) {
+	query := "comp=pagelist"
+	if marker != "" {
+		query += "&marker=" + url.QueryEscape(marker)
+	}
+	resp, err := s.getRemote(ctx, &job.pullSource, &fetchTerms{limit: maxPageListXML, query: query})
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	d := xml.NewDecoder(io.LimitReader(resp.Body, maxPageListXML))
+	end, seen := int64(0), false
+	for depth := 0; ; {
+		t, err := d.Token()
+		if errors.Is(err, io.EOF) && depth == 0 && seen {
+			return ranges, next, nil
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, "", ctx.Err()
+			}
+			return nil, "", badPages(err.Error())
+		}
+		switch t := t.(type) {
+		case xml.EndElement:
+			depth--
+		case xml.StartElement:
+			switch {
+			case depth == 0 && t.Name.Local == "PageList":
+				depth, seen = 1, true
+			case depth == 1 && t.Name.Local == "PageRange":
+				var r struct{ Start, End int64 }
+				if err := d.DecodeElement(&r, &t); err != nil {
+					return nil, "", badPages(err.Error())
+				}
+				if r.Start < end || r.End < r.Start || r.End >= job.total || r.Start%pageSize != 0 || (r.End+1)%pageSize != 0 {
+					return nil, "", badPages(fmt.Sprintf("it lists pages from %d to %d", r.Start, r.End))
+				}
+				end = r.End + 1
+				ranges = append(ranges, remoteRange{r.Start, end})
+			case depth == 1 && t.Name.Local == "NextMarker":
+				if err := d.DecodeElement(&next, &t); err != nil {
+					return nil, "", badPages(err.Error())
+				}
+			case depth == 1:
+				if err := d.Skip(); err != nil {
+					return nil, "", badPages(err.Error())
+				}
+			default:
+				return nil, "", badPages("its answer is no page list")
+			}
+		}
+	}
+}
+
+// pagePull lays ranges as they come, some in each transaction.
+type pagePull struct {
+	svc      *Service
+	job      *pull
+	lay      *laying
+	progress func(done int64) error
+	ranges   []pageRange
+	inline   int // bytes
+	made     []engine.Ref
+}
+
+// run reads ranges that lie close together, or one that is long.
+func (x *pagePull) run(ctx context.Context, ranges []remoteRange) error {
+	from, to := ranges[0].from, ranges[len(ranges)-1].to
+	terms := fetchTerms{limit: to - from, ranged: true, rng: protocol.Range{First: from, Last: to - 1}}
+	resp, err := x.svc.getRemote(ctx, &x.job.pullSource, &terms)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength != to-from {
+		return badPages("a range has another length than was asked for")
+	}
+	for at := from; len(ranges) > 0; ranges = ranges[1:] {
+		r := ranges[0]
+		if _, err := io.CopyN(io.Discard, resp.Body, r.from-at); err != nil {
+			return x.broken(ctx, err)
+		}
+		for at = r.from; at < r.to; {
+			u := pageRange{from: at, to: min(r.to, at+engine.MaxChunk)}
+			if err := x.read(ctx, resp.Body, &u); err != nil {
+				return x.broken(ctx, err)
+			}
+			at = u.to
+			if x.ranges = append(x.ranges, u); len(x.ranges) == copyRanges || x.inline > copyInline {
+				if err := x.flush(ctx); err != nil {
+					return err
+				}
+			}
+			if err := x.progress(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read takes the bytes of a range in.
+func (x *pagePull) read(ctx context.Context, body io.Reader, u *pageRange) error {
+	if size := u.to - u.from; size <= maxInlinePages {
+		u.kind, u.bytes = pageInline, make([]byte, size)
+		x.inline += int(size)
+		_, err := io.ReadFull(body, u.bytes)
+		return err
+	}
+	c, err := x.svc.store.Put(ctx, body, u.to-u.from)
+	if err != nil {
+		return err
+	}
+	u.kind, u.ref = pageChunk, c.Ref
+	x.made = append(x.made, c.Ref)
+	return nil
+}
+
+// broken turns an error of reading into the copy's: the store's own are passed on, any other is the source's.
+func (x *pagePull) broken(ctx context.Context, err error) error {
+	if isStoreError(err) || ctx.Err() != nil {
+		return err
+	}
+	return protocol.ErrCannotVerifyCopySource.Because(err)
+}
+
+func (x *pagePull) flush(ctx context.Context) error {
+	if len(x.ranges) == 0 {
+		return nil
+	}
+	if err := x.lay.pages(ctx, x.ranges); err != nil {
+		return err
+	}
+	x.svc.store.Forget(x.made...)
+	x.ranges, x.made, x.inline = x.ranges[:0], x.made[:0], 0
+	return nil
+}
