@@ -52,7 +52,7 @@ func BenchmarkGet4K(b *testing.B) {
 	for b.Loop() {
 		c, err := svc.container(ctx, "acct", "con")
 		require.NoError(b, err)
-		rd, body, err := svc.open(ctx, newPlace(acct, c.Generation, "folder/name"), selector{}, func(rd *reading) error {
+		rd, body, err := svc.open(ctx, nil, newPlace(acct, c.Generation, "folder/name"), selector{}, func(rd *reading) error {
 			rd.length = rd.rec.Size
 			return terms.read(rd.rec)
 		})

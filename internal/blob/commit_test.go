@@ -56,7 +56,7 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 	require.NoError(t, svc.commit(ctx, p, &access{}, rec, refs))
 	require.Equal(t, int64(maxBlocks*10), rec.Size)
 
-	rd, body, err := svc.open(ctx, p, selector{}, func(rd *reading) error {
+	rd, body, err := svc.open(ctx, nil, p, selector{}, func(rd *reading) error {
 		rd.offset, rd.length = 499_995, 5
 		return nil
 	})

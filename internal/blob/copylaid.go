@@ -64,7 +64,7 @@ func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetc
 
 // fetchBytes reads a source as a stream and stores it anew.
 func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
-	rd, body, err := s.open(ctx, p, sel, func(rd *reading) (err error) {
+	rd, body, err := s.open(ctx, nil, p, sel, func(rd *reading) (err error) {
 		rd.offset, rd.length, err = t.check(rd.rec, now)
 		return err
 	})

@@ -35,6 +35,7 @@ type reading struct {
 	rec            *Record
 	slot           Slot
 	offset, length int64
+	answer         *rest.Request // the request that the bytes answer, nil if they answer none
 	inline         []byte
 	spans          []span
 	pages          pageReading
@@ -68,7 +69,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rd, body, err := s.open(r.Context, p, slot, func(rd *reading) error {
+	rd, body, err := s.open(r.Context, r, p, slot, func(rd *reading) error {
 		if err := terms.read(rd.rec); err != nil {
 			return err
 		}
@@ -139,12 +140,13 @@ func (s *Service) getBlob(r *rest.Request) error {
 }
 
 // open reads a blob's record and finds the bytes that admit asks for by setting offset and length. body is nil if they are
-// inline. If the content was let go between the two, the blob has changed meanwhile and is looked at again.
-func (s *Service) open(ctx context.Context, p *place, slot selector, admit func(*reading) error) (*reading, io.ReadCloser, error) {
+// inline. If the content was let go between the two, the blob has changed meanwhile and is looked at again. answer is the request
+// that the bytes answer, nil if they answer none.
+func (s *Service) open(ctx context.Context, answer *rest.Request, p *place, slot selector, admit func(*reading) error) (*reading, io.ReadCloser, error) {
 	for attempt := 0; ; attempt++ {
 		rd := &reading{}
 		look := func(v engine.Reader) (err error) {
-			*rd = reading{}
+			*rd = reading{answer: answer}
 			if rd.rec, rd.slot, err = slot.find(v, p); err != nil {
 				return err
 			}
@@ -237,7 +239,12 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 		if int64(len(b)) != rd.rec.Size {
 			return fmt.Errorf("inline content of %q has %d of %d bytes: %w", p.name, len(b), rd.rec.Size, engine.ErrCorrupt)
 		}
-		rd.inline = append([]byte(nil), b[rd.offset:end]...)
+		if rd.answer != nil {
+			rd.inline = rd.answer.Room(int(rd.length))
+		} else {
+			rd.inline = make([]byte, rd.length)
+		}
+		copy(rd.inline, b[rd.offset:end])
 		return nil
 	case ContentChunks:
 		at := int64(0)

@@ -250,7 +250,7 @@ func TestReadWhileWriting(t *testing.T) {
 	}
 	fill('o', 1024)
 	want := h.must(t, 200, "GET", "/acct/box/d", "", v).Body
-	rd, body, err := h.svc.open(ctx, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+	rd, body, err := h.svc.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 	require.NoError(t, err)
 	require.Equal(t, int64(size), rd.length)
 	fill('n', 512)
@@ -275,9 +275,9 @@ func TestReadWhileOverwritten(t *testing.T) {
 		h.must(t, 201, "PUT", "/acct/box/list?comp=appendblock", big[:1<<20], v)
 	}
 	for name, want := range map[string]string{"chunks": big, "list": big[:3<<20]} {
-		_, body, err := h.svc.open(ctx, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		_, body, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 		require.NoError(t, err)
-		_, abandoned, err := h.svc.open(ctx, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		_, abandoned, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 		require.NoError(t, err)
 		require.NoError(t, abandoned.Close())
 		h.must(t, 202, "DELETE", "/acct/box/"+name, "", v)

@@ -36,6 +36,15 @@ func (r *Request) ReplyBytes(status int, contentType string, body []byte) {
 	r.ctx.Response.SetBodyRaw(body)
 }
 
+// Room returns a buffer for the body that ReplyBytes is to send. It is the caller's until the answer is sent, or until the next
+// call.
+func (r *Request) Room(n int) []byte {
+	if r.conn == nil {
+		return make([]byte, n)
+	}
+	return r.conn.Room(n)
+}
+
 // ReplyXML answers with an XML body that encode has made, BOM included.
 func (r *Request) ReplyXML(status int, body []byte) { r.ReplyBytes(status, "application/xml", body) }
 

@@ -38,6 +38,8 @@ type Conn struct {
 	readBy, writeBy time.Time // the deadlines that are set on the socket
 	gained          int       // body bytes since readBy was set
 
+	room *[]byte // given out by Room; nil if none is
+
 	small [2048]byte
 }
 
@@ -71,8 +73,28 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Room returns a buffer for an answer's body. It is the caller's until the answer is sent, or until the next call.
+func (c *Conn) Room(n int) []byte {
+	if n > pooled {
+		return make([]byte, n)
+	}
+	if c.room == nil {
+		c.room = pool.Get().(*[]byte)
+	}
+	return (*c.room)[:n]
+}
+
+// sent takes the room back. Close does not: it may be called while an answer is made.
+func (c *Conn) sent() {
+	if c.room != nil {
+		pool.Put(c.room)
+		c.room = nil
+	}
+}
+
 // next waits for a complete header block; false means that the connection has come to its end.
 func (c *Conn) next() bool {
+	c.sent()
 	if c.state.Load() == busy && !c.finish() {
 		return false
 	}
