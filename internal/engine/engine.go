@@ -114,6 +114,9 @@ type Store interface {
 type Reader interface {
 	// Get returns the value at key, ErrNotFound if there is none.
 	Get(space Space, key []byte) ([]byte, error)
+	// GetEach calls fn with the values at those of keys that have one, by their index; keys ascend. A value is valid until fn
+	// returns, and an error of fn ends it. Keys that lie close together cost less than as many Gets.
+	GetEach(space Space, keys [][]byte, fn func(i int, value []byte) error) error
 	// Scan iterates over the entries with lower <= key < upper in byte order; the caller closes the Iterator. A nil upper
 	// means the end of the space.
 	Scan(space Space, lower, upper []byte) Iterator

@@ -51,6 +51,32 @@ func (f Fields) All(visit func(name, value string)) {
 type Part struct {
 	Header Fields
 	Body   []byte
+	room   *fieldRoom // for the header of the request within
+}
+
+// fieldRoom is where the header lines of all parts of a message lie, so that each needs no piece of memory of its own.
+type fieldRoom struct{ free Fields }
+
+// The header of a part is expected to have fewPartHeaders lines; room is made for many at once.
+const (
+	fewPartHeaders  = 8
+	manyPartHeaders = 256
+)
+
+// begin returns an empty Fields to append to.
+func (r *fieldRoom) begin() Fields {
+	if len(r.free) < fewPartHeaders {
+		r.free = make(Fields, manyPartHeaders)
+	}
+	return r.free[:0]
+}
+
+// end takes back what was left of it.
+func (r *fieldRoom) end(h Fields) Fields {
+	if cap(h) == cap(r.free) { // it was not moved elsewhere
+		r.free = r.free[len(h):]
+	}
+	return h[:len(h):len(h)]
 }
 
 // MultipartBoundary returns the boundary of a multipart/mixed content type.
@@ -73,6 +99,7 @@ func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
 		return nil, fmt.Errorf("%w: no delimiter", ErrMultipart)
 	}
 	var parts []Part
+	room := new(fieldRoom)
 	for !last {
 		var content []byte
 		if content, rest, last, ok = cutDelimiter(rest, boundary); !ok {
@@ -81,11 +108,11 @@ func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
 		if len(parts) == most {
 			return nil, ErrTooManyParts
 		}
-		h, b, err := cutHeader(content)
+		h, b, err := cutHeader(room, content)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, Part{h, b})
+		parts = append(parts, Part{h, b, room})
 	}
 	return parts, nil
 }
@@ -121,13 +148,13 @@ func cutDelimiter(b []byte, boundary string) (content, rest []byte, last, ok boo
 }
 
 // cutHeader reads header lines up to an empty line.
-func cutHeader(b []byte) (Fields, []byte, error) {
-	h := make(Fields, 0, 8)
+func cutHeader(room *fieldRoom, b []byte) (Fields, []byte, error) {
+	h := room.begin()
 	for {
 		line, rest, ok := bytes.Cut(b, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 {
-			return h, rest, nil
+			return room.end(h), rest, nil
 		}
 		name, value, colon := bytes.Cut(line, []byte(":"))
 		if !colon || len(line) > maxPartLine || len(h) == maxPartHeaders || !isToken(name) || bytes.IndexByte(value, 0) >= 0 || bytes.IndexByte(value, '\r') >= 0 {
@@ -135,7 +162,7 @@ func cutHeader(b []byte) (Fields, []byte, error) {
 		}
 		h = append(h, Field{aliasOf(name), aliasOf(bytes.TrimSpace(value))})
 		if !ok {
-			return h, nil, nil
+			return room.end(h), nil, nil
 		}
 		b = rest
 	}
@@ -177,12 +204,16 @@ func (p *Part) Request() (r PartRequest, err error) {
 	}
 	body := bytes.TrimLeft(p.Body, "\r\n")
 	line, rest, _ := bytes.Cut(body, []byte("\n"))
-	words := strings.Split(string(bytes.TrimSuffix(line, []byte("\r"))), " ")
-	if len(words) != 3 || words[0] == "" || words[1] == "" || !strings.HasPrefix(words[2], "HTTP/1.") || len(line) > maxPartLine {
+	method, more, _ := strings.Cut(aliasOf(bytes.TrimSuffix(line, []byte("\r"))), " ")
+	target, version, _ := strings.Cut(more, " ")
+	if method == "" || target == "" || !strings.HasPrefix(version, "HTTP/1.") || strings.Contains(version, " ") || len(line) > maxPartLine {
 		return r, fmt.Errorf("%w: request line", ErrMultipart)
 	}
-	r.Method, r.Target = words[0], words[1]
-	if r.Header, r.Body, err = cutHeader(rest); err != nil {
+	r.Method, r.Target = method, target
+	if p.room == nil {
+		p.room = new(fieldRoom)
+	}
+	if r.Header, r.Body, err = cutHeader(p.room, rest); err != nil {
 		return r, err
 	}
 	if v, ok := r.Header.Get("Content-Length"); ok {

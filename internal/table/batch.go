@@ -24,11 +24,34 @@ type partRequest struct {
 	id     string // Content-ID, to be echoed
 	kind   changeKind
 	needs  *auth.Needs
+	known  [len(partHeaders)]string // values of partHeaders
 }
 
+// partHeaders are the header lines that matter in an operation within a batch.
+var partHeaders = [...]string{"accept", "content-id", "content-type", "if-match", "if-none-match", "prefer", "x-http-method"}
+
+// note picks the headers that matter: the first of each.
+func (p *partRequest) note() {
+	var seen [len(partHeaders)]bool
+	for i := range p.Header {
+		f := &p.Header[i]
+		for k, name := range partHeaders {
+			if len(name) == len(f.Name) && !seen[k] && strings.EqualFold(name, f.Name) {
+				p.known[k], seen[k] = f.Value, true
+				break
+			}
+		}
+	}
+}
+
+// header returns one of partHeaders, "" if there is none.
 func (p *partRequest) header(lower string) string {
-	v, _ := p.Header.Get(lower)
-	return v
+	for k, name := range partHeaders {
+		if name == lower {
+			return p.known[k]
+		}
+	}
+	return ""
 }
 
 func (p *partRequest) param(lower string) (string, bool) {
@@ -74,44 +97,51 @@ func (c *call) batch(r *rest.Request) error {
 	}
 	c.format = errorFormat(r)
 	if contentType, _ := outer[0].Header.Get("Content-Type"); !strings.HasPrefix(strings.ToLower(contentType), "multipart/") {
-		p, err := c.parsePart(r, &outer[0])
-		if err != nil {
+		var p partRequest
+		if err := c.parsePart(r, &outer[0], &p); err != nil {
 			return err
 		}
-		return c.batchQuery(r, p)
+		return c.batchQuery(r, &p)
 	}
 	return c.transaction(r, &outer[0])
 }
 
 // parsePart reads the operation in a part and what its URL names.
-func (c *call) parsePart(r *rest.Request, part *protocol.Part) (*partRequest, error) {
-	inner, err := part.Request()
-	if err != nil {
-		return nil, protocol.ErrInvalidInput.Because(err)
+func (c *call) parsePart(r *rest.Request, part *protocol.Part, p *partRequest) (err error) {
+	if p.PartRequest, err = part.Request(); err != nil {
+		return protocol.ErrInvalidInput.Because(err)
 	}
-	p := &partRequest{PartRequest: inner}
+	p.note()
 	path := p.Target
 	if _, after, absolute := strings.Cut(path, "://"); absolute {
 		_, path, _ = strings.Cut(after, "/")
 	}
 	path, p.query, _ = strings.Cut(strings.TrimPrefix(path, "/"), "?")
 	if r.PathStyle {
-		account := r.AccountName
-		if r.Secondary {
-			account += "-secondary"
-		}
-		path = strings.TrimPrefix(path, account+"/")
+		path = withoutAccount(path, r)
 	}
 	if p.target, err = odata.ParsePath(path); err != nil {
-		return nil, err
+		return err
 	}
 	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
 		p.id = p.header("content-id")
 	}
 	if p.target.Set || p.target.Table == "" || p.target.Table == "$batch" {
-		return nil, protocol.ErrNotImplemented
+		return protocol.ErrNotImplemented
 	}
-	return p, nil
+	return nil
+}
+
+// withoutAccount cuts the account's name off a path that begins with it.
+func withoutAccount(path string, r *rest.Request) string {
+	rest, ok := strings.CutPrefix(path, r.AccountName)
+	if ok && r.Secondary {
+		rest, ok = strings.CutPrefix(rest, "-secondary")
+	}
+	if ok && strings.HasPrefix(rest, "/") {
+		return rest[1:]
+	}
+	return path
 }
 
 // classify tells what an operation within a change set does.
@@ -147,16 +177,16 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	if err != nil || len(parts) == 0 {
 		return protocol.ErrInvalidInput.Because(err)
 	}
-	ops := make([]*partRequest, len(parts))
-	for i := range parts {
-		p, err := c.parsePart(r, &parts[i])
+	ops := make([]partRequest, len(parts))
+	for i := range ops {
+		p := &ops[i]
+		err := c.parsePart(r, &parts[i], p)
 		if err == nil {
 			err = p.classify()
 		}
 		if err != nil {
 			return c.batchFailure(r, i, err)
 		}
-		ops[i] = p
 		if err := r.Grant.Permits(p.needs, p.target.Table); err != nil {
 			return err
 		}
@@ -180,73 +210,83 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 }
 
 // prepareAll fills c.changes and holds them against the rules of a transaction. On an error it tells whose it is.
-func (c *call) prepareAll(r *rest.Request, ops []*partRequest) (int, error) {
-	seen := make(map[string]bool, len(ops))
-	for i, p := range ops {
+func (c *call) prepareAll(r *rest.Request, ops []partRequest) (int, error) {
+	if c.seen == nil {
+		c.seen = make(map[string]bool, maxChanges)
+	}
+	for i := range ops {
+		p := &ops[i]
 		ch, err := c.prepare(p.kind, &p.target, r.Version, p.header, p.Body)
 		if err != nil {
 			return i, err
 		}
 		if p.kind == insert { // the decoder is used again
-			ch.pk, ch.rk = strings.Clone(ch.pk), strings.Clone(ch.rk)
+			if i > 0 && ch.pk == c.changes[0].pk {
+				ch.pk = c.changes[0].pk
+			} else {
+				ch.pk = strings.Clone(ch.pk)
+			}
+			ch.rk = strings.Clone(ch.rk)
 		}
 		switch {
 		case !strings.EqualFold(p.target.Table, ops[0].target.Table):
 			return i, protocol.ErrInvalidInput.Saying("All commands in a batch must operate on same table.")
 		case i > 0 && ch.pk != c.changes[0].pk:
 			return i, protocol.ErrCommandsInBatchActOnDifferentPartitions
-		case seen[ch.rk]:
+		case c.seen[ch.rk]:
 			return i, protocol.ErrInvalidDuplicateRow
 		case !opens(r.Grant.Keys, ch.pk, ch.rk):
 			return i, protocol.ErrAuthorizationFailure
 		}
-		seen[ch.rk] = true
+		c.seen[ch.rk] = true
 		c.changes = append(c.changes, ch)
 	}
 	return 0, nil
 }
 
+// partHead is what the beginning of a part in an answer is made of. Most of a batch are alike, and take it from the one before.
+type partHead struct {
+	id              string
+	insert, content bool
+	format          odata.Format
+	prefer          string
+}
+
 // batchSuccess answers a transaction that was done, an answer for each operation.
-func (c *call) batchSuccess(r *rest.Request, t *table, ops []*partRequest, stamp uint64) error {
+func (c *call) batchSuccess(r *rest.Request, t *table, ops []partRequest, stamp uint64) error {
 	c.openChangeSet(r)
 	tag := etag(stamp)
-	for i, p := range ops {
-		ch := &c.changes[i]
-		c.openPart(r, p.id)
-		f := p.format(r, c.format)
-		prefer := ""
-		if ch.kind == insert {
-			prefer = preference(p.header("prefer"))
+	c.setWriter(r, c.format, t.name)
+	var last partHead
+	var from, to int // of last in c.out
+	for i := range ops {
+		p, ch := &ops[i], &c.changes[i]
+		h := partHead{id: p.id, insert: ch.kind == insert, format: c.format}
+		if p.header("accept") != "" || p.query != "" {
+			h.format = p.format(r, c.format)
 		}
-		content := ch.kind == insert && prefer != "return-no-content"
-		c.setWriter(r, f, t.name)
-		if content {
-			c.line("HTTP/1.1 201 Created")
-			c.line("Content-Type: ", f.ContentType())
+		if h.insert {
+			h.prefer = preference(p.header("prefer"))
+			h.content = h.prefer != "return-no-content"
+		}
+		if at := len(c.out); i > 0 && h == last {
+			c.out = append(c.out, c.out[from:to]...)
 		} else {
-			c.line("HTTP/1.1 204 No Content")
+			c.appendPartHead(r, &h)
+			last, from, to = h, at, len(c.out)
 		}
-		c.line("X-Content-Type-Options: nosniff")
-		c.line("Cache-Control: no-cache")
-		if prefer != "" {
-			c.line("Preference-Applied: ", prefer)
-		}
-		version := "1.0;"
-		if ch.kind == insert && f.JSON() {
-			version = "3.0;"
-		}
-		c.line("DataServiceVersion: ", version)
-		if ch.kind == insert {
-			c.link("Location: ", t.name, ch)
-			if !content {
-				c.link("DataServiceId: ", t.name, ch)
+		if h.insert {
+			at := c.link("Location: ", t.name, ch)
+			if !h.content {
+				c.out = append(append(c.out, "DataServiceId: "...), c.out[at:]...)
 			}
 		}
 		if ch.kind != remove {
 			c.line("ETag: ", tag)
 		}
 		c.line("")
-		if content {
+		if h.content {
+			c.setWriter(r, h.format, t.name)
 			var err error
 			if c.out, err = c.writer.AppendEntity(c.out, entity.AppendKeyString(nil, ch.pk), entity.AppendKeyString(nil, ch.rk), ch.row, true); err != nil {
 				return err
@@ -255,6 +295,27 @@ func (c *call) batchSuccess(r *rest.Request, t *table, ops []*partRequest, stamp
 		c.line("")
 	}
 	return c.closeChangeSet(r)
+}
+
+// appendPartHead writes the beginning of a part that answers an operation that was done.
+func (c *call) appendPartHead(r *rest.Request, h *partHead) {
+	c.openPart(r, h.id)
+	if h.content {
+		c.line("HTTP/1.1 201 Created")
+		c.line("Content-Type: ", h.format.ContentType())
+	} else {
+		c.line("HTTP/1.1 204 No Content")
+	}
+	c.line("X-Content-Type-Options: nosniff")
+	c.line("Cache-Control: no-cache")
+	if h.prefer != "" {
+		c.line("Preference-Applied: ", h.prefer)
+	}
+	version := "1.0;"
+	if h.insert && h.format.JSON() {
+		version = "3.0;"
+	}
+	c.line("DataServiceVersion: ", version)
 }
 
 // batchFailure answers a transaction of which nothing was done, with the error of its operation with that index.
@@ -334,11 +395,14 @@ func (c *call) line(parts ...string) {
 	c.out = append(c.out, '\r', '\n')
 }
 
-// link writes a line with the URL of a change's entity.
-func (c *call) link(name, table string, ch *change) {
-	c.out = append(append(c.out, name...), c.writer.Base...)
+// link writes a line with the URL of a change's entity and returns where in c.out the URL begins.
+func (c *call) link(name, table string, ch *change) (at int) {
+	c.out = append(c.out, name...)
+	at = len(c.out)
+	c.out = append(c.out, c.writer.Base...)
 	c.out = odata.AppendEntityPath(c.out, table, ch.pk, ch.rk)
 	c.line()
+	return at
 }
 
 // The boundaries of an answer are made of the request's id, which no content can know.

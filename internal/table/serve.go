@@ -34,8 +34,9 @@ type call struct {
 	base    []byte // URL of the account
 	writer  odata.Writer
 	changes []change
-	set     bool // the answer is that of a change set
-	answers bool // out is being sent, and the call is in use until that has ended
+	seen    map[string]bool // RowKeys of a transaction
+	set     bool            // the answer is that of a change set
+	answers bool            // out is being sent, and the call is in use until that has ended
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -47,7 +48,8 @@ func (c *call) release() {
 	w := c.writer
 	w.Select = nil
 	clear(c.changes)
-	next := call{decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0]}
+	clear(c.seen)
+	next := call{seen: c.seen, decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0]}
 	for _, b := range []*[]byte{&next.in, &next.rows, &next.out} {
 		if cap(*b) > keepBuffer {
 			*b, next.decoder = nil, odata.Decoder{} // which refers to the body

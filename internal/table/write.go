@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
@@ -54,10 +55,9 @@ func (s *Service) write(ctx context.Context, t *table, changes []change) (engine
 		return 0, protocol.ErrTableNotFound
 	}
 	w := writers.Get().(*writer)
-	defer writers.Put(w)
+	defer w.release()
 	w.changes, w.partition = changes, entity.AppendPartition(w.partition[:0], t.generation, changes[0].pk)
 	err := s.store.Update(ctx, w.partition, w.run)
-	w.tx, w.changes = nil, nil
 	if errors.Is(err, engine.ErrTooLarge) {
 		// Only merges into large entities come to more than a body can hold.
 		return 0, protocol.ErrRequestBodyTooLarge.Because(err)
@@ -71,8 +71,20 @@ type writer struct {
 	partition []byte
 	tx        engine.Tx
 	stamp     engine.Stamp
-	key       []byte // scratch
+	key       []byte // of the change at hand
 	run       func(engine.Tx) error
+
+	keyBytes []byte     // keys of all changes
+	keys     [][]byte   // in keyBytes, ascending
+	order    []int      // numbers of the changes whose keys they are
+	rows     []byte     // what stands at keys, as far as it matters
+	found    []foundRow // by change
+}
+
+// foundRow is what a change finds in its place: rows[from:to].
+type foundRow struct {
+	from, to int
+	exists   bool
 }
 
 var writers = sync.Pool{New: func() any {
@@ -81,23 +93,69 @@ var writers = sync.Pool{New: func() any {
 	return w
 }}
 
+// release gives the writer back for its next use.
+func (w *writer) release() {
+	w.tx, w.changes = nil, nil
+	if cap(w.rows) > keepBuffer {
+		w.rows = nil
+	}
+	writers.Put(w)
+}
+
 func (w *writer) apply(tx engine.Tx) error {
 	w.tx, w.stamp = tx, tx.Stamp()
+	if len(w.changes) == 1 {
+		c := &w.changes[0]
+		w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
+		old, err := tx.Get(engine.SpaceEntity, w.key)
+		exists := err == nil
+		if exists || errors.Is(err, engine.ErrNotFound) {
+			err = w.change(c, old, exists)
+		}
+		if err != nil {
+			return &changeError{0, err}
+		}
+		return nil
+	}
+	if err := w.find(); err != nil {
+		return err
+	}
 	for i := range w.changes {
-		if err := w.change(&w.changes[i]); err != nil {
+		c, f := &w.changes[i], w.found[i]
+		w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
+		if err := w.change(c, w.rows[f.from:f.to], f.exists); err != nil {
 			return &changeError{i, err}
 		}
 	}
 	return nil
 }
 
-func (w *writer) change(c *change) error {
-	w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
-	old, err := w.tx.Get(engine.SpaceEntity, w.key)
-	exists := err == nil
-	if !exists && !errors.Is(err, engine.ErrNotFound) {
-		return err
+// find looks up what stands where the changes go, all in one go.
+func (w *writer) find() error {
+	w.keyBytes, w.keys, w.order, w.rows, w.found = w.keyBytes[:0], w.keys[:0], w.order[:0], w.rows[:0], w.found[:0]
+	for i := range w.changes {
+		w.order, w.found = append(w.order, i), append(w.found, foundRow{})
 	}
+	slices.SortFunc(w.order, func(a, b int) int { return entity.CompareOrdinal(w.changes[a].rk, w.changes[b].rk) })
+	for _, i := range w.order {
+		from := len(w.keyBytes)
+		w.keyBytes = entity.AppendKeyString(append(w.keyBytes, w.partition...), w.changes[i].rk)
+		w.keys = append(w.keys, w.keyBytes[from:len(w.keyBytes):len(w.keyBytes)])
+	}
+	return w.tx.GetEach(engine.SpaceEntity, w.keys, func(k int, value []byte) error {
+		i := w.order[k]
+		if kind := w.changes[i].kind; kind != merge && kind != insertOrMerge {
+			value = entity.Row(value).Head()
+		}
+		from := len(w.rows)
+		w.rows = append(w.rows, value...)
+		w.found[i] = foundRow{from, len(w.rows), true}
+		return nil
+	})
+}
+
+// change does one change at w.key, where old stands; of old its head is enough unless the change merges.
+func (w *writer) change(c *change, old []byte, exists bool) (err error) {
 	row, parts := entity.Row(old), 0
 	if exists {
 		if err := row.Check(); err != nil {

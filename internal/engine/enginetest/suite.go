@@ -43,6 +43,7 @@ func Run(t *testing.T, h Harness) {
 		{"a view is one snapshot", testSnapshot},
 		{"spaces lie apart", testSpaces},
 		{"scans go in byte order, seek both ways and keep their bounds", testScan},
+		{"many keys at once give what each gives alone", testGetEach},
 		{"a range delete ends where the partition ends", testDeleteRange},
 		{"counters commute", testCounters},
 		{"stamps increase, also when the clock goes back over a restart", testStamps},
@@ -286,6 +287,57 @@ func testScan(t *testing.T, h Harness) {
 		assert.Equal(t, "p/b p/c", string(a.Key())+" "+string(b.Key()))
 		return errors.Join(a.Close(), b.Close())
 	}))
+}
+
+// Runs of keys of which some are there, some were and some never were, asked for in one go and one by one.
+func testGetEach(t *testing.T, h Harness) {
+	s := h.Open(t)
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	name := func(n int) []byte { return fmt.Appendf(nil, "p/%03d", n) }
+	for range 5 {
+		require.NoError(t, s.Update(background, []byte("p/"), func(tx engine.Tx) error {
+			for range 100 {
+				if key := name(rng.IntN(300)); rng.IntN(3) == 0 {
+					tx.Delete(space, key)
+				} else {
+					tx.Set(space, key, fmt.Appendf(nil, "%s:%d", key, rng.IntN(1000)))
+				}
+			}
+			return nil
+		}))
+		read := func(r engine.Reader) error {
+			for range 50 {
+				var keys [][]byte
+				for n, most := rng.IntN(300), 1+rng.IntN(20); n < 310; n += 1 + rng.IntN(most) {
+					keys = append(keys, name(n))
+				}
+				want, got := map[int]string{}, map[int]string{}
+				for i, key := range keys {
+					if v, err := r.Get(space, key); err == nil {
+						want[i] = string(v)
+					} else if !errors.Is(err, engine.ErrNotFound) {
+						return err
+					}
+				}
+				if err := r.GetEach(space, keys, func(i int, v []byte) error { got[i] = string(v); return nil }); err != nil {
+					return err
+				}
+				assert.Equal(t, want, got, "seed %d", seed)
+			}
+			return nil
+		}
+		require.NoError(t, s.View(background, []byte("p/"), read))
+		require.NoError(t, s.Update(background, []byte("p/"), func(tx engine.Tx) error { return read(tx) }))
+	}
+	require.NoError(t, s.View(background, []byte("p/"), func(r engine.Reader) error {
+		return r.GetEach(space, nil, func(int, []byte) error { return errors.New("no key was asked for") })
+	}))
+	stop := errors.New("enough")
+	set(t, s, "p/", "p/000", "v")
+	require.ErrorIs(t, s.View(background, []byte("p/"), func(r engine.Reader) error {
+		return r.GetEach(space, [][]byte{name(0), name(1)}, func(int, []byte) error { return stop })
+	}), stop)
 }
 
 func testDeleteRange(t *testing.T, h Harness) {

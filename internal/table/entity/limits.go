@@ -22,9 +22,7 @@ const (
 func CheckKey(name, key string) error {
 	for i := 0; i < len(key); i++ {
 		c := key[i]
-		bad := c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == '#' || c == '?' ||
-			c == 0xC2 && i+1 < len(key) && key[i+1] < 0xA0 // U+0080…U+009F
-		if bad {
+		if doubtful[c] && (c != 0xC2 || i+1 < len(key) && key[i+1] < 0xA0) {
 			return protocol.ErrOutOfRangeInput.Saying("The '" + name + "' parameter of value '" + printable(key) + "' is out of range.")
 		}
 	}
@@ -33,6 +31,14 @@ func CheckKey(name, key string) error {
 	}
 	return nil
 }
+
+// doubtful has the bytes that no key may have, and the first of U+0080…U+00BF, of which half are forbidden.
+var doubtful = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == '#' || c == '?' || c == 0xC2
+	}
+	return t
+}()
 
 // printable keeps a key that is echoed in a message on one line and short.
 func printable(key string) string {
@@ -110,6 +116,10 @@ func Size(pk, rk string, row Row) int {
 // CheckRow tells whether a whole row is within the limits of an entity: number of properties and size. Names and values have
 // been checked one by one.
 func CheckRow(pk, rk string, row Row) error {
+	// A property takes four bytes at least: most rows cannot hold too many, nor be too large.
+	if len(row) <= rowHeader+4*MaxProperties {
+		return nil
+	}
 	n := 0
 	for props := row.Properties(); props.Next(); {
 		n++

@@ -85,6 +85,9 @@ func (r Row) Check() error {
 	return nil
 }
 
+// Head is what of a stored entry Check, Stamp and Parts look at.
+func (r Row) Head() Row { return r[:min(len(r), rowHeader+binary.MaxVarintLen64)] }
+
 // Stamp is the Timestamp. r has passed Check.
 func (r Row) Stamp() engine.Stamp { return engine.Stamp(binary.BigEndian.Uint64(r[2:])) }
 

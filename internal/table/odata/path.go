@@ -143,16 +143,29 @@ func AppendEntityPath(dst []byte, table, pk, rk string) []byte {
 	return append(appendEscapedKey(dst, rk), `')`...)
 }
 
+// unreserved has the bytes that stand for themselves in a URL (RFC 3986 section 2.3).
+var unreserved = func() (t [256]bool) {
+	for c := range t {
+		b := byte(c)
+		t[c] = b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.' || b == '~'
+	}
+	return t
+}()
+
 func appendEscapedKey(dst []byte, s string) []byte {
+	from := 0
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\'':
+		c := s[i]
+		if unreserved[c] {
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		from = i + 1
+		if c == '\'' {
 			dst = append(dst, '\'', '\'')
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c == '.', c == '~':
-			dst = append(dst, c)
-		default:
+		} else {
 			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
 		}
 	}
-	return dst
+	return append(dst, s[from:]...)
 }
