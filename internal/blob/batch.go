@@ -69,11 +69,13 @@ func (s *Service) submitBatch(r *rest.Request) error {
 			kind = op.Name
 		}
 		for i, part := range requests {
-			if r.Container != "" && part.Container != r.Container {
-				part.Fail(protocol.ErrInvalidInput, nil)
-			} else {
-				rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
-			}
+			part.AnswerPart(func() {
+				if r.Container != "" && part.Container != r.Container {
+					part.Fail(protocol.ErrInvalidInput, nil)
+				} else {
+					rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
+				}
+			})
 			id, _ := parts[i].Header.Get("Content-ID")
 			b = append(part.AppendAnswer(protocol.AppendPart(b, answer, id)), "\r\n"...)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -174,6 +175,23 @@ func TestCopyOfBadPageLists(t *testing.T) {
 	}
 	h.must(t, 202, "DELETE", "/acct/con/dst", "")
 	h.empty(t)
+}
+
+// A source that stops sending fails the copy.
+func TestCopyFromASourceThatStalls(t *testing.T) {
+	over := make(chan struct{})
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100000")
+		_, _ = w.Write(make([]byte, 50000))
+		w.(http.Flusher).Flush()
+		<-over
+	}))
+	defer far.Close()
+	defer close(over)
+	h := newHouse(t, private)
+	h.svc.remote = newRemote(true, 10*time.Millisecond)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.fails(t, 500, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+far.URL+"/file", "x-ms-requires-sync: true")
 }
 
 // An append blob from elsewhere is one that can be appended to.

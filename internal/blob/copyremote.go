@@ -41,7 +41,7 @@ func reachable(a netip.Addr, private bool) bool {
 
 // newRemote returns the client by which sources elsewhere are read. Addresses are checked when they are dialled, after the name
 // was resolved, so a name cannot mean one address to the check and another to the connection. Redirects are not followed.
-func newRemote(private bool) *http.Client {
+func newRemote(private bool, stall time.Duration) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		a, err := netip.ParseAddrPort(address)
 		if err != nil || !reachable(a.Addr(), private) {
@@ -49,13 +49,36 @@ func newRemote(private bool) *http.Client {
 		}
 		return nil
 	}}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return stalling{c, stall}, nil
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, ResponseHeaderTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second,
+			DialContext: dial, ResponseHeaderTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second,
 			MaxIdleConnsPerHost: 8, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// maxStall is how long a source may send nothing.
+const maxStall = time.Minute
+
+// stalling is a connection that fails when its peer stalls, so that a copy does not hang for ever.
+type stalling struct {
+	net.Conn
+	after time.Duration
+}
+
+func (c stalling) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.after)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
 }
 
 // remoteVersion is the x-ms-version by which sources are read: one that has all that is asked of them and that older servers and

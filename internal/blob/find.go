@@ -47,8 +47,8 @@ func (s *Service) findBlobs(r *rest.Request) error {
 	versions := false
 	for item := range strings.SplitSeq(strings.ToLower(r.Query("include")), ",") {
 		switch strings.TrimSpace(item) {
-		case "":
-		case "versions":
+		case "", "none":
+		case "versions": // current ones: tags of earlier versions are not indexed, in Azure neither
 			versions = true
 		default:
 			return protocol.InvalidQuery("include", r.Query("include"), "")

@@ -118,12 +118,31 @@ func TestFindBlobs(t *testing.T) {
 	require.Len(t, all, 10)
 	require.True(t, slices.IsSorted(all))
 	h.fails(t, 400, "MissingRequiredQueryParameter", "GET", "/acct?comp=blobs", "", v)
+	require.Equal(t, []string{"one/b3", "two/b3"}, names(find("/acct?", "n='3'", "&include=none")))
+	h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct?comp=blobs&include=all&where=n%3D%271%27", "", v)
 	r := h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct?comp=blobs&where=x", "", v)
 	require.Contains(t, string(r.Body), "<QueryParameterName>where</QueryParameterName>")
 	h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct?comp=blobs&where=n%3D%271%27&marker=%21", "", v)
 	h.fails(t, 404, "ContainerNotFound", "GET", "/acct/none?restype=container&comp=blobs&where=n%3D%271%27", "", v)
 	h.must(t, 202, "DELETE", "/acct/one?restype=container", "", v)
 	require.Equal(t, []string{"two/b3"}, names(find("/acct?", "n='3'", "")))
+}
+
+// Only current versions and no snapshots are found, as in Azure, where tags of earlier versions are not indexed.
+func TestFindFindsCurrentVersions(t *testing.T) {
+	h := newHouse(t, versioned)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	first := h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-tags: n=1").Header.Get("x-ms-version-id")
+	second := h.must(t, 201, "PUT", "/acct/box/b", "y", v, isBlock, "x-ms-tags: n=2").Header.Get("x-ms-version-id")
+	h.must(t, 201, "PUT", "/acct/box/b?comp=snapshot", "", v)
+	require.Contains(t, h.text(t, "/acct/box/b?comp=tags&versionid="+first), "<Value>1</Value>") // it keeps its own
+	find := func(n string) string {
+		return h.text(t, "/acct?comp=blobs&include=versions&where=n%3D%27"+n+"%27")
+	}
+	require.NotContains(t, find("1"), "<Blob>")
+	page := find("2")
+	require.Equal(t, 1, strings.Count(page, "<Blob>"))
+	require.Contains(t, page, "<VersionId>"+second+"</VersionId><IsCurrentVersion>true</IsCurrentVersion>")
 }
 
 // TestTagRace: whoever wins, the blob is found by the tags that it has in the end and by no others.

@@ -32,7 +32,8 @@ func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, 
 	tx.Set(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainerExpiry, engine.Stamp(c.Generation)), nil)
 }
 
-// restoreContainer is Restore Container, to the name that it had.
+// restoreContainer is Restore Container. The name in the address must be the one that the container had: the public references of
+// the SDKs have withdrawn their option for another ("destination container name must match deleted container name").
 func (s *Service) restoreContainer(r *rest.Request) error {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return err
@@ -43,7 +44,7 @@ func (s *Service) restoreContainer(r *rest.Request) error {
 		return protocol.MissingHeader("x-ms-deleted-container-name")
 	case version == "":
 		return protocol.MissingHeader("x-ms-deleted-container-version")
-	case name != r.Container: // a container is restored in place
+	case name != r.Container:
 		return protocol.InvalidHeader("x-ms-deleted-container-name", name)
 	}
 	key := appendContainerKey(nil, r.AccountName, r.Container)

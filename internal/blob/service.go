@@ -58,7 +58,7 @@ var (
 // New returns a Service whose sweeper runs until Close.
 func New(o Options) *Service {
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
-		remote: newRemote(o.PrivateSources), copies: map[[16]byte]context.CancelFunc{}, atOnce: maxAtOnce}
+		remote: newRemote(o.PrivateSources, maxStall), copies: map[[16]byte]context.CancelFunc{}, atOnce: maxAtOnce}
 	s.batch = batchRouter()
 	if s.log == nil {
 		s.log = zap.NewNop()

@@ -34,6 +34,8 @@ type Front struct {
 	// Begin, if set, is told of every request before it is served, Done after its answer, when everything about it is known.
 	Begin func()
 	Done  func(*Request)
+	// PartDone, if set, is told of each part of a batch when it is answered.
+	PartDone func(part *Request, took time.Duration)
 	// Panicked, if set, is told of a panic in a handler.
 	Panicked func(r *Request, value any, stack []byte)
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -20,7 +21,7 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 		Client: r.Client, Account: r.Account, Method: p.Method, Version: r.Version, Explicit: true,
 	}
 	sub.ctx.Response.Header.DisableNormalizing()
-	sub.ID = newID(&sub.idText)
+	sub.ID, sub.Batch = newID(&sub.idText), r.ID
 	sub.Service = r.Service
 	sub.ctx.Request.Header.SetRequestURI(p.Target)
 	host := r.Header("host")
@@ -57,9 +58,19 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	sub.SetHeader("x-ms-request-id", sub.ID)
 	sub.SetHeader("x-ms-version", string(sub.Version))
 	if id := sub.Header("x-ms-client-request-id"); isClientID(id) {
+		sub.ClientID = id
 		sub.SetHeader("x-ms-client-request-id", id)
 	}
 	return sub, nil
+}
+
+// AnswerPart has a part answered by serve, and tells the front of it.
+func (r *Request) AnswerPart(serve func()) {
+	began := time.Now()
+	serve()
+	if f := r.front; f.PartDone != nil {
+		f.PartDone(r, time.Since(began))
+	}
 }
 
 // head is what the request's framing says of its body.

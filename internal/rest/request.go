@@ -42,6 +42,8 @@ type Request struct {
 	HTTPS    bool
 	Client   netip.Addr
 	Now      time.Time
+	// Batch is the ID of the request that a part of a batch came with.
+	Batch string
 	// Operation is the row's name, for the log and metrics.
 	Operation string
 	// Grant is what authorization found; set before the handler runs.

@@ -15,7 +15,7 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// AccessLog writes one JSON line for each request. Lines are buffered for up to a second. It never holds a key, a signature or
+// AccessLog writes one JSON line for each request, and one for each part of a batch, which names the batch's request. Lines are buffered for up to a second. It never holds a key, a signature or
 // a token, and what a client sent cannot break a line. A nil AccessLog writes nothing.
 type AccessLog struct {
 	log    *zap.Logger
@@ -62,7 +62,7 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		return
 	}
 	entry := a.log.Check(zapcore.InfoLevel, "")
-	fields := fieldLists.Get().(*[17]zap.Field)
+	fields := fieldLists.Get().(*[18]zap.Field)
 	*fields = [...]zap.Field{
 		zap.String("id", r.ID),
 		zap.String("client", r.Client.String()),
@@ -81,13 +81,14 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		optional("host", r.Header("host"), !r.PathStyle),
 		optional("clientRequestId", r.ClientID, r.ClientID != ""),
 		optional("code", r.Code(), r.Code() != ""),
+		optional("batch", r.Batch, r.Batch != ""),
 	}
 	entry.Write(fields[:]...)
 	clear(fields[:]) // they alias the request
 	fieldLists.Put(fields)
 }
 
-var fieldLists = sync.Pool{New: func() any { return new([17]zap.Field) }}
+var fieldLists = sync.Pool{New: func() any { return new([18]zap.Field) }}
 
 func optional(name, value string, there bool) zap.Field {
 	if !there {

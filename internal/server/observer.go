@@ -26,6 +26,14 @@ func (o *observer) done(r *rest.Request) {
 	}
 }
 
+// part sees the end of one part of a batch.
+func (o *observer) part(r *rest.Request, took time.Duration) {
+	o.access.write(r, took)
+	if cause := r.Cause(); cause != nil {
+		o.report(r, cause)
+	}
+}
+
 // report logs what an operator has to know: a damaged store and our own defects loudly, a full disk as a warning. A client that
 // went away is in the access log.
 func (o *observer) report(r *rest.Request, cause error) {

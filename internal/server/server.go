@@ -154,7 +154,7 @@ func (s *Server) Serve(ctx context.Context, b Backend) error {
 	f := &rest.Front{
 		Accounts: b.Accounts, Blob: b.Blob, Table: b.Table,
 		Strict: s.options.Strict, Domains: s.options.Domains, Context: requests,
-		Begin: s.metrics.begin, Done: obs.done, Panicked: obs.panicked,
+		Begin: s.metrics.begin, Done: obs.done, PartDone: obs.part, Panicked: obs.panicked,
 	}
 	s.metrics.watch(b.Store, s.fronts)
 	var serving errgroup.Group

@@ -25,6 +25,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/rest/resttest"
@@ -293,6 +294,33 @@ func TestAccessLog(t *testing.T) {
 	require.Equal(t, 413.0, got[1]["status"])
 	require.Equal(t, "RequestBodyTooLarge", got[1]["code"])
 	require.Equal(t, "acct.blob.x", got[1]["host"])
+}
+
+// A batch is one line, and one for each of its parts, which names it.
+func TestAccessLogOfABatch(t *testing.T) {
+	var w lines
+	access, err := NewAccessLog(&w, "all", 1)
+	require.NoError(t, err)
+	s := start(t, Options{Access: access}, Backend{Blob: newService(func(r *rest.Request) error {
+		if r.Blob != "batch" {
+			return protocol.ErrBlobNotFound
+		}
+		part, err := r.Part(&protocol.PartRequest{Method: "GET", Target: "/acct/c/part?sig=SECRET", Header: protocol.Fields{{Name: "x-ms-client-request-id", Value: "mine"}}})
+		if err != nil {
+			return err
+		}
+		part.AnswerPart(func() { part.Fail(protocol.ErrBlobNotFound, nil) })
+		return ok(r)
+	})})
+	fetch(t, http.DefaultClient, s.blob+"/acct/c/batch")
+	require.NoError(t, s.stop())
+	require.NoError(t, access.Close())
+	got := w.all(t)
+	require.Len(t, got, 2)
+	require.Equal(t, []any{"/acct/c/part?sig=REDACTED", 404.0, "BlobNotFound", "mine", got[1]["id"]},
+		[]any{got[0]["target"], got[0]["status"], got[0]["code"], got[0]["clientRequestId"], got[0]["batch"]})
+	require.NotEqual(t, got[0]["id"], got[1]["id"])
+	require.NotContains(t, got[1], "batch")
 }
 
 func TestAccessLogChoosesWhatToWrite(t *testing.T) {
