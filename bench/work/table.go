@@ -213,13 +213,13 @@ func batchClient(t *Target, c *Client) func() error {
 		first := t.next.Add(batchOps) - batchOps + 1
 		c.batch(t, tableNew, first%partitions, first)
 		c.req = wire.Request{Table: true, Method: "POST", Path: "/$batch", ContentType: "multipart/mixed; boundary=batch_b", Plain: nometadata, Body: c.buf.Bytes()}
-		var answer bytes.Buffer
-		resp, err := c.Table.Do(&c.req, &answer)
+		c.answer.Reset()
+		resp, err := c.Table.Do(&c.req, &c.answer)
 		if err = expect(resp, err, 202); err != nil {
 			return err
 		}
-		if n := bytes.Count(answer.Bytes(), []byte("HTTP/1.1 204")); n != batchOps {
-			return fmt.Errorf("%d of %d operations succeeded: %.600s", n, batchOps, answer.Bytes())
+		if n := bytes.Count(c.answer.Bytes(), []byte("HTTP/1.1 204")); n != batchOps {
+			return fmt.Errorf("%d of %d operations succeeded: %.600s", n, batchOps, c.answer.Bytes())
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -88,6 +88,7 @@ type Client struct {
 	req    wire.Request
 	check  content.Checker
 	buf    bytes.Buffer
+	answer bytes.Buffer // where buf is the request
 	path   []byte
 	ops    int64
 }

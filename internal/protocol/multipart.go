@@ -61,6 +61,7 @@ type fieldRoom struct{ free Fields }
 const (
 	fewPartHeaders  = 8
 	manyPartHeaders = 256
+	fewParts        = 16
 )
 
 // begin returns an empty Fields to append to.
@@ -94,15 +95,16 @@ func MultipartBoundary(contentType string) (string, error) {
 
 // SplitMultipart cuts a body into its parts, at most most of them (more are ErrTooManyParts). Lines may end in CRLF or LF.
 func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
-	_, rest, last, ok := cutDelimiter(body, boundary)
+	delimiter := "\n--" + boundary
+	_, rest, last, ok := cutDelimiter(body, delimiter)
 	if !ok {
 		return nil, fmt.Errorf("%w: no delimiter", ErrMultipart)
 	}
-	var parts []Part
+	parts := make([]Part, 0, min(most, fewParts))
 	room := new(fieldRoom)
 	for !last {
 		var content []byte
-		if content, rest, last, ok = cutDelimiter(rest, boundary); !ok {
+		if content, rest, last, ok = cutDelimiter(rest, delimiter); !ok {
 			return nil, fmt.Errorf("%w: no closing delimiter", ErrMultipart)
 		}
 		if len(parts) == most {
@@ -120,19 +122,19 @@ func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
 // ErrTooManyParts is a batch of more parts than allowed.
 var ErrTooManyParts = errors.New("too many parts")
 
-// cutDelimiter finds the next delimiter line. content is what lies before it, without the line end that belongs to it; last
-// tells the closing one.
-func cutDelimiter(b []byte, boundary string) (content, rest []byte, last, ok bool) {
+// cutDelimiter finds the next delimiter line, given as a line end, two dashes and the boundary. content is what lies before it,
+// without the line end that belongs to it; last tells the closing one.
+func cutDelimiter(b []byte, delimiter string) (content, rest []byte, last, ok bool) {
 	for pos := 0; ; {
-		i := bytes.Index(b[pos:], []byte(boundary))
-		if i < 0 {
-			return nil, nil, false, false
+		at := pos // of the dashes
+		if pos > 0 || !bytes.HasPrefix(b, []byte(delimiter[1:])) {
+			i := bytes.Index(b[pos:], []byte(delimiter))
+			if i < 0 {
+				return nil, nil, false, false
+			}
+			at = pos + i + 1
 		}
-		at := pos + i - 2 // of the dashes
-		pos += i + len(boundary)
-		if at < 0 || b[at] != '-' || b[at+1] != '-' || at > 0 && b[at-1] != '\n' {
-			continue
-		}
+		pos = at + len(delimiter) - 1
 		tail := b[pos:]
 		last = bytes.HasPrefix(tail, []byte("--"))
 		if last {

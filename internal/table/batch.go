@@ -259,11 +259,18 @@ func (c *call) batchSuccess(r *rest.Request, t *table, ops []partRequest, stamp 
 	c.setWriter(r, c.format, t.name)
 	var last partHead
 	var from, to int // of last in c.out
+	accept, accepted := "", c.format
 	for i := range ops {
 		p, ch := &ops[i], &c.changes[i]
-		h := partHead{id: p.id, insert: ch.kind == insert, format: c.format}
-		if p.header("accept") != "" || p.query != "" {
+		h := partHead{id: p.id, insert: ch.kind == insert}
+		switch a := p.header("accept"); {
+		case p.query != "":
 			h.format = p.format(r, c.format)
+		case a == accept:
+			h.format = accepted
+		default:
+			h.format = p.format(r, c.format)
+			accept, accepted = a, h.format
 		}
 		if h.insert {
 			h.prefer = preference(p.header("prefer"))

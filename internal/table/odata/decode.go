@@ -35,6 +35,28 @@ type item struct {
 	text    string // of a string or number
 }
 
+// smallInteger reads a run of at most nine digits, which most integers are.
+func smallInteger(s string) (n int32, ok bool) {
+	digits := s
+	if s != "" && s[0] == '-' {
+		digits = s[1:]
+	}
+	if len(digits) == 0 || len(digits) > 9 {
+		return 0, false
+	}
+	for i := 0; i < len(digits); i++ {
+		c := digits[i] - '0'
+		if c > 9 {
+			return 0, false
+		}
+		n = n*10 + int32(c)
+	}
+	if len(digits) < len(s) {
+		n = -n
+	}
+	return n, true
+}
+
 type valueKind byte
 
 const (
@@ -155,6 +177,9 @@ func (d *Decoder) value(it *item) (entity.Value, error) {
 		case isTrue, isFalse:
 			typ = entity.Boolean
 		case isNumber:
+			if n, ok := smallInteger(it.text); ok {
+				return entity.Int32Value(n), nil
+			}
 			if !strings.ContainsAny(it.text, ".eE") {
 				if n, err := strconv.ParseInt(it.text, 10, 32); err == nil {
 					return entity.Int32Value(int32(n)), nil
@@ -369,16 +394,16 @@ func (p *jsonParser) string() (string, bool) {
 		return "", false
 	}
 	from := p.at
-	for ; p.at < len(p.text); p.at++ {
-		switch c := p.text[p.at]; {
-		case c == '"':
-			p.at++
-			return p.text[from : p.at-1], true
-		case c < 0x20:
-			return "", false
-		case c == '\\':
-			return p.escaped(from)
-		}
+	p.at = special(p.text, from)
+	if p.at == len(p.text) {
+		return "", false
+	}
+	switch p.text[p.at] {
+	case '"':
+		p.at++
+		return p.text[from : p.at-1], true
+	case '\\':
+		return p.escaped(from)
 	}
 	return "", false
 }
@@ -398,7 +423,7 @@ func (p *jsonParser) escaped(from int) (string, bool) {
 		case c < 0x20:
 			return "", false
 		case c != '\\':
-			p.at++
+			p.at = special(p.text, p.at)
 			continue
 		}
 		out = append(out, p.text[from:p.at]...)

@@ -215,26 +215,17 @@ func appendText(dst []byte, v entity.Value) []byte {
 	return dst
 }
 
-// plain marks the bytes that stand for themselves in a JSON string.
-var plain = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c >= 0x20 && c != '"' && c != '\\'
-	}
-	return t
-}()
-
 // appendJSONString appends a quoted string. What is not ASCII stays as it is.
 func appendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if plain[c] {
-			continue
-		}
+	for from := 0; ; {
+		i := special(s, from)
 		dst = append(dst, s[from:i]...)
+		if i == len(s) {
+			return append(dst, '"')
+		}
 		from = i + 1
-		switch c {
+		switch c := s[i]; c {
 		case '"', '\\':
 			dst = append(dst, '\\', c)
 		case '\n':
@@ -247,5 +238,4 @@ func appendJSONString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
 		}
 	}
-	return append(append(dst, s[from:]...), '"')
 }
