@@ -38,7 +38,7 @@ def test_blob(az, name, tmp_path):
     az("container", "delete", "-n", name)
 
 
-def test_generate_sas(az, name, server):
+def test_blob_by_generated_sas(az, name, server):
     az("container", "create", "-n", name)
     sas = az("container", "generate-sas", "-n", name, "--permissions", "rwl", "--expiry", "2099-01-01T00:00Z")
     r = subprocess.run([os.environ["AZ"], "storage", "blob", "list", "-c", name, "--blob-endpoint", server.blob, "--sas-token", sas],

@@ -494,20 +494,42 @@ func accountSAS(a *account.Account, permissions string) authtest.Pairs {
 }
 
 func FuzzToken(f *testing.F) {
-	v, err := bearer.New(bearer.Config{Issuer: "https://127.0.0.1:1", Client: &http.Client{Transport: refuse{}}}, nil)
-	if err != nil {
-		f.Fatal(err)
+	const issuer = "https://127.0.0.1:1"
+	newVerifier := func(skip bool) *bearer.Verifier {
+		v, err := bearer.New(bearer.Config{
+			Issuer: issuer, InsecureSkipSignature: skip, Now: func() time.Time { return now }, Client: &http.Client{Transport: refuse{}},
+		}, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return v
 	}
+	strict, claimsOnly := newVerifier(false), newVerifier(true)
 	f.Add("Bearer a.b.c")
 	f.Add("bearer eyJhbGciOiJub25lIn0.e30.")
 	f.Add("Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.AAAA")
+	for _, claims := range []string{
+		`{"iss":"https://127.0.0.1:1","aud":"https://storage.azure.com","oid":"o","tid":"t","nbf":1,"exp":9999999999}`,
+		`{"iss":"https://127.0.0.1:1","aud":["x","https://storage.azure.com"],"sub":"s","groups":["g",1],"roles":null,"exp":1e99}`,
+		`{"iss":["https://127.0.0.1:1"],"aud":{},"oid":7,"exp":"tomorrow"}`,
+	} {
+		f.Add("Bearer " + base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".")
+	}
 	f.Fuzz(func(t *testing.T, authorization string) {
 		token, ok := bearer.Token(authorization)
 		if !ok {
 			return
 		}
-		if p, err := v.Authenticate(ctx, request("Authorization", authorization), token); err == nil {
+		r := request("Authorization", authorization)
+		if p, err := strict.Authenticate(ctx, r, token); err == nil {
 			t.Fatalf("%q is %v", authorization, p)
+		}
+		// Without its signature, a token still is believed by its claims only.
+		if _, err := claimsOnly.Authenticate(ctx, r, token); err == nil {
+			claims, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+			if err != nil || !json.Valid(claims) {
+				t.Fatalf("%q is believed: %q, %v", authorization, claims, err)
+			}
 		}
 	})
 }
