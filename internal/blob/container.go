@@ -222,7 +222,7 @@ func (s *Service) getContainerACL(r *rest.Request) error {
 	}
 	setChanged(r, c.Changed)
 	setPublic(r, c)
-	r.ReplyXML(200, auth.AppendPolicies(append(make([]byte, 0, 512), protocol.XMLHead...), c.Policies))
+	r.ReplyXML(200, auth.AppendPolicies(make([]byte, 0, 512), c.Policies))
 	return nil
 }
 
