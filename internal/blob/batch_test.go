@@ -93,6 +93,7 @@ func TestBatchOnTheWire(t *testing.T) {
 		many[i] = del("other/b")
 	}
 	r = h.must(t, 202, "POST", "/acct?comp=batch", batchBody(many...), v, kind)
+	require.Contains(t, string(r.Body), "\r\nx-ms-error-code: ExceedsMaxBatchRequestCount\r\n")
 	require.Contains(t, string(r.Body), "HTTP/1.1 400 The batch operation exceeds maximum number of allowed subrequests.\r\n")
 	require.NotContains(t, string(r.Body), "Content-ID")
 

@@ -10,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -99,6 +102,18 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/acct/con/b?comp=blocklist&blocklisttype=some", "", nil, 400, "InvalidQueryParameterValue"},
 		{"GET", "/acct/con/none?comp=blocklist", "", nil, 404, "BlobNotFound"},
 		{"PUT", "/acct/con/b?comp=metadata&snapshot=2023-01-27T22:27:19.7049036Z", "", nil, 400, "InvalidQueryParameterValue"},
+		// tags
+		{"PUT", "/acct/con/b?comp=tags", "<Tags/>", nil, 400, "MissingRequiredXmlNode"},
+		{"PUT", "/acct/con/b?comp=tags", "<Tags><TagSet><Tag><Key>a</Key><Value/></Tag><Tag><Key>a</Key><Value/></Tag></TagSet></Tags>", nil, 400, "DuplicateTagNames"},
+		{"PUT", "/acct/con/b?comp=tags", "<Tags>", nil, 400, "InvalidXmlDocument"},
+		// what blobd has not
+		{"PUT", "/acct/con?restype=container&comp=rename", "", nil, 409, "BlobOperationNotSupported"},
+		{"POST", "/acct/con/b?comp=query", "", nil, 409, "BlobOperationNotSupported"},
+		{"PUT", "/acct/con/b?comp=immutabilityPolicies", "", nil, 409, "BlobOperationNotSupported"},
+		{"DELETE", "/acct/con/b?comp=immutabilityPolicies", "", nil, 409, "BlobOperationNotSupported"},
+		{"PUT", "/acct/con/b?comp=legalhold", "", nil, 409, "BlobOperationNotSupported"},
+		{"PUT", "/acct/con/b?comp=expiry", "", nil, 409, "BlobOperationNotSupported"},
+		{"PUT", "/acct/con/none?comp=expiry", "", nil, 404, "BlobNotFound"},
 		// listings
 		{"GET", "/acct/con?restype=container&comp=list&maxresults=0", "", nil, 400, "OutOfRangeQueryParameterValue"},
 		{"GET", "/acct/con?restype=container&comp=list&maxresults=x", "", nil, 400, "InvalidQueryParameterValue"},
@@ -117,6 +132,14 @@ func TestRefusals(t *testing.T) {
 	got := h.must(t, 200, "GET", "/acct/con/b", "")
 	require.Equal(t, []string{"data", tag}, []string{string(got.Body), got.Header.Get("ETag")})
 	require.Contains(t, string(h.must(t, 200, "GET", "/acct/con/b?comp=blocklist&blocklisttype=all", "").Body), "<UncommittedBlocks><Block><Name>QUE=</Name><Size>1</Size></Block></UncommittedBlocks>")
+}
+
+// Who is refused at the gate, before the service looks at anything.
+func TestRefusalsAtTheGate(t *testing.T) {
+	h := build(t, func(r auth.Resources) auth.Authorizer { return gate.New(gate.Options{Blob: r}) }, func(_ *house, a *account.Account) { a.Disabled = true })
+	h.fails(t, 403, "AccountIsDisabled", "GET", "/acct/?comp=list", "")
+	h.fails(t, 400, "InvalidAuthenticationInfo", "GET", "/devstoreaccount1/?comp=list", "", "Authorization: nonsense")
+	h.fails(t, 400, "InvalidAuthenticationInfo", "GET", "/devstoreaccount1/?comp=list", "", "Authorization: SharedKey devstoreaccount1")
 }
 
 // What a delete and an overwrite leave is swept: nothing but the account's records stays, and its use goes back to nothing.

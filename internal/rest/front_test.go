@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -88,6 +89,7 @@ func TestErrorsOnTheWire(t *testing.T) {
 	}{
 		"protocol error": {protocol.InvalidHeader("x-ms-x", "<1>"), 400, "InvalidHeaderValue"},
 		"full":           {engine.ErrNoSpace, 503, "ServerBusy"},
+		"too slow":       {context.DeadlineExceeded, 500, "OperationTimedOut"},
 		"corrupt":        {engine.ErrCorrupt, 500, "InternalError"},
 		"defect":         {errors.New("secret"), 500, "InternalError"},
 	} {

@@ -1,11 +1,17 @@
 """One blobd for all tests, on free ports, with the well-known account; over HTTPS as well, for clients that insist on it."""
 
+import http.server
+import json
 import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
+import types
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -13,6 +19,7 @@ import pytest
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+CLIENT = "b10bd000-0000-4000-8000-000000000001"  # of the issuer for development
 
 
 def free_port():
@@ -58,3 +65,55 @@ def server(tmp_path_factory):
 @pytest.fixture
 def name():
     return "py" + uuid.uuid4().hex
+
+
+class Stalling(http.server.BaseHTTPRequestHandler):
+    """A copy source that tells its length and then nothing more."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1048576")
+        self.send_header("ETag", '"0x1"')
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.flush()
+        self.connection.recv(1)  # until the server gives up
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def neighbours(tmp_path_factory):
+    """Servers that differ in their settings, as some errors need, and write down what they are asked."""
+    dir = tmp_path_factory.mktemp("neighbours")
+    logs = []
+
+    def start(name, *flags):
+        (dir / name).mkdir()
+        logs.append(dir / name / "access.log")
+        return Server(dir / name / "data", "--access-log-file", str(logs[-1]), "--ready-file", str(dir / name / "ready"), *flags)
+
+    source = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    source.daemon_threads = True
+    threading.Thread(target=source.serve_forever, daemon=True).start()
+    n = types.SimpleNamespace(logs=logs, stalling=f"http://127.0.0.1:{source.server_port}/endless")
+    n.main = start("main")
+    n.secure = start("secure", "--secure-transfer")
+    n.versions = start("versions", "--versioning", "--container-retention", "7", "--no-public-access")
+    n.login = start("login", "--no-shared-key", "--tls-self-signed", "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", "a secret of this test")
+    n.login.blob = n.login.blob.replace("http:", "https:")
+    n.ca = str(next(p for p in (n.login.data / "tls").iterdir() if "CERTIFICATE" in p.read_text()))
+    issuer = json.loads((dir / "login" / "ready").read_text())["issuer"]
+    form = urllib.parse.urlencode({"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": "a secret of this test",
+                                   "scope": "https://storage.azure.com/.default"}).encode()
+    tenant = issuer.split("/v2.0")[0]
+    with urllib.request.urlopen(f"{tenant}/oauth2/v2.0/token", form, context=ssl.create_default_context(cafile=n.ca)) as answer:
+        n.token = json.load(answer)["access_token"]
+    n.servers = [n.main, n.secure, n.versions, n.login]
+    yield n
+    for s in n.servers:
+        s.stop()
+    source.shutdown()

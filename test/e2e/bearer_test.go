@@ -38,6 +38,7 @@ type login struct {
 	issuer      string // without the tenant
 	secret      string
 	ca          string
+	stop        func()
 	options     azcore.ClientOptions // trusts the server's certificate
 }
 
@@ -46,7 +47,7 @@ func startLogin(t *testing.T, args ...string) *login {
 	dir := t.TempDir()
 	data, ready := filepath.Join(dir, "data"), filepath.Join(dir, "ready")
 	l := &login{secret: "a secret of this test", ca: filepath.Join(data, "tls", "cert.pem")}
-	startBlobd(t, append([]string{"--data", data, "--tls-self-signed", "--ready-file", ready, "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", l.secret}, args...)...)
+	l.stop = startBlobd(t, append([]string{"--data", data, "--tls-self-signed", "--ready-file", ready, "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", l.secret}, args...)...).stop
 	var addresses struct{ Blob, Table, Issuer string }
 	require.Eventually(t, func() bool {
 		text, err := os.ReadFile(ready)
