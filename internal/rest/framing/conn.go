@@ -24,9 +24,11 @@ type Conn struct {
 	client   netip.Addr
 	secure   bool
 	state    atomic.Int32
+	waiter   *waiter // nil with TLS, which has buffers of its own
 
 	// Input: buf[r:w] has arrived and is not yet consumed; the first head bytes of it belong to the parser.
 	buf  []byte
+	from *[]byte // the pooled buffer that buf is of, or nil
 	r, w int
 	head int
 
@@ -70,6 +72,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n := copy(p, c.buf[c.r:c.r+c.head])
 	c.r += n
 	c.head -= n
+	c.lighten()
 	return n, nil
 }
 
@@ -107,7 +110,7 @@ func (c *Conn) next() bool {
 		if c.l.stopping.Load() { // looked at last, so that Shutdown finds either the flag seen or the deadline its own
 			return false
 		}
-		n, err := c.Conn.Read(c.buf) // an error beside data is met again
+		n, err := c.first()
 		if n == 0 {
 			c.plain(err)
 			return false
@@ -132,6 +135,9 @@ func (c *Conn) next() bool {
 				return false
 			}
 			if started.IsZero() {
+				if c.w < len(c.small) {
+					c.compact() // it may take its time
+				}
 				started = time.Now()
 				c.readBy = started.Add(lim.HeaderTime)
 				_ = c.Conn.SetReadDeadline(c.readBy)
@@ -178,6 +184,30 @@ func (c *Conn) next() bool {
 			return false
 		}
 		line = end + 1
+	}
+}
+
+// first waits for the first bytes of a request. From a socket they come into a pooled buffer, in which a small body has room as
+// well, so that both take one read; until they come the connection holds no such buffer.
+func (c *Conn) first() (int, error) {
+	if c.waiter == nil {
+		return c.Conn.Read(c.buf) // an error beside data is met again
+	}
+	b, n, err := c.waiter.wait()
+	if n > 0 {
+		c.from, c.buf = b, (*b)[:c.bufSize()]
+	}
+	return n, err
+}
+
+// bufSize is how much of a pooled buffer is used, in bytes: not more than a header may have.
+func (c *Conn) bufSize() int { return min(pooled, max(c.l.limits.Header, len(c.small)+1)) }
+
+// lighten gives a pooled buffer back when all of it is consumed.
+func (c *Conn) lighten() {
+	if c.r == c.w && c.from != nil {
+		c.release()
+		c.buf, c.r, c.w = c.small[:], 0, 0
 	}
 }
 
@@ -254,6 +284,7 @@ func (c *Conn) ReadBody(p []byte) (int, error) {
 	if c.r < c.w {
 		n = copy(p, c.buf[c.r:c.w])
 		c.r += n
+		c.lighten()
 	} else {
 		c.bodyDeadline()
 		var err error
@@ -369,7 +400,7 @@ func (c *Conn) grow() bool {
 	if n < pooled {
 		b := pool.Get().(*[]byte)
 		copy(*b, c.buf[:c.w])
-		c.buf = (*b)[:min(pooled, max(c.l.limits.Header, n+1))]
+		c.from, c.buf = b, (*b)[:c.bufSize()]
 		return true
 	}
 	b := make([]byte, min(4*n, c.l.limits.Header))
@@ -381,9 +412,9 @@ func (c *Conn) grow() bool {
 
 // release gives a pooled buffer back.
 func (c *Conn) release() {
-	if cap(c.buf) == pooled {
-		b := c.buf[:pooled]
-		pool.Put(&b)
+	if c.from != nil {
+		pool.Put(c.from)
+		c.from = nil
 	}
 	c.buf = nil
 }

@@ -76,6 +76,8 @@ func (l *Listener) admit(sock net.Conn) *Conn {
 		c.writeBy = time.Now().Add(l.limits.HeaderTime) // for the handshake
 		_ = sock.SetWriteDeadline(c.writeBy)
 		c.Conn = tls.Server(sock, l.tls)
+	} else {
+		c.waiter = waitOn(sock, c.bufSize())
 	}
 	return c
 }

@@ -1,0 +1,67 @@
+//go:build unix
+
+package framing
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// waiter reads from a socket without holding a buffer while there is nothing to read.
+type waiter struct {
+	raw  syscall.RawConn
+	read func(fd uintptr) bool // arrived, made once
+	size int                   // to read at most
+	buf  *[]byte               // from pool, with n bytes
+	n    int
+	err  error
+}
+
+// waitOn returns a waiter, nil if sock is no socket of the system.
+func waitOn(sock net.Conn, size int) *waiter {
+	sc, ok := sock.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	w := &waiter{raw: raw, size: size}
+	w.read = w.arrived
+	return w
+}
+
+// wait returns the first bytes to come, in a buffer of the pool that is the caller's then, or io.EOF or the socket's error.
+func (w *waiter) wait() (*[]byte, int, error) {
+	if err := w.raw.Read(w.read); err != nil {
+		return nil, 0, err
+	}
+	buf, n, err := w.buf, w.n, w.err
+	w.buf, w.n, w.err = nil, 0, nil
+	return buf, n, err
+}
+
+// arrived reads if there is something to read; false if not yet.
+func (w *waiter) arrived(fd uintptr) bool {
+	b := pool.Get().(*[]byte)
+	for {
+		n, err := syscall.Read(int(fd), (*b)[:w.size])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == nil && n > 0:
+			w.buf, w.n = b, n
+			return true
+		}
+		pool.Put(b)
+		if err == syscall.EAGAIN {
+			return false
+		}
+		if w.err = err; err == nil {
+			w.err = io.EOF
+		}
+		return true
+	}
+}
