@@ -3,3 +3,5 @@
 package blob
 
 const modelSteps = 2_000
+
+const manyRanges = 50_000

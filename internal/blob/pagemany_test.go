@@ -1,0 +1,159 @@
+package blob
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// counted is a store that counts what transactions do to entries and chunks, and with them the cost of an operation that touches
+// many ranges.
+type counted struct {
+	engine.Store
+	n atomic.Int64
+}
+
+func (c *counted) Update(ctx context.Context, partition []byte, fn func(engine.Tx) error) error {
+	return c.Store.Update(ctx, partition, func(tx engine.Tx) error { return fn(countedTx{tx, &c.n}) })
+}
+
+type countedTx struct {
+	engine.Tx
+	n *atomic.Int64
+}
+
+func (t countedTx) Get(space engine.Space, key []byte) ([]byte, error) {
+	t.n.Add(1)
+	return t.Tx.Get(space, key)
+}
+
+func (t countedTx) Scan(space engine.Space, lower, upper []byte) engine.Iterator {
+	return countedScan{t.Tx.Scan(space, lower, upper), t.n}
+}
+
+func (t countedTx) Set(space engine.Space, key, value []byte) {
+	t.n.Add(1)
+	t.Tx.Set(space, key, value)
+}
+
+func (t countedTx) Delete(space engine.Space, key []byte) {
+	t.n.Add(1)
+	t.Tx.Delete(space, key)
+}
+
+func (t countedTx) Retain(ref engine.Ref) {
+	t.n.Add(1)
+	t.Tx.Retain(ref)
+}
+
+func (t countedTx) Release(ref engine.Ref) {
+	t.n.Add(1)
+	t.Tx.Release(ref)
+}
+
+type countedScan struct {
+	engine.Iterator
+	n *atomic.Int64
+}
+
+func (s countedScan) Next() bool {
+	s.n.Add(1)
+	return s.Iterator.Next()
+}
+
+// A page blob of a million ranges: a snapshot and the write after it cost a few entries, lists go on from page to page, and when all
+// is deleted all is given back.
+func TestPageBlobOfManyRanges(t *testing.T) {
+	ctx := context.Background()
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	const disk, stride = "/acct/box/disk", 2 * pageSize
+	h.must(t, 201, "PUT", disk, "", v, isPage, fmt.Sprint("x-ms-blob-content-length: ", manyRanges*stride))
+	h.laden(t, "disk", manyRanges, stride)
+	require.Equal(t, 1, chunks(t, h.store))
+
+	store := &counted{Store: h.store}
+	h.svc.store = store
+	cost := func(do func()) int64 {
+		before := store.n.Load()
+		do()
+		return store.n.Load() - before
+	}
+	var first string
+	require.Less(t, cost(func() { first = h.must(t, 201, "PUT", disk+"?comp=snapshot", "", v).Header.Get("x-ms-snapshot") }), int64(20))
+	write := func(from, to int64, kind, body string) {
+		h.must(t, 201, "PUT", disk+"?comp=page", body, v, "x-ms-page-write: "+kind, ranges(from, to))
+	}
+	require.Less(t, cost(func() { write(512, 1024, "update", pagesOf('a', 1)) }), int64(30))
+	require.Less(t, cost(func() { write(manyRanges*stride/2, manyRanges*stride, "clear", "") }), int64(30))
+	h.svc.store = h.store
+
+	walk := func(query string) (pages, written, cleared int) {
+		for marker, more := "", true; more; pages++ {
+			body := h.text(t, disk+"?comp=pagelist"+query+"&marker="+marker)
+			written += strings.Count(body, "<PageRange>")
+			cleared += strings.Count(body, "<ClearRange>")
+			require.LessOrEqual(t, strings.Count(body, "<Start>"), maxPageRanges)
+			_, rest, _ := strings.Cut(body, "<NextMarker>")
+			marker, _, _ = strings.Cut(rest, "<")
+			more = marker != ""
+		}
+		return pages, written, cleared
+	}
+	pages, written, cleared := walk("&snapshot=" + first)
+	require.Equal(t, []int{manyRanges / maxPageRanges, manyRanges, 0}, []int{pages, written, cleared})
+	_, written, cleared = walk("")
+	require.Equal(t, []int{manyRanges/2 - 1, 0}, []int{written, cleared}) // the page that was written joins two ranges
+	_, written, cleared = walk("&prevsnapshot=" + first)
+	require.Equal(t, []int{1, manyRanges / 2}, []int{written, cleared})
+
+	h.must(t, 202, "DELETE", disk+"?snapshot="+first, "", v)
+	require.NoError(t, h.svc.Sweep(ctx))
+	_, written, _ = walk("")
+	require.Equal(t, manyRanges/2-1, written)
+	h.must(t, 202, "DELETE", disk, "", v)
+	h.empty(t)
+}
+
+// laden gives a page blob n ranges of one page each, by the way that copies take.
+func (h *house) laden(t *testing.T, name string, n int, stride int64) {
+	ctx := context.Background()
+	c, err := h.svc.container(ctx, "acct", "box")
+	require.NoError(t, err)
+	p := newPlace(h.registry.Lookup("acct"), c.Generation, name)
+	chunk, err := h.store.Put(ctx, bytes.NewReader(make([]byte, pageSize)), pageSize)
+	require.NoError(t, err)
+	defer h.store.Forget(chunk.Ref)
+	var l laying
+	require.NoError(t, l.begin(ctx, h.svc, p, ContentPages))
+	defer l.done()
+	list := make([]pageRange, 0, copyRanges)
+	for i := range n {
+		list = append(list, pageRange{from: int64(i) * stride, to: int64(i)*stride + pageSize, kind: pageChunk, ref: chunk.Ref})
+		if len(list) == copyRanges || i == n-1 {
+			require.NoError(t, l.pages(ctx, list))
+			list = list[:0]
+		}
+	}
+	require.NoError(t, h.svc.change(ctx, p, func(t *Txn) error {
+		rec, err := t.Record(Slot{})
+		if err != nil {
+			return err
+		}
+		if err := t.drop(rec, Slot{}, false); err != nil {
+			return err
+		}
+		if rec.Content, err = t.adoptLaid(&l); err != nil {
+			return err
+		}
+		t.Modify(rec)
+		return nil
+	}))
+}
