@@ -148,7 +148,7 @@ func TestFindFindsCurrentVersions(t *testing.T) {
 // TestTagRace: whoever wins, the blob is found by the tags that it has in the end and by no others.
 func TestTagRace(t *testing.T) {
 	ctx := context.Background()
-	_, client := newSDK(t)
+	h, client := newSDK(t)
 	c := client.NewContainerClient("race")
 	_, err := c.Create(ctx, nil)
 	require.NoError(t, err)
@@ -176,7 +176,24 @@ func TestTagRace(t *testing.T) {
 			}
 		})
 	}
+	stop, swept := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			if err := h.svc.sweepTags(ctx); err != nil {
+				swept <- err
+				return
+			}
+			select {
+			case <-stop:
+				swept <- nil
+				return
+			default:
+			}
+		}
+	}()
 	wg.Wait()
+	close(stop)
+	require.NoError(t, <-swept)
 	_, err = b.UploadBuffer(ctx, []byte("x"), nil)
 	require.NoError(t, err)
 	_, err = b.SetTags(ctx, map[string]string{"k": "1"}, &blob.SetTagsOptions{})

@@ -45,6 +45,7 @@ type Service struct {
 	copies     map[[16]byte]context.CancelFunc // background copies by id; nil while closing
 	copyDone   sync.WaitGroup
 	pins       pagePins
+	tagging    tagWrites
 	batch      *rest.Router[*Service]
 	containers containerCache
 	atOnce     int // maxAtOnce, but for tests

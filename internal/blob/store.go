@@ -98,7 +98,7 @@ type Txn struct {
 
 // change runs fn as a transaction on a blob name and books the account's use.
 func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
-	var wake bool
+	var wake, untagging bool
 	var untag []Pair
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		t := Txn{Tx: tx, place: p, svc: s}
@@ -109,8 +109,15 @@ func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) err
 			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
 		}
 		wake, untag = t.wake, t.untag
+		if len(untag) > 0 && !untagging { // before the transaction is seen
+			untagging = true
+			s.tagging.add(p.key, 1)
+		}
 		return nil
 	})
+	if untagging {
+		defer s.tagging.add(p.key, -1)
+	}
 	if err == nil {
 		s.untag(ctx, p, untag)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,6 +36,13 @@ type work struct {
 // run sweeps until the service is closed.
 func (s *Service) run(ctx context.Context) {
 	defer close(s.swept)
+	var index sync.WaitGroup
+	index.Go(func() {
+		if err := s.sweepTags(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Warn("sweep the tag index", zap.Error(err))
+		}
+	})
+	defer index.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

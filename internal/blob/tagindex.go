@@ -20,7 +20,8 @@ import (
 //     failed those that were counted up before it.
 //
 // Every state owns one count of each of its hints, so writers that race for one blob cannot take each other's hints away. A
-// crash in between leaves a hint without an owner; a search looks at the blob before it believes a hint.
+// crash in between leaves a hint without an owner; a search looks at the blob before it believes a hint, and each start sweeps
+// the index once (tagsweep.go).
 //
 //	SpaceBlobTag    account 00 generation | tag 00 value 00 name 00 01    varint count
 //
@@ -76,6 +77,10 @@ func (s *Service) countTags(ctx context.Context, p *place, tags []Pair, delta in
 
 // changeTagged is change for a transaction that gives the current blob these tags.
 func (s *Service) changeTagged(ctx context.Context, p *place, tags []Pair, fn func(*Txn) error) error {
+	if len(tags) > 0 {
+		s.tagging.add(p.key, 1)
+		defer s.tagging.add(p.key, -1)
+	}
 	if err := s.countTags(ctx, p, tags, 1); err != nil {
 		return err
 	}
@@ -86,7 +91,7 @@ func (s *Service) changeTagged(ctx context.Context, p *place, tags []Pair, fn fu
 	return err
 }
 
-// untag counts hints down that have lost their owner. If that fails they stay, and searches see through them.
+// untag counts hints down that have lost their owner. If that fails they stay until the next start, and searches see through them.
 func (s *Service) untag(ctx context.Context, p *place, tags []Pair) {
 	if err := s.countTags(context.WithoutCancel(ctx), p, tags, -1); err != nil && !errors.Is(err, engine.ErrClosed) {
 		s.log.Warn("tag index", zap.Error(err))
