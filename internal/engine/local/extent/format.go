@@ -25,7 +25,8 @@ const (
 	cellSize   = 12
 
 	maxColumns    = 32
-	maxExtentSize = 1 << 30 // offsets have 32 bits in references; far below, so that a chunk over the end does no harm
+	maxHead       = frameFixed + (maxColumns*cellSize+rowAlign-1)/rowAlign*rowAlign // longest frame header
+	maxExtentSize = 1 << 30                                                         // offsets have 32 bits in references; far below, so that a chunk over the end does no harm
 
 	magicHeader = "blobdext"
 	magicFooter = "blobdsea"

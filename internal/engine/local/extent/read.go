@@ -53,24 +53,20 @@ type reader struct {
 	ctx   context.Context // of the request that the reader belongs to
 	x     *extent         // nil once closed
 	place place
-	off   int64 // in the chunk, of the first byte not yet in pieces
+	off   int64 // in the chunk, of the first byte not yet in run
 	end   int64
 
-	pool   *sync.Pool // that buf came from
-	buf    *[]byte
-	pieces [][]byte // verified and not yet handed out, parts of buf
-	space  [4][]byte
+	pool *sync.Pool // that buf came from
+	buf  *[]byte
+	run  []byte // verified and not yet handed out, a part of buf
 }
 
 func (r *reader) Read(b []byte) (int, error) {
 	if err := r.more(); err != nil {
 		return 0, err
 	}
-	n := copy(b, r.pieces[0])
-	r.pieces[0] = r.pieces[0][n:]
-	if len(r.pieces[0]) == 0 {
-		r.pieces = r.pieces[1:]
-	}
+	n := copy(b, r.run)
+	r.run = r.run[n:]
 	return n, nil
 }
 
@@ -83,21 +79,21 @@ func (r *reader) WriteTo(w io.Writer) (n int64, err error) {
 			}
 			return n, err
 		}
-		m, err := w.Write(r.pieces[0])
+		m, err := w.Write(r.run)
 		n += int64(m)
 		if err != nil {
 			return n, err
 		}
-		r.pieces = r.pieces[1:]
+		r.run = nil
 	}
 }
 
-// more sees to it that there is a piece, or returns io.EOF.
+// more sees to it that there is something to hand out, or returns io.EOF.
 func (r *reader) more() error {
 	if r.x == nil {
 		return errors.New("read from a closed reader")
 	}
-	if len(r.pieces) > 0 {
+	if len(r.run) > 0 {
 		return nil
 	}
 	if r.off == r.end {
@@ -112,7 +108,7 @@ func (r *reader) Close() error {
 		return nil
 	}
 	x := r.x
-	r.x, r.pieces = nil, nil
+	r.x, r.run = nil, nil
 	if r.buf != nil {
 		r.pool.Put(r.buf)
 		r.buf = nil
@@ -134,70 +130,64 @@ func (r *reader) fill() error {
 	}
 	g := &r.s.g
 	if r.place.shape.packed {
-		c := r.place.shape.column
 		r.take(&r.s.rowBufs)
 		b := (*r.buf)[:g.head+int(r.place.shape.size)]
-		n, _ := r.s.readAt(r.x, c, b, r.place.offset)
-		return r.verify(0, c, b, n == len(b))
+		if err := r.block(0, r.place.shape.column, b); err != nil {
+			return err
+		}
+		r.run, r.off = b[g.head+int(r.off):g.head+int(r.end)], r.end
+		return nil
 	}
 
 	row := int64(g.k) * blockSize
 	first := int(r.off / row)
 	last := min(first+g.rows, int((r.end-1)/row)+1)
-	rows := 1
 	if last == first+1 {
 		r.take(&r.s.rowBufs)
 	} else {
 		r.take(&r.s.allBufs)
-		rows = g.rows
 	}
 	end := min(r.end, int64(last)*row)
 
-	// One read of each column that has a part in these rows, then the blocks in the order of the content.
-	var got [maxColumns]int // up to where each column's part of the buffer was filled
-	for c := range g.k {
-		from, to := -1, 0
-		for i := range last - first {
-			if lo, hi := r.within(first+i, c, end); lo < hi {
-				if from < 0 {
-					from = i * g.frame()
-				}
-				to = i*g.frame() + g.head + g.length(r.place.shape, first+i, c)
-			}
-		}
-		if from < 0 {
-			continue
-		}
-		part := (*r.buf)[c*rows*g.frame():]
-		n, _ := r.s.readAt(r.x, c, part[from:to], r.place.offset+int64(first*g.frame()+from))
-		got[c] = from + n
-	}
+	// The payloads are made to lie one behind the other, as a few large writes to a socket cost much less than many small ones: each
+	// frame is read so that its header comes to lie over the end of the payload before it, which is put back then.
+	var under [maxHead]byte
+	var run []byte
+	from, at := -1, 0
 	for i := range last - first {
 		for c := range g.k {
-			if lo, hi := r.within(first+i, c, end); lo >= hi {
+			lo, hi := r.within(first+i, c, end)
+			if lo >= hi {
 				continue
 			}
-			from := i * g.frame()
-			to := from + g.head + g.length(r.place.shape, first+i, c)
-			b := (*r.buf)[c*rows*g.frame():][from:to]
-			if err := r.verify(first+i, c, b, to <= got[c]); err != nil {
+			b := (*r.buf)[at:][:g.head+g.length(r.place.shape, first+i, c)]
+			copy(under[:g.head], b)
+			err := r.block(first+i, c, b)
+			copy(b, under[:g.head])
+			if err != nil {
 				return err
 			}
+			if from < 0 {
+				from = at + g.head + int(lo)
+			}
+			run = (*r.buf)[from : at+g.head+int(hi)]
+			at += len(b) - g.head
 		}
 	}
+	r.run, r.off = run, end
 	return nil
 }
 
 // take makes buf one of the given pool.
 func (r *reader) take(pool *sync.Pool) {
+	r.run = nil
 	if r.pool == pool && r.buf != nil {
-		r.pieces = r.space[:0]
 		return
 	}
 	if r.buf != nil {
 		r.pool.Put(r.buf)
 	}
-	r.pool, r.buf, r.pieces = pool, pool.Get().(*[]byte), r.space[:0]
+	r.pool, r.buf = pool, pool.Get().(*[]byte)
 }
 
 // within returns which part of the block of row i in column c lies between r.off and end.
@@ -232,28 +222,13 @@ func (f *frame) matches(want *frame) bool {
 		(want.rowLength == 0 || f.rowLength == want.rowLength)
 }
 
-// verify checks the block of row i in column c, which was read into b if there is set, rebuilds it if need be, and makes a
-// piece of what the reader wants of it.
-func (r *reader) verify(i, c int, b []byte, there bool) error {
+// block reads the frame of row i in column c into b and verifies it, or rebuilds what it holds.
+func (r *reader) block(i, c int, b []byte) error {
 	want := r.expect(i, c)
-	var payload []byte
-	if there {
-		if f, err := decodeFrame(b, r.s.tag); err == nil && f.matches(&want) {
-			payload = f.payload(b)
+	if n, _ := r.s.readAt(r.x, c, b, int64(want.offset)); n == len(b) {
+		if f, err := decodeFrame(b, r.s.tag); err == nil && f.matches(&want) && f.payload(b) != nil {
+			return nil
 		}
 	}
-	if payload == nil {
-		if err := r.s.rebuildBlock(r.x, &want, b); err != nil {
-			return err
-		}
-		payload = b[r.s.g.head:]
-	}
-	start := int64(0)
-	if !r.place.shape.packed {
-		start = int64(i)*int64(r.s.g.k)*blockSize + int64(c)*int64(want.rowLength)
-	}
-	p := payload[r.off-start : min(int64(len(payload)), r.end-start)]
-	r.off += int64(len(p))
-	r.pieces = append(r.pieces, p)
-	return nil
+	return r.s.rebuildBlock(r.x, &want, b)
 }
