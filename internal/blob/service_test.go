@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +31,9 @@ type house struct {
 	registry *account.Registry
 	accounts *account.Store
 	now      func() time.Time
-	private  bool // copies may read from this machine
-	atOnce   int  // Service.atOnce, if not 0
+	private  bool      // copies may read from this machine
+	served   *sync.Map // if set, the names of the operations that were served
+	atOnce   int       // Service.atOnce, if not 0
 	master   []byte
 
 	disk       *enginetest.Disk
@@ -79,7 +82,11 @@ func (h *house) open(t testing.TB, accounts ...*account.Account) {
 	} else {
 		h.svc.Authorize(h.authorizer(h.svc))
 	}
-	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc})
+	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc, Done: func(r *rest.Request) {
+		if h.served != nil {
+			h.served.Store(strings.Clone(r.Operation), true)
+		}
+	}})
 }
 
 // restart closes service and store and opens them again.
