@@ -88,12 +88,17 @@ func (s *Store) loadIncomplete() error {
 	return kind(it.Close())
 }
 
-// Heal rebuilds what is missing of extents since a disk was away, if all disks are there.
+// Heal repairs the metadata replicas, and rebuilds what is missing of extents since a disk was away, if all disks are there.
 func (s *Store) Heal(ctx context.Context) error {
 	if !s.gate.enter() {
 		return engine.ErrClosed
 	}
 	defer s.gate.leave()
+	if s.meta != nil {
+		if err := s.meta.Verify(ctx); err != nil {
+			return fmt.Errorf("verify the metadata replicas: %w", err)
+		}
+	}
 	if s.extents.Degraded() {
 		return nil
 	}

@@ -44,7 +44,10 @@ type Options struct {
 	Replicas []Replica // in the order of preference for reading; at least one is current
 	Dir      string    // the directory under each replica that is made alike by Open
 	// Drop records durably that a replica is no longer current. An error stops all writing.
-	Drop   func(replica int, cause error) error
+	Drop func(replica int, cause error) error
+	// Valid tells, by its name and content, how many bytes of a file that is appended to are good. Nil: what reads as records of
+	// Pebble is.
+	Valid  func(name string, b []byte) int64
 	Logger *zap.Logger
 }
 
@@ -74,6 +77,9 @@ var _ vfs.FS = (*FS)(nil)
 func Open(opts Options) (*FS, error) {
 	if opts.Logger == nil {
 		opts.Logger = zap.NewNop()
+	}
+	if opts.Valid == nil {
+		opts.Valid = ValidPrefix
 	}
 	fs := &FS{opts: opts, log: opts.Logger}
 	for i, r := range opts.Replicas {

@@ -97,6 +97,22 @@ func TestABadByteIsReadFromAnotherReplicaAndRepaired(t *testing.T) {
 	assert.Empty(t, d.dropped)
 }
 
+// TestVerifyRepairsEveryReplica: also those that no read comes to while the first is well.
+func TestVerifyRepairsEveryReplica(t *testing.T) {
+	d := newDisks(3)
+	fs := d.open(t)
+	want := random(5*sumBlock + 100)
+	write(t, fs, "meta/000001.sst", want)
+	for i, at := range []int{0, 3 * sumBlock, 5*sumBlock + 99} {
+		flip(t, d.fs[i], "disk/meta/000001.sst", at)
+	}
+	require.NoError(t, fs.Verify(t.Context()))
+	for _, replica := range d.fs {
+		assert.Equal(t, want, read(t, replica, "disk/meta/000001.sst"))
+	}
+	assert.Empty(t, d.dropped)
+}
+
 func TestABadByteOnEveryReplicaIsCorrupt(t *testing.T) {
 	d := newDisks(2)
 	fs := d.open(t)

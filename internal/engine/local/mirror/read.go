@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/errors/oserror"
@@ -252,6 +254,56 @@ func (fs *FS) repair(r *replica, name string, s *sums) {
 		}
 		fs.log.Info("a metadata file was repaired", zap.String("file", r.path(name)))
 	})
+}
+
+// Verify reads every file that has a sidecar on every replica, and repairs what is damaged. A read by Pebble meets only what is
+// wrong on the first replica that has the file; the others are to be whole when that one is gone.
+func (fs *FS) Verify(ctx context.Context) error {
+	buf := make([]byte, 16*sumBlock)
+	for _, r := range fs.alive() {
+		names, err := r.FS.List(r.path(fs.opts.Dir))
+		if err != nil {
+			return err
+		}
+		for _, base := range names {
+			name := fs.opts.Dir + "/" + base
+			if !sealed(name) || strings.HasSuffix(name, sumSuffix) || strings.HasSuffix(name, tmpSuffix) {
+				continue
+			}
+			s := fs.sidecar(name)
+			if s == nil {
+				continue // it is being written, or has just been removed
+			}
+			whole, err := verify(ctx, r, name, s, buf)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case oserror.IsNotExist(err):
+			case err != nil || !whole:
+				fs.log.Warn("a metadata file is damaged", zap.String("file", r.path(name)), zap.Error(err))
+				fs.repair(r, name, s)
+			}
+		}
+	}
+	fs.repairs.Wait()
+	return nil
+}
+
+// verify tells whether a replica has a file as its checksums say.
+func verify(ctx context.Context, r *replica, name string, s *sums, buf []byte) (whole bool, err error) {
+	f, err := r.FS.Open(r.path(name))
+	if err != nil {
+		return false, err
+	}
+	whole = true
+	for off := int64(0); off < s.size && whole && err == nil && ctx.Err() == nil; {
+		b := buf[:min(int64(len(buf)), s.size-off)]
+		if _, err = f.ReadAt(b, off); err == nil {
+			whole = s.check(b, off)
+			off += int64(len(b))
+		}
+	}
+	return whole, errors.Join(err, f.Close())
 }
 
 // restore writes a file and its sidecar anew on one replica, each block from whichever replica has it right.

@@ -150,7 +150,7 @@ func (fs *FS) alike(current []*replica, name string) error {
 		}
 		if !bytes.Equal(b, contents[best]) {
 			same = false
-			v, w := validPrefix(name, b), validPrefix(name, contents[best])
+			v, w := fs.opts.Valid(name, b), fs.opts.Valid(name, contents[best])
 			if v > w || v == w && len(b) > len(contents[best]) {
 				best = i
 			}
@@ -279,8 +279,8 @@ func replace(r *replica, name string, b []byte) error {
 	return r.FS.Rename(r.path(tmp), r.path(name))
 }
 
-// validPrefix returns how many bytes of a log can be read as records.
-func validPrefix(name string, b []byte) int64 {
+// ValidPrefix returns how many bytes of a log or manifest of Pebble can be read as records.
+func ValidPrefix(name string, b []byte) int64 {
 	var number uint64
 	if base := path.Base(name); strings.HasSuffix(base, ".log") {
 		base, _, _ = strings.Cut(strings.TrimSuffix(base, ".log"), "-")
