@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (f *format) encode() []byte {
 
 var errFormatVersion = errors.New("made by a newer version of blobd")
 
-// decodeFormat reads a format file from either of its copies; whole tells that both were good.
+// decodeFormat reads a format file from either of its copies; whole tells that it is what encode makes, both copies and all between.
 func decodeFormat(b []byte) (f *format, whole bool, err error) {
 	f, err = decodeRecord(b)
 	var second *format
@@ -68,7 +69,7 @@ func decodeFormat(b []byte) (f *format, whole bool, err error) {
 	}
 	switch {
 	case err == nil:
-		return f, err2 == nil && *second == *f && len(b) == formatSize, nil
+		return f, bytes.Equal(b, f.encode()), nil
 	case err2 == nil:
 		return second, false, nil
 	case errors.Is(err2, errFormatVersion):

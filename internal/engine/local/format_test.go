@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/minio/crc64nvme"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -69,6 +71,13 @@ func TestFormatFileIsReadFromEitherCopy(t *testing.T) {
 			assert.ErrorIs(t, err, engine.ErrCorrupt)
 		}
 	}
+	for at := formatRecord; at < formatCopyAt; at++ {
+		b := bytes.Clone(good)
+		b[at] ^= 4
+		_, whole, err := decodeFormat(b)
+		require.NoError(t, err)
+		assert.False(t, whole)
+	}
 	for n := range len(good) {
 		f, _, err := decodeFormat(good[:n])
 		if n < formatRecord {
@@ -94,6 +103,24 @@ func TestCompanionGolden(t *testing.T) {
 	require.NoError(t, err)
 	golden(t, "companion.hex", b)
 	require.NoError(t, checkManifest(mem, "MANIFEST-000001"))
+}
+
+// TestTheBetterCompanionIsKept: damage is not what the replicas are made alike to.
+func TestTheBetterCompanionIsKept(t *testing.T) {
+	record := func(n byte) []byte {
+		b := make([]byte, companionRecord)
+		b[7] = n
+		binary.BigEndian.PutUint64(b[16:], crc64nvme.Checksum(b[:16]))
+		return b
+	}
+	good := append(record(1), record(2)...)
+	assert.EqualValues(t, 48, validBytes("meta/MANIFEST-000001.synced", good))
+	for at := range good {
+		bad := bytes.Clone(good)
+		bad[at] ^= 1
+		assert.EqualValues(t, 24, validBytes("meta/MANIFEST-000001.synced", bad))
+	}
+	assert.EqualValues(t, 24, validBytes("meta/MANIFEST-000001.synced", good[:30]))
 }
 
 func TestKeySpaceGolden(t *testing.T) {
@@ -134,12 +161,13 @@ func FuzzFormatFile(f *testing.F) {
 			}
 			return
 		}
-		if enc := got.encode(); whole && !bytes.Equal(enc[:formatRecord], b[:formatRecord]) {
-			// Reserved bytes are kept by no one; what is known is read back.
-			again, _, err := decodeFormat(enc)
-			if err != nil || *again != *got {
-				t.Fatalf("%+v is read back as %+v: %v", got, again, err)
-			}
+		enc := got.encode()
+		if whole != bytes.Equal(enc, b) {
+			t.Fatalf("whole is %v of %x", whole, b)
+		}
+		again, whole, err := decodeFormat(enc)
+		if err != nil || !whole || *again != *got {
+			t.Fatalf("%+v is read back as %+v: %v", got, again, err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/mirror"
 )
 
 // Pebble reads a damaged chunk of a manifest, or of the last blocks of a log, as the end of the file: that is what a crash leaves.
@@ -289,6 +291,28 @@ func checkMeta(fs vfs.FS, dir string) error {
 	return nil
 }
 
+// damagedLogs names the logs, but for the newest, that are not whole. What Pebble says of one that it cannot replay does not.
+func damagedLogs(fs vfs.FS, dir string) (damaged []string) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil
+	}
+	numbers := make(map[uint64]string)
+	for _, name := range names {
+		if n, ok := logNumber(name); ok {
+			numbers[n] = name
+		}
+	}
+	all := slices.Sorted(maps.Keys(numbers))
+	for _, n := range all[:max(0, len(all)-1)] {
+		b, err := readFile(fs, fs.PathJoin(dir, numbers[n]))
+		if at, _ := checkLog(b, uint32(n)); err != nil || at < len(b) && !trailerAt(b, at, uint32(n)) {
+			damaged = append(damaged, numbers[n])
+		}
+	}
+	return damaged
+}
+
 // logNumber returns the number of a log from its file name.
 func logNumber(name string) (uint64, bool) {
 	base, ok := strings.CutSuffix(name, ".log")
@@ -306,11 +330,8 @@ func checkManifest(fs vfs.FS, name string) error {
 	}
 	var length int64
 	var sum uint64
-	for ; len(c) >= companionRecord; c = c[companionRecord:] {
-		// A record that does not verify is the tail that a crash left, or damaged itself: the ones that do are enough.
-		if binary.BigEndian.Uint64(c[16:]) == crc64nvme.Checksum(c[:16]) {
-			length, sum = int64(binary.BigEndian.Uint64(c)), binary.BigEndian.Uint64(c[8:])
-		}
+	for _, r := range companionRecords(c) {
+		length, sum = int64(binary.BigEndian.Uint64(r)), binary.BigEndian.Uint64(r[8:])
 	}
 	b, err := readFile(fs, name)
 	if err != nil {
@@ -320,6 +341,25 @@ func checkManifest(fs vfs.FS, name string) error {
 		return fmt.Errorf("the first %d bytes are not what was synced: %w", length, engine.ErrCorrupt)
 	}
 	return nil
+}
+
+// companionRecords returns the records of a companion that verify. One that does not is the tail that a crash left, or damaged: the
+// others are enough.
+func companionRecords(c []byte) (good [][]byte) {
+	for ; len(c) >= companionRecord; c = c[companionRecord:] {
+		if binary.BigEndian.Uint64(c[16:]) == crc64nvme.Checksum(c[:16]) {
+			good = append(good, c[:companionRecord])
+		}
+	}
+	return good
+}
+
+// validBytes tells the mirror how many bytes of a file are good.
+func validBytes(name string, b []byte) int64 {
+	if strings.HasSuffix(name, companionSuffix) {
+		return int64(companionRecord * len(companionRecords(b)))
+	}
+	return mirror.ValidPrefix(name, b)
 }
 
 // Pebble's log: blocks of 32 KiB, and in them chunks of a header and a payload that does not cross a block's end. The header is

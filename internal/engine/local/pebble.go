@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -51,11 +53,36 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	if err := checkMeta(fs, dir); err != nil {
 		return nil, err
 	}
+	if err := removeOptions(fs, dir); err != nil {
+		return nil, err
+	}
 	db, err := pebble.Open(dir, o)
+	if pebble.IsCorruptionError(err) {
+		if logs := damagedLogs(fs, dir); len(logs) > 0 {
+			err = fmt.Errorf("%s: %w", strings.Join(logs, ", "), err)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return db, nil
+}
+
+// removeOptions removes the file in which Pebble writes down its options at each start. The next start holds it against its own,
+// which the versions of our formats and the tables do already, so a damaged one would only refuse a store that is whole.
+func removeOptions(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil && !oserror.IsNotExist(err) {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "OPTIONS-") {
+			if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
+				return fmt.Errorf("remove %s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // closePebble closes the key space. Pebble panics on what its log has failed at.

@@ -169,7 +169,7 @@ func (s *Store) openMeta() error {
 // openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
 func (s *Store) openMirror() (*mirror.FS, error) {
 	current := s.disks.current()
-	o := mirror.Options{Dir: metaDir, Logger: s.log}
+	o := mirror.Options{Dir: metaDir, Valid: validBytes, Logger: s.log}
 	var index []int // of the replicas' disks
 	for i, d := range s.disks.disks {
 		if d.detail == "" && s.disks.replicas()&(1<<i) != 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -304,9 +305,8 @@ func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) erro
 	return nil
 }
 
-// rewriteHeader writes the header of a column again, if it is bad and a frame in the column shows whose it is. The caller holds
-// x.upkeep.
-func (s *Store) rewriteHeader(x *extent, c int) error {
+// rewriteHeader writes the header of a column again, if it is bad and the column is ours. The caller holds x.upkeep.
+func (s *Store) rewriteHeader(ctx context.Context, x *extent, c int) error {
 	col := x.cols[c].Load()
 	if col == nil || col.disk.failed() {
 		return nil
@@ -320,18 +320,48 @@ func (s *Store) rewriteHeader(x *extent, c int) error {
 	if !errors.Is(err, errNoHeader) {
 		return nil
 	}
-	pooled := s.rowBufs.Get().(*[]byte)
-	defer s.rowBufs.Put(pooled)
-	r := &row{s: s, x: x, buf: *pooled, off: headerSize}
-	r.read[c], _ = s.readAt(x, c, r.frame(c), headerSize)
-	_, ok := r.frameAt(c, 0)
-	for at := rowAlign; !ok && at <= blockSize; at += rowAlign {
-		_, ok = r.frameAt(c, at)
-	}
-	if !ok {
-		return nil
+	if ours, err := s.ours(ctx, x, c, col); err != nil || !ours {
+		return err
 	}
 	return s.rewrite(x, c, col, s.headerOf(x, c, col.disk).encode(), 0)
+}
+
+// ours tells whether a column without a header is the one that its name says: a block in it does, or it holds nothing at all.
+func (s *Store) ours(ctx context.Context, x *extent, c int, col *column) (bool, error) {
+	h, err := s.files.acquire(s, x, c, col)
+	if err != nil {
+		return false, err
+	}
+	defer s.files.release(h)
+	end, _, err := contentOf(h.file, x.id, c)
+	if err != nil {
+		return false, err
+	}
+	pooled := s.rowBufs.Get().(*[]byte)
+	defer s.rowBufs.Put(pooled)
+	r := &row{s: s, x: x, buf: *pooled}
+	blank := true
+	for r.off = headerSize; r.off < end; r.off += blockSize {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		b := r.frame(c)
+		n, err := h.file.ReadAt(b, r.off)
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		r.read[c] = int(min(int64(n), end-r.off))
+		if allZero(b[:r.read[c]]) {
+			continue
+		}
+		blank = false
+		for at := 0; at < blockSize; at += rowAlign {
+			if _, ok := r.frameAt(c, at); ok {
+				return true, nil
+			}
+		}
+	}
+	return blank, nil
 }
 
 func (s *Store) headerOf(x *extent, c int, d *disk) fileHeader {

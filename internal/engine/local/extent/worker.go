@@ -134,12 +134,15 @@ func (w *worker) do(ctx context.Context, t task) error {
 		}
 		return w.s.repairRow(x, t.offset)
 	case taskHeader:
-		return w.s.rewriteHeader(x, int(t.offset))
+		return w.s.rewriteHeader(ctx, x, int(t.offset))
 	default:
 		_, err := w.s.healColumns(ctx, x)
 		return err
 	}
 }
+
+// Idle waits until the background has nothing to do.
+func (s *Store) Idle() { s.work.idle() }
 
 // idle waits until there is nothing to do.
 func (w *worker) idle() {
