@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit model lint docs test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
+.PHONY: help build run test unit model damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ build: ## Build bin/blobd
 run: build ## Build and serve on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
 	./bin/blobd
 
-test: lint unit model ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
+test: lint unit model damage ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
 
 lint: ## go vet, gofmt, staticcheck
 	$(GO) vet $(PKGS)
@@ -31,6 +31,9 @@ unit: ## All Go tests under the race detector
 
 model: ## 200,000 random operations on blobs against a model; the race detector would make minutes of it
 	$(GO) test -run '^TestModel$$' -count 1 -timeout $(TIMEOUT) ./internal/blob
+
+damage: ## 10,000 power cuts, 5,000 random bit flips and one in every byte of a small store; the race detector would make an hour of it
+	$(GO) test -run '^(TestPowerCutAtEveryFileOperation|TestBitFlips|TestABitInEveryByte)$$' -count 1 -timeout $(TIMEOUT) ./internal/engine/local
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh

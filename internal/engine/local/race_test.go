@@ -3,4 +3,4 @@
 package local_test
 
 // Under the race detector a power cut or a flip costs ten times as much, and more of them find no other races.
-func init() { *crashPoints, *bitFlips, faultStep = 300, 20, 1 }
+func init() { *crashPoints, *bitFlips, *everyByte, faultStep = 300, 80, 401, 1 }
