@@ -123,6 +123,7 @@ func TestLongLists(t *testing.T) {
 	list := string(h.must(t, 200, "GET", "/acct/con/a?comp=blocklist&blocklisttype=all", "").Body)
 	require.Equal(t, 101, strings.Count(list, "<Block>"))
 	require.Contains(t, list, "<UncommittedBlocks />")
+	h.unpinned()
 	require.NoError(t, h.svc.Sweep(ctx))
 	require.Equal(t, 51, chunks(t, h.store))
 	require.Equal(t, int64(len(want)), used(t, h))

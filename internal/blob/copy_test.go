@@ -278,7 +278,7 @@ func TestCopyPageBlob(t *testing.T) {
 	require.NoError(t, h.svc.Sweep(ctx))
 	got := h.must(t, 206, "GET", "/acct/con/dst", "", fmt.Sprintf("x-ms-range: bytes=0-%d", 512+len(big)+511))
 	require.Equal(t, strings.Repeat("\x00", 512)+big+strings.Repeat("\x00", 512), string(got.Body))
-	require.Empty(t, h.svc.pins.maps)
+	h.unpinned()
 
 	// A page blob that cannot be put there leaves nothing behind.
 	h.must(t, 201, "PUT", "/acct/con/block", "x", "x-ms-blob-type: BlockBlob")

@@ -260,7 +260,7 @@ func TestReadWhileWriting(t *testing.T) {
 	require.NoError(t, body.Close())
 	require.True(t, bytes.Equal(want, got))
 	require.Equal(t, strings.Repeat("n", size), string(h.must(t, 200, "GET", "/acct/box/d", "", v).Body))
-	require.Empty(t, h.svc.pins.maps)
+	h.unpinned()
 }
 
 // TestReadWhileOverwritten: the same for block and append blobs, however they are stored.
@@ -287,6 +287,6 @@ func TestReadWhileOverwritten(t *testing.T) {
 		require.NoError(t, body.Close())
 		require.True(t, want == string(got), name)
 	}
-	require.Empty(t, h.svc.pins.maps)
+	h.unpinned()
 	h.empty(t)
 }

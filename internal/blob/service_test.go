@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -126,6 +127,16 @@ func (h *house) fails(t testing.TB, status int, code, method, target, body strin
 	require.Equal(t, status, r.Status, "%s %s: %s", method, target, r)
 	require.Equal(t, code, r.Code(), "%s %s: %s", method, target, r)
 	return r
+}
+
+// unpinned waits for what readers have pinned: an answer may have come before its reader has let go.
+func (h *house) unpinned() {
+	pins := &h.svc.pins
+	for left := 1; left > 0; runtime.Gosched() {
+		pins.mu.Lock()
+		left = len(pins.maps)
+		pins.mu.Unlock()
+	}
 }
 
 // chunks counts the chunks that have an owner.

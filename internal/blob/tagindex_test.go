@@ -69,10 +69,7 @@ func TestHintsOutliveWhatNeedsThem(t *testing.T) {
 	require.Contains(t, h.text(t, find), "<Name>b</Name>")
 	h.must(t, 202, "DELETE", "/acct/box/b", "", v)
 	require.Zero(t, hints())
-	require.NoError(t, h.svc.countTags(context.Background(), p, tags, 1))
-	h.restart(t)
-	require.NoError(t, h.svc.sweepTags(context.Background())) // as the start itself does
-	require.Zero(t, hints())
+	h.svc.tagging.add(p.key, 1) // for what follows, which counts by hand
 	require.NoError(t, h.svc.countTags(context.Background(), p, tags, 1))
 	h.must(t, 202, "DELETE", "/acct/box?restype=container", "", v)
 	require.NoError(t, h.svc.dropTagIndex(context.Background(), account.DevName, p.gen))
