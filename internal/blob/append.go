@@ -155,20 +155,11 @@ func (s *Service) appendBlock(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.precheck(r, p, func(rec *Record) error { return terms.check(rec, body.size) }); err != nil {
-		return err
-	}
-	in, err := s.receive(r.Context, &body, body.size, 0, want.hasMD5)
+	in, err := s.takeIn(r, p, &body, 0, &want, func(rec *Record) error { return terms.check(rec, body.size) })
 	if err != nil {
 		return err
 	}
 	defer in.done()
-	if err := body.finish(); err != nil {
-		return err
-	}
-	if err := want.check(in); err != nil {
-		return err
-	}
 	rec, err := s.appendContent(r.Context, p, &terms, in)
 	if err != nil {
 		return err

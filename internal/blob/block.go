@@ -155,20 +155,11 @@ func (s *Service) putBlock(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.precheck(r, p, func(rec *Record) error { return terms.stage(rec) }); err != nil {
-		return err
-	}
-	in, err := s.receive(r.Context, &body, body.size, 0, want.hasMD5)
+	in, err := s.takeIn(r, p, &body, 0, &want, terms.stage)
 	if err != nil {
 		return err
 	}
 	defer in.done()
-	if err := body.finish(); err != nil {
-		return err
-	}
-	if err := want.check(in); err != nil {
-		return err
-	}
 	if err := s.stageBlock(r, p, &terms, &block{ID: id, Size: in.size, Chunks: in.chunks}); err != nil {
 		return err
 	}

@@ -159,20 +159,11 @@ func (s *Service) putPage(r *rest.Request) error {
 	case body.size != to-from:
 		return protocol.InvalidHeader("Content-Length", strconv.FormatInt(r.Body().Len(), 10))
 	}
-	if err := s.precheck(r, p, func(rec *Record) error { return terms.check(rec, from, to) }); err != nil {
-		return err
-	}
-	in, err := s.receive(r.Context, &body, body.size, maxInlinePages, want.hasMD5)
+	in, err := s.takeIn(r, p, &body, maxInlinePages, &want, func(rec *Record) error { return terms.check(rec, from, to) })
 	if err != nil {
 		return err
 	}
 	defer in.done()
-	if err := body.finish(); err != nil {
-		return err
-	}
-	if err := want.check(in); err != nil {
-		return err
-	}
 	rec, err := s.layPages(r.Context, p, &terms, in.pages(from))
 	if err != nil {
 		return err

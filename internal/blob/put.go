@@ -175,6 +175,25 @@ func (t *Txn) begin(rec, old *Record, now engine.Stamp) {
 	}
 }
 
+// takeIn takes the body of a write to a blob, whose terms are checked first, and holds it to its sums. The caller calls done.
+func (s *Service) takeIn(r *rest.Request, p *place, body *content, inlineMax int64, want *sums, check func(*Record) error) (*intake, error) {
+	if err := s.precheck(r, p, check); err != nil {
+		return nil, err
+	}
+	in, err := s.receive(r.Context, body, body.size, inlineMax, want.hasMD5)
+	if err != nil {
+		return nil, err
+	}
+	if err = body.finish(); err == nil {
+		err = want.check(in)
+	}
+	if err != nil {
+		in.done()
+		return nil, err
+	}
+	return in, nil
+}
+
 // precheck refuses a request with a long body before the body is sent. The transaction checks again.
 func (s *Service) precheck(r *rest.Request, p *place, check func(*Record) error) error {
 	return s.store.View(r.Context, p.key, func(v engine.Reader) error {
