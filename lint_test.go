@@ -1,4 +1,5 @@
-// Package lint holds the house to its plan: what may import what, and what packages may be called.
+// Package lint holds the house to its plan: what may import what, what packages may be called, and that the tests which the
+// documents name are there.
 package lint
 
 import (
@@ -6,8 +7,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,4 +153,34 @@ func TestPackagesAreNamedForWhatTheyProvide(t *testing.T) {
 			t.Errorf("package %s does not say what it guarantees: it has no package comment", pkg)
 		}
 	}
+}
+
+// Every test that docs/security.md names is there, and it names none without saying where.
+func TestSecurityNamesTestsThatAreThere(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	require.NoError(t, err)
+	name := "`((?:Test|Fuzz|Benchmark|test_)[A-Za-z0-9_]+)`"
+	names := regexp.MustCompile(name)
+	groups := regexp.MustCompile("("+name+"(?:,? and\\s|,\\s)?)+\\s*\\(`([^`]+)`\\)").FindAllSubmatch(text, -1)
+	found := 0
+	for _, g := range groups {
+		where := string(g[3])
+		files := []string{where}
+		if !strings.HasSuffix(where, ".py") {
+			files, err = filepath.Glob(filepath.Join(where, "*_test.go"))
+			require.NoError(t, err)
+		}
+		var source strings.Builder
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			source.Write(text)
+		}
+		for _, n := range names.FindAllSubmatch(g[0], -1) {
+			found++
+			require.Regexp(t, `(?m)^(func|def) `+string(n[1])+`\(`, source.String(), "%s in %s", n[1], where)
+		}
+	}
+	require.Greater(t, found, 50)
+	require.Len(t, names.FindAll(text, -1), found, "names of tests without the place where they are")
 }

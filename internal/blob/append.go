@@ -50,10 +50,11 @@ func (s *Service) createEmpty(r *rest.Request, blobType Type, decode func(*rest.
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	rec.EncryptionScope = scope
 	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(Slot{})
 		if err != nil {

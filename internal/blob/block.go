@@ -316,10 +316,11 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	rec.EncryptionScope = scope
 	doc, err := r.ReadBody(maxBlockListXML)
 	if err != nil {
 		return err

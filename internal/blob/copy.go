@@ -48,6 +48,7 @@ type copying struct {
 	tags       []Pair
 	sourceTags bool
 	tier       string
+	scope      string
 	seal       bool
 }
 
@@ -85,7 +86,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 // record makes the destination's record from the source's.
 func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 	src := f.rec
-	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, Size: f.size, CRC64: f.crc64, HasCRC64: src.Type != PageBlob && (f.laid == nil || src.HasCRC64),
+	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, EncryptionScope: c.scope, Size: f.size, CRC64: f.crc64, HasCRC64: src.Type != PageBlob && (f.laid == nil || src.HasCRC64),
 		Sequence: src.Sequence, Blocks: src.Blocks, Sealed: src.Type == AppendBlob && (c.seal || src.Sealed)}
 	if c.metadata != nil {
 		rec.Metadata = c.metadata
@@ -154,10 +155,11 @@ func (s *Service) copyBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	c.scope = scope
 	check := func(old *Record) error {
 		if old.Lease.At(c.terms.now) == LeaseLeased && old.Lease.Duration != InfiniteLease {
 			return protocol.ErrInfiniteLeaseDurationRequired
@@ -233,10 +235,11 @@ func (s *Service) copyFromURL(r *rest.Request) error {
 		return err
 	}
 	c.fetch.wantMD5 = want.hasMD5
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	c.scope = scope
 	return retrying(func() error {
 		f, err := s.fetch(r, c.src, &c.fetch)
 		if err != nil {
@@ -294,10 +297,11 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 		return err
 	}
 	c.fetch.wantMD5 = want.hasMD5
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	c.scope = scope
 	properties := r.Header("x-ms-copy-source-blob-properties") != "false"
 	return retrying(func() error {
 		f, err := s.fetch(r, c.src, &c.fetch)

@@ -68,7 +68,7 @@ func decodeBlob(r *rest.Request, t Type) (rec *Record, err error) {
 	if err := refuseUnsupported(r); err != nil {
 		return nil, err
 	}
-	rec = &Record{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == ""), EncryptionScope: clone(r.Header("x-ms-encryption-scope"))}
+	rec = &Record{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == "")}
 	if rec.HTTP.ContentType == "" {
 		rec.HTTP.ContentType = DefaultContentType
 	}

@@ -113,10 +113,11 @@ func (s *Service) putBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
+	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
 	}
+	rec.EncryptionScope = scope
 	if body.size > engine.MaxInline {
 		if err := s.precheck(r, p, terms.create); err != nil {
 			return err
@@ -207,15 +208,20 @@ func (s *Service) precheck(r *rest.Request, p *place, check func(*Record) error)
 
 // place finds the addressed blob name: its container must be there and the name a good one.
 func (s *Service) place(r *rest.Request) (*place, error) {
+	c, err := s.addressed(r)
+	if err != nil {
+		return nil, err
+	}
+	return newPlace(r.Account, c.Generation, r.Blob), nil
+}
+
+// addressed is the container of the addressed blob name, once both names are good.
+func (s *Service) addressed(r *rest.Request) (*ContainerRecord, error) {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return nil, err
 	}
 	if err := protocol.CheckBlobName(r.Blob); err != nil {
 		return nil, err
 	}
-	c, err := s.container(r.Context, r.AccountName, r.Container)
-	if err != nil {
-		return nil, err
-	}
-	return newPlace(r.Account, c.Generation, r.Blob), nil
+	return s.container(r.Context, r.AccountName, r.Container)
 }

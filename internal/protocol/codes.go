@@ -116,6 +116,7 @@ var (
 	ErrPreviousSnapshotCannotBeNewer                     = &Error{Status: 400, Code: "PreviousSnapshotCannotBeNewer", Message: "The prevsnapshot query parameter value cannot be newer than snapshot query parameter value."}
 	ErrPreviousSnapshotNotFound                          = &Error{Status: 409, Code: "PreviousSnapshotNotFound", Message: "The previous snapshot is not found."}
 	ErrPreviousSnapshotOperationNotSupported             = &Error{Status: 409, Code: "PreviousSnapshotOperationNotSupported", Message: "Differential Get Page Ranges is not supported on the previous snapshot."}
+	ErrRequestForbiddenByContainerEncryptionPolicy       = &Error{Status: 403, Code: "RequestForbiddenByContainerEncryptionPolicy", Message: "The request is forbidden by the container encryption policy."}
 	ErrSequenceNumberConditionNotMet                     = &Error{Status: 412, Code: "SequenceNumberConditionNotMet", Message: "The sequence number condition specified was not met."}
 	ErrSequenceNumberIncrementTooLarge                   = &Error{Status: 409, Code: "SequenceNumberIncrementTooLarge", Message: "The sequence number increment cannot be performed because it would result in overflow of the sequence number."}
 	ErrSnapshotCountExceeded                             = &Error{Status: 409, Code: "SnapshotCountExceeded", Message: "The snapshot count against this blob has been exceeded."}
