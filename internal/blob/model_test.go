@@ -371,7 +371,7 @@ func (m *model) appendOp(name string, n *mName) {
 		want = "409 InvalidBlobType"
 	}
 	if m.rnd.IntN(12) == 0 {
-		if want == "" {
+		if want == "" && !n.cur.sealed { // a second seal writes nothing, and a broken lease stays
 			n.cur.sealed = true
 			n.written()
 		}
