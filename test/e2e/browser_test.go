@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -66,7 +67,10 @@ func newSite(t *testing.T, task any) *site {
 // visit opens the page in a browser of its own, which remembers nothing of visits before, and returns what it reports.
 func (s *site) visit(t *testing.T, browser string) string {
 	t.Helper()
-	c := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir="+t.TempDir(), s.URL)
+	// Not t.TempDir: the browser's processes may outlive the first of them by a moment, and write there.
+	profile, err := os.MkdirTemp(filepath.Dir(blobdBinary), "browser-")
+	require.NoError(t, err)
+	c := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir="+profile, s.URL)
 	var log bytes.Buffer
 	c.Stdout, c.Stderr = &log, &log
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
