@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/minio/crc64nvme"
@@ -190,6 +191,42 @@ func TestLongListThatIsNotCommitted(t *testing.T) {
 	h.restart(t) // as after a crash: nobody adopts it
 	require.NoError(t, h.svc.Sweep(ctx))
 	h.must(t, 201, "PUT", "/acct/con/a?comp=blocklist", "<BlockList/>")
+	h.must(t, 202, "DELETE", "/acct/con/a", "")
+	h.empty(t)
+}
+
+// Whoever stages and commits at once, a list that is laid in several steps is of blocks as they were at one moment.
+func TestLongListsAtOnce(t *testing.T) {
+	h := newHouse(t, func(h *house, _ *account.Account) { h.atOnce = 2 })
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	list := "<BlockList>" + strings.Repeat("<Latest>AAAA</Latest>", 7) + "</BlockList>"
+	var wg sync.WaitGroup
+	committed := make([]int, 4)
+	for w := range committed {
+		wg.Go(func() {
+			conn := h.Dial()
+			for i := range 25 {
+				conn.Do("PUT", "/acct/con/a?comp=block&blockid=AAAA", fmt.Sprintf("<%d.%d>", w, i))
+				switch r := conn.Do("PUT", "/acct/con/a?comp=blocklist", list); r.Status {
+				case 201:
+					committed[w]++
+				case 503: // blocks came all the time
+				default:
+					t.Errorf("commit: %s", r)
+				}
+				got := conn.Do("GET", "/acct/con/a", "")
+				if body := string(got.Body); got.Status == 200 && body != strings.Repeat(body[:len(body)/7], 7) {
+					t.Errorf("a blob of blocks of different times: %q", body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	for _, c := range committed {
+		n += c
+	}
+	require.NotZero(t, n)
 	h.must(t, 202, "DELETE", "/acct/con/a", "")
 	h.empty(t)
 }
