@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/blobd/blobd/internal/engine"
@@ -38,34 +39,40 @@ func cpuTime(b *testing.B) time.Duration {
 // BenchmarkUpdate sets 4 KiB inline with a small record, from 32 goroutines: what a small Put Blob costs the engine. cpu-us/op has
 // the flushes and compactions in it; with -benchtime 100000x they are those of a server that goes on for long.
 func BenchmarkUpdate(b *testing.B) {
-	for _, disks := range []int{1, 3} {
-		b.Run(fmt.Sprintf("disks=%d", disks), func(b *testing.B) {
-			s := benchStore(b, disks)
+	for _, tt := range []struct{ disks, writers int }{{1, 32}, {1, 8}, {1, 1}, {3, 32}} {
+		b.Run(fmt.Sprintf("disks=%d/writers=%d", tt.disks, tt.writers), func(b *testing.B) {
+			s := benchStore(b, tt.disks)
 			record, data := make([]byte, 200), content4K()
 			var n atomic.Int64
 			b.SetBytes(int64(len(data)))
-			b.SetParallelism(16) // times GOMAXPROCS: 32 goroutines on two cores
 			b.ReportAllocs()
 			start := cpuTime(b)
 			defer func() { b.ReportMetric(float64((cpuTime(b)-start).Microseconds())/float64(b.N), "cpu-us/op") }()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					key := fmt.Appendf(nil, "container/blob-%09d", n.Add(1))
-					if err := s.Update(background, key, func(tx engine.Tx) error {
-						if _, err := tx.Get(recordSpace, key); err != engine.ErrNotFound {
-							return fmt.Errorf("unexpected: %w", err)
+			var writers errgroup.Group
+			for range tt.writers {
+				writers.Go(func() error {
+					for {
+						i := n.Add(1)
+						if i > int64(b.N) {
+							return nil
 						}
-						tx.Stamp()
-						tx.Set(recordSpace, key, record)
-						tx.Set(dataSpace, key, data)
-						tx.Add([]byte("bytes"), int64(len(data)))
-						return nil
-					}); err != nil {
-						b.Error(err)
-						return
+						key := fmt.Appendf(nil, "container/blob-%09d", i)
+						if err := s.Update(background, key, func(tx engine.Tx) error {
+							if _, err := tx.Get(recordSpace, key); err != engine.ErrNotFound {
+								return fmt.Errorf("unexpected: %w", err)
+							}
+							tx.Stamp()
+							tx.Set(recordSpace, key, record)
+							tx.Set(dataSpace, key, data)
+							tx.Add([]byte("bytes"), int64(len(data)))
+							return nil
+						}); err != nil {
+							return err
+						}
 					}
-				}
-			})
+				})
+			}
+			require.NoError(b, writers.Wait())
 		})
 	}
 }

@@ -1,5 +1,7 @@
 package local
 
+import "time"
+
 // CheckSpace looks at the disks now, and not when the second is over.
 func (s *Store) CheckSpace() { s.checkSpace() }
 
@@ -10,3 +12,11 @@ func (s *Store) Idle() {
 		s.meta.Wait()
 	}
 }
+
+func (s *Store) Syncing() int64           { return s.state.syncing.Load() }
+func (s *Store) SyncPause() time.Duration { return s.state.syncPause() }
+
+const (
+	Crowd     = crowd
+	CrowdTime = crowdTime
+)

@@ -148,7 +148,9 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 
 // synced returns when an applied batch is durable.
 func (s *Store) synced(b *pebble.Batch) error {
+	s.state.syncing.Add(1)
 	err := b.SyncWait()
+	s.state.syncing.Add(-1)
 	if err != nil {
 		err = s.fail(err)
 	} else {
