@@ -21,6 +21,8 @@ type Writer struct {
 	pkText  []byte // and as it stands in the answer; empty when none was written
 	keys    [2][]byte
 	missing []bool // of Select, in the entity at hand
+
+	stamps, times entity.Times // of Timestamps, of properties
 }
 
 // AppendEntity appends an entity: as an answer of its own, or as one in a feed. pk and rk are as in its key; row is whole.
@@ -90,10 +92,7 @@ func (w *Writer) selected(name string) bool {
 }
 
 func (w *Writer) begin() {
-	if w.Select == nil {
-		return
-	}
-	w.missing = w.missing[:0]
+	w.missing = w.missing[:0] // also without a Select: a Writer that had one may be used again
 	for range w.Select {
 		w.missing = append(w.missing, true)
 	}
@@ -127,14 +126,17 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 		dst = append(dst, w.pkText...)
 	}
 	if w.selected("RowKey") {
-		w.keys[1] = entity.AppendDecoded(w.keys[1][:0], rk)
-		dst = append(appendJSONString(append(dst, `"RowKey":`...), entity.View(w.keys[1])), ',')
+		if bytes.IndexByte(rk, entity.Surrogate) >= 0 {
+			w.keys[1] = entity.AppendDecoded(w.keys[1][:0], rk)
+			rk = w.keys[1]
+		}
+		dst = append(appendJSONString(append(dst, `"RowKey":`...), entity.View(rk)), ',')
 	}
 	if w.selected("Timestamp") {
 		if w.Format == Full {
 			dst = append(dst, `"Timestamp@odata.type":"Edm.DateTime",`...)
 		}
-		dst = append(entity.AppendDateTime(append(dst, `"Timestamp":"`...), stamp), `",`...)
+		dst = append(w.stamps.Append(append(dst, `"Timestamp":"`...), stamp), `",`...)
 	}
 	props := row.Properties()
 	for props.Next() {
@@ -183,6 +185,8 @@ func (w *Writer) appendJSONProperty(dst, name []byte, v entity.Value) []byte {
 		return append(strconv.AppendBool(dst, v.Bits != 0), ',')
 	case entity.Int32:
 		return append(strconv.AppendInt(dst, v.Int(), 10), ',')
+	case entity.DateTime:
+		return append(w.times.Append(append(dst, '"'), v.Bits), `",`...)
 	case entity.Double:
 		if f := v.Float(); !math.IsNaN(f) && !math.IsInf(f, 0) {
 			return append(entity.AppendDouble(dst, f), ',')

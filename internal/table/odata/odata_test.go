@@ -198,6 +198,23 @@ func TestDecodeJSON(t *testing.T) {
 	require.False(t, d.Entity.HasPartitionKey || d.Entity.HasRowKey)
 }
 
+// A Writer serves answer after answer: what one selected is no concern of the next.
+func TestWriterForgetsItsSelect(t *testing.T) {
+	row := entity.AppendRow(nil, 1, []entity.Property{{Name: "A", Value: entity.Int32Value(1)}})
+	for _, f := range []Format{None, Minimal, Full, Atom} {
+		w := writer(f)
+		fresh, err := w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
+		require.NoError(t, err)
+		w.Select = []string{"Missing", "A"}
+		_, err = w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
+		require.NoError(t, err)
+		w.Select = nil
+		again, err := w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
+		require.NoError(t, err)
+		require.Equal(t, string(fresh), string(again))
+	}
+}
+
 func TestDecodeJSONRefuses(t *testing.T) {
 	for _, body := range []string{``, ` `, `[]`, `"x"`, `{`, `{}x`, `{"A"}`, `{"A":}`, `{"A":1,}`, `{,}`, `{"A":1 "B":2}`, `{A:1}`, `{'A':1}`, `{"A":tru}`, `{"A":nul}`,
 		`{"A":01}`, `{"A":+1}`, `{"A":1.}`, `{"A":.5}`, `{"A":1e}`, `{"A":-}`, `{"A":1e999}`, `{"A":NaN}`, `{"A":{}}`, `{"A":[1]}`, "{\"A\":\"\n\"}", `{"A":"\x"}`, `{"A":"\u12"}`,
