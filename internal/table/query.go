@@ -150,11 +150,10 @@ func (sc *scan) run() (err error) {
 	ok := it.Next()
 	for i := 0; ok; {
 		key := it.Key()
-		r := &sc.ranges[i]
 		switch {
-		case r.Upper != nil && bytes.Compare(key[n:], r.Upper) >= 0:
+		case i < len(sc.ranges)-1 && bytes.Compare(key[n:], sc.ranges[i].Upper) >= 0: // the last range ends with the scan
 			i++
-			if i < len(sc.ranges) && bytes.Compare(key[n:], sc.ranges[i].Lower) < 0 {
+			if bytes.Compare(key[n:], sc.ranges[i].Lower) < 0 {
 				ok = it.SeekGE(append(sc.prefix[:n:n], sc.ranges[i].Lower...))
 			}
 			continue

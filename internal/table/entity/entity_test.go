@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -348,4 +349,48 @@ func BenchmarkReadRow(b *testing.B) {
 			_ = rd.Value()
 		}
 	}
+}
+
+// What most numbers take, a short way, gives the same text as the long one, and moments written after each other the same as
+// alone.
+func TestShortWaysGiveTheSame(t *testing.T) {
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	long := func(f float64) string {
+		if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
+			return strconv.FormatFloat(f, 'E', -1, 64)
+		}
+		s := strconv.FormatFloat(f, 'f', -1, 64)
+		if !strings.Contains(s, ".") {
+			s += ".0"
+		}
+		return s
+	}
+	var times Times
+	ticks := uint64(MinDateTime)
+	for range 200000 {
+		f := math.Float64frombits(rng.Uint64())
+		switch rng.IntN(4) {
+		case 0:
+			f = float64(rng.Int64N(1<<rng.IntN(62)+1)) / math.Pow10(rng.IntN(6))
+		case 1:
+			f = -float64(rng.Int64N(1<<rng.IntN(62)+1)) / 1000
+		case 2:
+			f = math.Nextafter(float64(rng.Int64N(1<<rng.IntN(62)+1))/1000, math.Inf(rng.IntN(2)*2-1))
+		}
+		if !math.IsNaN(f) && !math.IsInf(f, 0) {
+			require.Equal(t, long(f), string(AppendDouble(nil, f)), "seed %d", seed)
+		}
+		switch rng.IntN(4) {
+		case 0:
+			ticks = MinDateTime + rng.Uint64N(MaxDateTime-MinDateTime)
+		case 1:
+			ticks = ticks/ticksPerSecond*ticksPerSecond + rng.Uint64N(ticksPerSecond)
+		case 2:
+			ticks = ticks / 1000 * 1000
+		}
+		require.Equal(t, string(AppendDateTime(nil, ticks)), string(times.Append(nil, ticks)), "seed %d", seed)
+	}
+	require.Equal(t, "-0.0", string(AppendDouble(nil, math.Copysign(0, -1))))
+	require.Equal(t, "0001-01-01T00:00:00Z", string(new(Times).Append(nil, 0)))
 }

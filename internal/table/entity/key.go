@@ -14,11 +14,12 @@ import (
 // that of UTF-16 code units. U+0000, which no stored key holds but a bound of a query may, is 00 FF: after every key that
 // ends there and before every other that goes on.
 const (
-	keyTag       = 'e'
-	prefixLen    = 9
-	separator    = 0x00
-	escapedNUL   = 0xFF
-	surrogateTop = 0xED // first byte of an encoded surrogate, and of U+D000…U+D7FF
+	keyTag     = 'e'
+	prefixLen  = 9
+	separator  = 0x00
+	escapedNUL = 0xFF
+	// Surrogate is the first byte of an encoded surrogate, and of U+D000…U+D7FF: a string of a key without it is UTF-8 as it is.
+	Surrogate = 0xED
 )
 
 // AppendTablePrefix appends what the keys of all entities of a table begin with.
@@ -61,7 +62,7 @@ func AppendKeyString(dst []byte, s string) []byte {
 }
 
 func appendSurrogate(dst []byte, r rune) []byte {
-	return append(dst, surrogateTop, 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)
+	return append(dst, Surrogate, 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)
 }
 
 // SplitKey gives the encoded PartitionKey and RowKey of an entity's key; ok is false if it is none.
@@ -79,11 +80,11 @@ func SplitKey(key []byte) (pk, rk []byte, ok bool) {
 
 // AppendDecoded appends the UTF-8 of an encoded PartitionKey or RowKey.
 func AppendDecoded(dst, enc []byte) []byte {
-	if bytes.IndexByte(enc, surrogateTop) < 0 {
+	if bytes.IndexByte(enc, Surrogate) < 0 {
 		return append(dst, enc...)
 	}
 	for i := 0; i < len(enc); {
-		if i+5 < len(enc) && enc[i] == surrogateTop && enc[i+1]&0xF0 == 0xA0 && enc[i+3] == surrogateTop {
+		if i+5 < len(enc) && enc[i] == Surrogate && enc[i+1]&0xF0 == 0xA0 && enc[i+3] == Surrogate {
 			hi := rune(enc[i+1]&0x0F)<<6 | rune(enc[i+2]&0x3F)
 			lo := rune(enc[i+4]&0x0F)<<6 | rune(enc[i+5]&0x3F)
 			dst = utf8.AppendRune(dst, 0x10000+hi<<10+lo)

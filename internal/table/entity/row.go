@@ -191,49 +191,51 @@ type Reader struct {
 	err   error
 }
 
+// sizes of values; 0 for those that have their length before them, and for what is no type.
+var sizes = [256]uint8{Boolean: 1, Int32: 4, Int64: 8, Double: 8, DateTime: 8, Guid: 16}
+
 // Next moves to the next property.
 func (r *Reader) Next() bool {
-	if len(r.rest) < 2 {
-		if len(r.rest) != 0 {
+	all := r.rest
+	if len(all) < 2 {
+		if len(all) != 0 {
 			r.err = ErrRow
 		}
 		return false
 	}
-	all := r.rest
-	r.typ = Type(all[0])
-	p := all[1:]
-	n, used := uint64(p[0]), 1
-	if n >= 0x80 {
-		n, used = binary.Uvarint(p)
-	}
-	if used <= 0 || n > uint64(len(p)-used) {
-		return r.fail()
-	}
-	r.name = p[used : used+int(n)]
-	p = p[used+int(n):]
-	size := 8
-	switch r.typ {
-	case String, Binary:
-		n, used := binary.Uvarint(p)
-		if used <= 0 || n > uint64(len(p)-used) {
+	at, end := 2, 2+int(all[1])
+	if all[1] >= 0x80 {
+		n, used := binary.Uvarint(all[1:])
+		if used <= 0 || n > uint64(len(all)) {
 			return r.fail()
 		}
-		p, size = p[used:], int(n)
-	case Boolean:
-		size = 1
-	case Int32:
-		size = 4
-	case Guid:
-		size = 16
-	case Int64, Double, DateTime:
-	default:
+		at = 1 + used
+		end = at + int(n)
+	}
+	if end >= len(all) { // every value has a byte at least, if only that of its length
 		return r.fail()
 	}
-	if size > len(p) {
+	r.typ, r.name = Type(all[0]), all[at:end]
+	size := int(sizes[all[0]])
+	if size == 0 {
+		if r.typ != String && r.typ != Binary {
+			return r.fail()
+		}
+		size = int(all[end])
+		end++
+		if size >= 0x80 {
+			n, used := binary.Uvarint(all[end-1:])
+			if used <= 0 || n > uint64(len(all)) {
+				return r.fail()
+			}
+			end += used - 1
+			size = int(n)
+		}
+	}
+	if size > len(all)-end {
 		return r.fail()
 	}
-	r.value, r.rest = p[:size], p[size:]
-	r.raw = all[:len(all)-len(r.rest)]
+	r.value, r.rest, r.raw = all[end:end+size], all[end+size:], all[:end+size]
 	return true
 }
 

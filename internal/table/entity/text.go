@@ -21,6 +21,38 @@ func AppendDateTime(dst []byte, ticks uint64) []byte {
 	return append(dst, t.text[:t.end]...)
 }
 
+// Times appends DateTimes as AppendDateTime does, of which many fall into the same second, as those of neighbours do.
+type Times struct {
+	second uint64 // of text, counted from one
+	text   [19]byte
+}
+
+// Append appends ticks.
+func (t *Times) Append(dst []byte, ticks uint64) []byte {
+	second, frac := ticks/ticksPerSecond+1, ticks%ticksPerSecond
+	if second != t.second {
+		whole := dateTime(ticks)
+		t.second = second
+		copy(t.text[:], whole.text[:])
+	}
+	dst = append(dst, t.text[:]...)
+	if frac == 0 {
+		return append(dst, 'Z')
+	}
+	var b [9]byte
+	b[0] = '.'
+	for i := 7; i > 0; i-- {
+		b[i] = byte('0' + frac%10)
+		frac /= 10
+	}
+	end := 8
+	for b[end-1] == '0' {
+		end--
+	}
+	b[end] = 'Z'
+	return append(dst, b[:end+1]...)
+}
+
 // AppendETag appends the ETag of an entity with that Timestamp: W/"datetime'2021-01-04T22%3A26%3A49.64333Z'".
 func AppendETag(dst []byte, ticks uint64) []byte {
 	dst = append(dst, `W/"datetime'`...)
@@ -271,6 +303,11 @@ func AppendDouble(dst []byte, f float64) []byte {
 	case math.IsInf(f, -1):
 		return append(dst, "-Infinity"...)
 	}
+	// Most numbers have three decimals at most. A decimal of up to 15 digits that rounds to f is the only one that short, so
+	// the shortest.
+	if x := f * 1000; x == math.Trunc(x) && math.Abs(x) < 1e15 && x/1000 == f && x != 0 {
+		return appendThousandths(dst, int64(x))
+	}
 	from := len(dst)
 	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e15) {
 		return strconv.AppendFloat(dst, f, 'E', -1, 64)
@@ -282,6 +319,23 @@ func AppendDouble(dst []byte, f float64) []byte {
 		}
 	}
 	return append(dst, ".0"...)
+}
+
+// appendThousandths appends n/1000, which is not 0.
+func appendThousandths(dst []byte, n int64) []byte {
+	if n < 0 {
+		dst, n = append(dst, '-'), -n
+	}
+	dst = strconv.AppendInt(dst, n/1000, 10)
+	n %= 1000
+	dst = append(dst, '.', byte('0'+n/100))
+	if n%100 != 0 {
+		dst = append(dst, byte('0'+n/10%10))
+	}
+	if n%10 != 0 {
+		dst = append(dst, byte('0'+n%10))
+	}
+	return dst
 }
 
 // ParseDouble reads a decimal number, or NaN, Infinity, INF and their negatives. ok is false for anything else, hexadecimal

@@ -12,7 +12,11 @@ import (
 type Matcher struct {
 	filter *Filter
 	values []entity.Value // of the filter's names, in the row at hand
+	// must has, by name, the comparisons that every row has to pass that the filter matches. The row is read no further than
+	// to the first that fails, which for most rows comes before the properties are all taken out.
+	must   [][]*node
 	loaded bool
+	failed bool // one of must
 	pk, rk []byte
 	row    entity.Row
 	whole  func(entity.Row) (entity.Row, error)
@@ -22,7 +26,23 @@ type Matcher struct {
 // Matcher returns a matcher. whole makes a row of an entry that has its properties in parts; it is called only when the filter
 // looks at them.
 func (f *Filter) Matcher(whole func(entity.Row) (entity.Row, error)) *Matcher {
-	return &Matcher{filter: f, values: make([]entity.Value, len(f.names)), whole: whole}
+	m := &Matcher{filter: f, values: make([]entity.Value, len(f.names)), must: make([][]*node, len(f.names)), whole: whole}
+	if f.root != nil {
+		m.require(f.root)
+	}
+	return m
+}
+
+// require notes the comparisons of which n is the conjunction.
+func (m *Matcher) require(n *node) {
+	switch {
+	case n.kind == kindCompare && n.slot >= 0:
+		m.must[n.slot] = append(m.must[n.slot], n)
+	case n.kind == kindAnd:
+		for i := range n.kids {
+			m.require(&n.kids[i])
+		}
+	}
 }
 
 // Match tells whether the entity with the encoded keys pk and rk and the stored entry row passes the filter. row has passed
@@ -31,9 +51,9 @@ func (m *Matcher) Match(pk, rk []byte, row entity.Row) (bool, error) {
 	if m.filter.root == nil {
 		return true, nil
 	}
-	m.pk, m.rk, m.row, m.loaded, m.err = pk, rk, row, len(m.values) == 0, nil
+	m.pk, m.rk, m.row, m.loaded, m.failed, m.err = pk, rk, row, len(m.values) == 0, false, nil
 	ok := m.eval(m.filter.root)
-	return ok && m.err == nil, m.err
+	return ok && !m.failed && m.err == nil, m.err
 }
 
 // MatchName evaluates the filter on a table, of which it knows but TableName. Table names ignore case.
@@ -93,10 +113,13 @@ func (m *Matcher) compare(n *node) bool {
 	if !m.loaded {
 		m.load()
 	}
+	if m.failed {
+		return false
+	}
 	return holds(m.values[n.slot], n.op, n.value)
 }
 
-// load takes the values that the filter names out of the row.
+// load takes the values that the filter names out of the row, or sets m.failed where one of them settles it.
 func (m *Matcher) load() {
 	m.loaded = true
 	clear(m.values)
@@ -112,11 +135,19 @@ func (m *Matcher) load() {
 	for missing > 0 && props.Next() {
 		name := props.Name()
 		for i, want := range m.filter.names {
-			if string(name) == want {
-				m.values[i] = props.Value()
-				missing--
-				break
+			if string(name) != want {
+				continue
 			}
+			v := props.Value()
+			for _, n := range m.must[i] {
+				if !holds(v, n.op, n.value) {
+					m.failed = true
+					return
+				}
+			}
+			m.values[i] = v
+			missing--
+			break
 		}
 	}
 	m.err = props.Err()
