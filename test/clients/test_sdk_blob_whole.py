@@ -14,8 +14,8 @@ from azure.core import MatchConditions
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import (
-    AccessPolicy, BlobBlock, BlobLeaseClient, BlobServiceClient, ContainerClient, ContentSettings, CustomerProvidedEncryptionKey, ImmutabilityPolicy, PremiumPageBlobTier,
-    RetentionPolicy, StandardBlobTier, generate_account_sas, generate_blob_sas, generate_container_sas)
+    AccessPolicy, BlobBlock, BlobLeaseClient, BlobServiceClient, ContainerClient, ContainerEncryptionScope, ContentSettings, CustomerProvidedEncryptionKey,
+    ImmutabilityPolicy, PremiumPageBlobTier, RetentionPolicy, StandardBlobTier, generate_account_sas, generate_blob_sas, generate_container_sas)
 
 from conftest import ACCOUNT, KEY
 
@@ -382,6 +382,10 @@ def root(s):
     return on.c.delete_blob("b", version_id=on.blob().get_blob_properties().version_id)
 
 
+def scoped(s):
+    return s.service.create_container(s.name + "-scoped", container_encryption_scope=ContainerEncryptionScope("one", prevent_encryption_scope_override=True))
+
+
 def other_lease(s):
     return BlobLeaseClient(s.blob(), NOBODY)
 
@@ -422,6 +426,7 @@ ERRORS = [
     (413, "RequestBodyTooLarge", lambda s: s.page(size=8 << 20), lambda s, p: p.upload_page(bytes((4 << 20) + 512), 0, (4 << 20) + 512)),
     (416, "InvalidRange", put, lambda s, b: b.download_blob(4).readall()),
     # containers and blobs
+    (403, "RequestForbiddenByContainerEncryptionPolicy", scoped, lambda s, on: on.upload_blob("b", b"x", encryption_scope="two")),
     (403, "UnauthorizedBlobOverwrite", put, lambda s, b: s.guest(permission="c").upload_blob("b", b"x", overwrite=True)),
     (404, "BlobNotFound", None, lambda s, x: s.blob("none").download_blob()),
     (404, "ContainerNotFound", None, lambda s, x: s.service.get_container_client("none").get_container_properties()),

@@ -136,6 +136,12 @@ var refusals = []struct {
 		return err2(s.block("b").DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: 4}}))
 	}},
 	// containers and blobs
+	{403, "RequestForbiddenByContainerEncryptionPolicy", nil, func(s *scene) error {
+		on := s.svc.NewContainerClient(s.name + "-scoped")
+		_, err := on.Create(ctx, &container.CreateOptions{CPKScopeInfo: &container.CPKScopeInfo{DefaultEncryptionScope: to.Ptr("one"), PreventEncryptionScopeOverride: to.Ptr(true)}})
+		require.NoError(s, err)
+		return err2(on.NewBlockBlobClient("b").Upload(ctx, body("x"), &blockblob.UploadOptions{CPKScopeInfo: &blob.CPKScopeInfo{EncryptionScope: to.Ptr("two")}}))
+	}},
 	{403, "UnauthorizedBlobOverwrite", put, func(s *scene) error {
 		return err2(s.guest(func(v *sas.BlobSignatureValues) { v.Permissions = "c" }).NewBlockBlobClient("b").Upload(ctx, body("x"), nil))
 	}},

@@ -131,6 +131,11 @@ const refusals = [
   [409, "BlobOperationNotSupported", put, (c, b) => b.query("select * from BlobStorage")],
   [409, "ContainerAlreadyExists", null, (c) => c.create()],
   [409, "InvalidBlobType", put, (c) => c.getAppendBlobClient("b").appendBlock("x", 1)],
+  [403, "RequestForbiddenByContainerEncryptionPolicy", null, async (c) => {
+    const on = service.getContainerClient(`${c.containerName}-scoped`);
+    await on.create({ containerEncryptionScope: { defaultEncryptionScope: "one", preventEncryptionScopeOverride: true } });
+    await on.getBlockBlobClient("b").upload("x", 1, { encryptionScope: "two" });
+  }],
   [403, "UnauthorizedBlobOverwrite", put, (c) => guest(c, { permissions: ContainerSASPermissions.parse("c") }).getBlockBlobClient("b").upload("x", 1)],
   // blocks
   [400, "BlockListTooLong", put, (c, b) => b.commitBlockList(Array(50001).fill("AAAA"))],
