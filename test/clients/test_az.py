@@ -72,6 +72,35 @@ def test_blob_features(az, name, tmp_path):
     az("blob", "service-properties", "delete-policy", "update", "--enable", "false")
 
 
+def test_blob_tags(az, name, tmp_path):
+    (tmp_path / "f").write_bytes(b"x")
+    az("container", "create", "-n", name)
+    az("blob", "upload", "-c", name, "-n", "b", "-f", str(tmp_path / "f"), "--tags", f"of={name}", "colour=blue")
+    assert az("blob", "list", "-c", name, "--include", "t")[0]["tags"] == {"of": name, "colour": "blue"}
+
+
+def test_blob_lease(az, name, tmp_path):
+    (tmp_path / "f").write_bytes(b"x")
+    az("container", "create", "-n", name)
+    az("blob", "upload", "-c", name, "-n", "b", "-f", str(tmp_path / "f"))
+    first, second = "6a0a1d7e-8b2e-4f0f-9b59-111111111111", "6a0a1d7e-8b2e-4f0f-9b59-222222222222"
+    assert az("blob", "lease", "acquire", "-c", name, "-b", "b", "--lease-duration", "60", "--proposed-lease-id", first) == first
+    az("blob", "lease", "renew", "-c", name, "-b", "b", "--lease-id", first)
+    az("blob", "lease", "change", "-c", name, "-b", "b", "--lease-id", first, "--proposed-lease-id", second)
+    assert az("blob", "lease", "break", "-c", name, "-b", "b", "--lease-break-period", "0") == 0
+    assert az("blob", "show", "-c", name, "-n", "b")["properties"]["lease"]["state"] == "broken"
+
+
+def test_copy_batch(az, name, tmp_path):
+    (tmp_path / "f").write_bytes(b"copied")
+    az("container", "create", "-n", name)
+    az("container", "create", "-n", name + "-to")
+    az("blob", "upload", "-c", name, "-n", "dir/b", "-f", str(tmp_path / "f"))
+    az("blob", "copy", "start-batch", "--source-container", name, "--destination-container", name + "-to")
+    az("blob", "download", "-c", name + "-to", "-n", "dir/b", "-f", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"copied"
+
+
 def test_table(az, name):
     assert az("table", "create", "-n", name)["created"] is True
     az("entity", "insert", "-t", name, "-e", "PartitionKey=p", "RowKey=r", "Age=5", "Age@odata.type=Edm.Int32")
