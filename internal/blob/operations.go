@@ -99,7 +99,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "SetBlobMetadata", Methods: "PUT", Level: rest.Blob, Comp: "metadata", Needs: writesBlob, Handle: (*Service).setMetadata, Doc: everywhere()},
 	{Name: "DeleteBlob", Methods: "DELETE", Level: rest.Blob, Needs: needs("d|x|y", "d|x|y", "o", auth.ActionDelete), Handle: (*Service).deleteBlob, Doc: everywhere()},
 	{Name: "SetBlobTier", Methods: "PUT", Level: rest.Blob, Comp: "tier", Since: protocol.V20170417, Needs: writesBlob, Handle: (*Service).setBlobTier, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
-	{Name: "PutBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "block", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).putBlockFromURL, Doc: beyond()},
+	{Name: "PutBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "block", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).putBlockFromURL, Doc: rest.Doc{Blobd: "yes", Azurite: "within the emulator", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlock", Methods: "PUT", Level: rest.Blob, Comp: "block", Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlockLimit), Length: true}, Handle: (*Service).putBlock, Doc: everywhere()},
 	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
 	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
