@@ -22,7 +22,7 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 		return protocol.ErrIncrementalCopySourceMustBeSnapshot
 	}
 	if !src.own {
-		return protocol.ErrBlobOperationNotSupported
+		return protocol.ErrInvalidSourceBlobUrl // of another server
 	}
 	terms, err := decodeAccess(r)
 	if err != nil {

@@ -28,6 +28,7 @@ func TestIncrementalCopy(t *testing.T) {
 	second := snapshot()
 	write("0-511", "c")
 
+	h.fails(t, 409, "InvalidSourceBlobUrl", "PUT", "/acct/con/copy?comp=incrementalcopy", "", "x-ms-copy-source: http://203.0.113.1/acct/con/disk?snapshot="+first)
 	h.fails(t, 409, "IncrementalCopySourceMustBeSnapshot", "PUT", "/acct/con/copy?comp=incrementalcopy", "", url+"disk")
 	done := h.must(t, 202, "PUT", "/acct/con/copy?comp=incrementalcopy", "", url+"disk?snapshot="+first)
 	require.Equal(t, "success", done.Header.Get("x-ms-copy-status"))

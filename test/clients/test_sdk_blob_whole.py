@@ -478,6 +478,7 @@ ERRORS = [
     (409, "IncrementalCopyBlobMismatch", another, lambda s, x: s.increment(*x)),
     (409, "IncrementalCopyOfEralierVersionSnapshotNotAllowed", Scene.incremental, lambda s, x: s.increment(x[0], x[1])),
     (409, "IncrementalCopySourceMustBeSnapshot", page, lambda s, p: s.blob("to").start_copy_from_url(p.url, incremental_copy=True)),
+    (409, "InvalidSourceBlobUrl", None, lambda s, _: s.blob("to").start_copy_from_url("http://203.0.113.1/elsewhere/disk?snapshot=2026-01-01T00:00:00.0000000Z", incremental_copy=True)),
     (409, "OperationNotAllowedOnIncrementalCopyBlob", Scene.incremental, lambda s, x: s.blob("to").upload_page(bytes(512), 0, 512)),
     (409, "InvalidSourceBlobType", lambda s: s.put().create_snapshot()["snapshot"], lambda s, x: s.increment(s.blob(), x)),
     (412, "SourceConditionNotMet", put, lambda s, b: s.blob("to").start_copy_from_url(b.url, source_etag='"0x1"', source_match_condition=MatchConditions.IfNotModified)),

@@ -278,6 +278,9 @@ var refusals = []struct {
 	{409, "IncrementalCopySourceMustBeSnapshot", putPages, func(s *scene) error {
 		return err2(s.c.NewPageBlobClient("to").StartCopyIncremental(ctx, s.page().URL(), "", nil))
 	}},
+	{409, "InvalidSourceBlobUrl", nil, func(s *scene) error {
+		return err2(s.c.NewPageBlobClient("to").StartCopyIncremental(ctx, "http://203.0.113.1/elsewhere/disk", "2026-01-01T00:00:00.0000000Z", nil))
+	}},
 	{409, "OperationNotAllowedOnIncrementalCopyBlob", incremental, func(s *scene) error {
 		return err2(s.c.NewPageBlobClient("to").UploadPages(ctx, body(string(make([]byte, 512))), blob.HTTPRange{Count: 512}, nil))
 	}},

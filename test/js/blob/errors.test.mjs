@@ -194,6 +194,7 @@ const refusals = [
     return [from, first];
   }, (c, [from, first]) => c.getPageBlobClient("to").startCopyIncremental(from.withSnapshot(first).url)],
   [409, "IncrementalCopySourceMustBeSnapshot", page, (c, p) => c.getPageBlobClient("to").startCopyIncremental(p.url)],
+  [409, "InvalidSourceBlobUrl", null, (c) => c.getPageBlobClient("to").startCopyIncremental("http://203.0.113.1/elsewhere/disk?snapshot=2026-01-01T00:00:00.0000000Z")],
   [409, "OperationNotAllowedOnIncrementalCopyBlob", incremental, (c, { to }) => to.uploadPages(Buffer.alloc(512), 0, 512)],
   [409, "InvalidSourceBlobType", async (c) => { const b = await put(c); return [b, (await b.createSnapshot()).snapshot]; }, (c, [b, snapshot]) => c.getPageBlobClient("to").startCopyIncremental(b.withSnapshot(snapshot).url)],
   [412, "SourceConditionNotMet", put, (c, b) => c.getBlobClient("to").beginCopyFromURL(b.url, { sourceConditions: { ifMatch: '"0x1"' } })],
