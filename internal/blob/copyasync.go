@@ -163,6 +163,13 @@ var errNotKept = errors.New("the authorization of a copy's source was not kept o
 
 // pull reads a source from elsewhere into the destination that waits for it.
 func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
+	// A sweep that read the work item early may come to it when the copy is over.
+	if err := s.changeCopy(ctx, p, job.id, func(*Txn, *Record) error { return nil }); err != nil {
+		if errors.Is(err, errNotCopying) {
+			return nil
+		}
+		return err
+	}
 	var f *fetched
 	var l laying
 	defer l.done()

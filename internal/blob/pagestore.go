@@ -196,6 +196,9 @@ func (s *Service) sweepPages(ctx context.Context, p *place, id engine.Stamp) (mo
 		if s.pins.held(t.key, id) {
 			return nil
 		}
+		if due, err := t.due(appendWorkKey(nil, t.key, workContent, id)); err != nil || !due {
+			return err
+		}
 		layers, err := pageLayers(t, t.key, id)
 		if err != nil {
 			return err

@@ -156,12 +156,26 @@ func (s *Service) sweep(ctx context.Context, w *work) error {
 	return s.sweepOther(ctx, p, w)
 }
 
+// due tells whether a work item is still there. The sweeper read it some time ago: content that was being laid then may be a
+// record's by now (adoptLaid), and is not to be taken away.
+func (t *Txn) due(item []byte) (bool, error) {
+	_, err := t.Get(engine.SpaceBlobQueue, item)
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // sweepList releases the chunks of a list without an owner, some pages at a time.
 func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
 			if done = s.pins.held(p.key, w.stamp); done { // somebody still reads it: later
 				return nil
+			}
+			if due, err := t.due(w.key); err != nil || !due {
+				done = true
+				return err
 			}
 			prefix := appendContentKey(nil, p.key, keyContentPage, w.stamp)
 			it := t.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
