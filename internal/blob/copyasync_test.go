@@ -75,13 +75,18 @@ func private(h *house, _ *account.Account) { h.private = true }
 // settled waits for the background copies and returns how the destination stands.
 func (h *house) settled(t *testing.T, target string) (status, progress, description string, size string) {
 	require.NoError(t, h.svc.Sweep(context.Background()))
-	for under := true; under; runtime.Gosched() {
-		h.svc.copyMu.Lock()
-		under = len(h.svc.copies) > 0
-		h.svc.copyMu.Unlock()
-	}
+	awaitCopies(h.svc)
 	r := h.must(t, 200, "HEAD", target, "")
 	return r.Header.Get("x-ms-copy-status"), r.Header.Get("x-ms-copy-progress"), r.Header.Get("x-ms-copy-status-description"), r.Header.Get("Content-Length")
+}
+
+// awaitCopies returns when no copy is under way. The service's wait group is for its end: the sweeper may begin one meanwhile.
+func awaitCopies(s *Service) {
+	for under := true; under; runtime.Gosched() {
+		s.copyMu.Lock()
+		under = len(s.copies) > 0
+		s.copyMu.Unlock()
+	}
 }
 
 func isPageList(r *http.Request) bool { return r.URL.Query().Get("comp") == "pagelist" }
