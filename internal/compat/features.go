@@ -60,7 +60,7 @@ var features = []struct {
 		{"Hierarchical namespace (`dfs` endpoint)", "no", "no", "no", "yes"},
 		{"Find Blobs by Tags with `include=versions`", "current versions, as tags of earlier ones are not indexed", "no", "no", "current versions"},
 		{"Restore Container to another name", "no: 400 InvalidHeaderValue", "no", "no", "no; the code is not documented"},
-		{"Later work (each code is documented, where it applies is not)", "409 BlobOperationNotSupported", "501 NotImplemented", "no", "the feature"},
+		{"The operations of immutability policies, legal holds and Query Blob Contents: refused (the code is documented, where it applies is not)", "409 BlobOperationNotSupported", "501 NotImplemented", "no", "the feature"},
 		{"Malformed structured body; a lease named after its end (as above)", "400 InvalidInput; 412 LeaseLost", "not compared", "not documented", "not documented"},
 		{"Block lists of 50 000 blocks of 4 000 MiB", "yes, in several transactions above 512 GiB", "not compared", "blocks of 100 MiB", "yes"},
 		{"Listings as Arrow", "answered in XML, as the protocol allows", "XML", "XML", "yes"},

@@ -126,6 +126,8 @@ func (c *call) parsePart(r *rest.Request, part *protocol.Part, p *partRequest) (
 	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
 		p.id = p.header("content-id")
 	}
+	// This is the answer, not work to be done: a batch is of entities, and what a part asks of tables, of the service or of another
+	// batch is an operation that the resource does not have, which is 501 on the wire.
 	if p.target.Set || p.target.Table == "" || p.target.Table == "$batch" {
 		return protocol.ErrNotImplemented
 	}
