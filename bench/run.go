@@ -275,6 +275,9 @@ func takes(w *work.Workload, spec fleet.Spec) bool {
 	return w.Layouts || !strings.HasPrefix(spec.Name, "blobd-")
 }
 
+// warmed is the memory that is made ready for a turn of writes, in bytes: about what it writes to the page cache.
+const warmed = 1 << 30
+
 // cells runs one workload at one number of clients on all servers, turn by turn. A server that is lost fails the run in the end;
 // the others are measured nevertheless.
 func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Target, lost map[*work.Target]bool, group string, w *work.Workload, clients int) error {
@@ -286,6 +289,7 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 			s.run.Cells = append(s.run.Cells, result.Cell{Group: group, Workload: w.Name, Clients: clients, Server: t.Name, Ceilings: w.Ceilings})
 		}
 	}
+	wrote := make([]bool, len(mine)) // in the turn before
 	// Round 0 warms up: code that is compiled at run time, caches, pools. It is checked like the others but not counted.
 	for round := range c.Rounds + 1 {
 		for i, t := range mine {
@@ -300,6 +304,11 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 			stop := func() {}
 			if s.Profile && round > 0 && strings.HasPrefix(t.Name, "blobd") {
 				stop = profile(t.Management, fmt.Sprintf("%s-%s-%d-%s", s.base, strings.NewReplacer(" ", "-", "/", "-").Replace(w.Name), clients, t.Name), c.Time)
+			}
+			if wrote[i] {
+				if err := fleet.WarmMemory(warmed); err != nil {
+					return err
+				}
 			}
 			turn, err := c.turn(ctx, t, w, clients, limit, stop)
 			if err != nil {
@@ -316,7 +325,7 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 			if round > 0 || turn.Err != nil {
 				cell.Add(turn)
 			}
-			if turn.Written > 1<<20 {
+			if wrote[i] = turn.Written > 1<<20; wrote[i] {
 				if err := fleet.FlushDisk(s.dir); err != nil {
 					return err
 				}
