@@ -29,6 +29,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 )
 
@@ -143,15 +144,16 @@ func Open(opts Options) (_ *Store, err error) {
 
 // openMeta opens Pebble, on a mirror if the store has parity.
 func (s *Store) openMeta() error {
+	base := logfs.New(s.opts.FS)
 	var fs vfs.FS
 	var dir string
 	if s.disks.m == 0 {
 		if err := s.disks.setMembers(s.disks.replicas()); err != nil {
 			return err
 		}
-		fs, dir = s.opts.FS, s.opts.FS.PathJoin(s.disks.disks[0].dir, metaDir)
+		fs, dir = base, base.PathJoin(s.disks.disks[0].dir, metaDir)
 	} else {
-		m, err := s.openMirror()
+		m, err := s.openMirror(base)
 		if err != nil {
 			return err
 		}
@@ -167,13 +169,13 @@ func (s *Store) openMeta() error {
 }
 
 // openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
-func (s *Store) openMirror() (*mirror.FS, error) {
+func (s *Store) openMirror(base vfs.FS) (*mirror.FS, error) {
 	current := s.disks.current()
 	o := mirror.Options{Dir: metaDir, Valid: validBytes, Logger: s.log}
 	var index []int // of the replicas' disks
 	for i, d := range s.disks.disks {
 		if d.detail == "" && s.disks.replicas()&(1<<i) != 0 {
-			o.Replicas = append(o.Replicas, mirror.Replica{FS: s.opts.FS, Dir: d.dir, Current: current&(1<<i) != 0})
+			o.Replicas = append(o.Replicas, mirror.Replica{FS: base, Dir: d.dir, Current: current&(1<<i) != 0})
 			index = append(index, i)
 		}
 	}

@@ -1,0 +1,45 @@
+package logfs
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// picky is a file of a system that lets direct writes be asked for and then refuses them.
+type picky struct {
+	vfs.File
+	refusals int
+}
+
+func (f *picky) WriteAt(p []byte, off int64) (int, error) {
+	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_DIRECT != 0 {
+		f.refusals++
+		return 0, errors.Join(err, unix.EINVAL)
+	}
+	return f.File.WriteAt(p, off)
+}
+
+// TestRefusedDirectWritesGoThroughTheCache: the file is written nevertheless.
+func TestRefusedDirectWritesGoThroughTheCache(t *testing.T) {
+	name := vfs.Default.PathJoin(t.TempDir(), "000001.log")
+	f, err := vfs.Default.Create(name, category)
+	require.NoError(t, err)
+	p := &picky{File: f}
+	l := newFile(p, 0)
+	direct := l.direct
+	for range 3 {
+		_, err = l.Write([]byte("record"))
+		require.NoError(t, errors.Join(err, l.SyncData()))
+	}
+	require.NoError(t, l.Close())
+	assert.True(t, bytes.HasPrefix(readAll(t, vfs.Default, name), []byte("recordrecordrecord")))
+	if direct {
+		assert.Equal(t, 1, p.refusals, "it is asked for no more")
+	}
+}

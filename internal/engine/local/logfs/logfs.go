@@ -1,0 +1,181 @@
+// Package logfs is a vfs.FS that writes Pebble's logs so that a sync of them costs little; other files pass through it.
+//
+//   - What is written is gathered until the next sync and goes to the disk in one write.
+//   - A sync of a file that grows makes the file system commit its own journal, which costs as much again as the write. So room is
+//     made ahead of the end in growing steps, and filled with zeros: Pebble reads zeros after a log's last record as its end. A log
+//     that Pebble makes of an old one has its room already.
+//   - Where the system can, writes go past the page cache (O_DIRECT), as nobody reads a log before the next start.
+//
+// Writes are whole pages at multiples of a page, so the page that holds the end is written again by the next sync, with the same
+// bytes and more behind them. The page cache does the same.
+//
+// The file's length is not the log's: zeros, or what a reused file held before, follow its end.
+package logfs
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	page     = 4 << 10   // bytes; the unit of direct writes
+	gathered = 256 << 10 // bytes that a file holds at most before it writes without being asked to
+	maxStep  = 1 << 20   // bytes by which room grows at most
+)
+
+// FS implements vfs.FS.
+type FS struct{ vfs.FS }
+
+// New returns a file system whose logs lie in fs.
+func New(fs vfs.FS) vfs.FS { return FS{fs} }
+
+// Create implements vfs.FS.
+func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	if err != nil || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return newFile(f, 0), nil
+}
+
+// ReuseForWrite implements vfs.FS.
+func (fs FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(oldname, newname, category)
+	if err != nil || !strings.HasSuffix(newname, ".log") {
+		return f, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return newFile(f, info.Size()&^(page-1)), nil
+}
+
+// Unwrap implements vfs.FS.
+func (fs FS) Unwrap() vfs.FS { return fs.FS }
+
+// file is a log being written, from one goroutine at a time.
+type file struct {
+	vfs.File
+	direct  bool
+	buf     []byte // gathered bytes at its front; aligned to a page
+	n       int    // so many
+	written int    // of them, so many are written already
+	at      int64  // offset of buf in the file
+	room    int64  // the file's length in whole pages, up to where a write changes no metadata
+	err     error  // of a write: sticky, as nobody knows how much of it was done
+}
+
+func newFile(f vfs.File, length int64) *file {
+	return &file{File: f, direct: setDirect(f, true), buf: aligned(gathered), room: length}
+}
+
+// aligned returns n bytes that begin at a multiple of a page.
+func aligned(n int) []byte {
+	b := make([]byte, n+page)
+	off := -int(uintptr(unsafe.Pointer(&b[0]))) & (page - 1)
+	return b[off : off+n : off+n]
+}
+
+// Write implements vfs.File.
+func (f *file) Write(p []byte) (int, error) {
+	for left := p; len(left) > 0; {
+		if f.n == len(f.buf) {
+			if err := f.flush(); err != nil {
+				return len(p) - len(left), err
+			}
+		}
+		n := copy(f.buf[f.n:], left)
+		f.n += n
+		left = left[n:]
+	}
+	return len(p), nil
+}
+
+// flush writes what was gathered.
+func (f *file) flush() error {
+	if f.err != nil || f.n == f.written {
+		return f.err
+	}
+	end := (f.n + page - 1) &^ (page - 1)
+	clear(f.buf[f.n:end])
+	f.makeRoom(f.at + int64(end))
+	f.write(f.buf[:end], f.at)
+	if f.err != nil {
+		return f.err
+	}
+	f.room = max(f.room, f.at+int64(end))
+	whole := f.n &^ (page - 1)
+	f.n = copy(f.buf, f.buf[whole:f.n])
+	f.at += int64(whole)
+	f.written = f.n
+	return nil
+}
+
+// zeros are never written to.
+var zeros = aligned(maxStep)
+
+// makeRoom makes the file at least so long. Whether there is space for the log itself, its own write finds out.
+func (f *file) makeRoom(end int64) {
+	step := min(max(f.room, page), maxStep) // a store in which little is written stays small
+	for f.room < end && f.err == nil {
+		if f.write(zeros[:step], f.room); vfs.IsNoSpaceError(f.err) || errors.Is(f.err, syscall.EDQUOT) {
+			f.err = nil
+			return
+		}
+		f.room += step
+	}
+}
+
+func (f *file) write(p []byte, off int64) {
+	if f.err != nil {
+		return
+	}
+	_, f.err = f.File.WriteAt(p, off)
+	if f.direct && refused(f.err) {
+		// The file system took the flag but not the write: it has larger sectors, or cannot do it at all.
+		f.direct = false
+		setDirect(f.File, false)
+		_, f.err = f.File.WriteAt(p, off)
+	}
+}
+
+// Sync implements vfs.File.
+func (f *file) Sync() error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+// SyncData implements vfs.File.
+func (f *file) SyncData() error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+// SyncTo implements vfs.File.
+func (f *file) SyncTo(length int64) (fullSync bool, err error) {
+	if err := f.flush(); err != nil {
+		return false, err
+	}
+	return f.File.SyncTo(length)
+}
+
+// Preallocate implements vfs.File: makeRoom does better.
+func (f *file) Preallocate(offset, length int64) error { return nil }
+
+// WriteAt implements vfs.File.
+func (f *file) WriteAt([]byte, int64) (int, error) { return 0, vfs.ErrUnsupported }
+
+// Fd implements vfs.File. There is none, as a sync through it would miss what was gathered.
+func (f *file) Fd() uintptr { return vfs.InvalidFd }
+
+// Close implements vfs.File.
+func (f *file) Close() error { return errors.Join(f.flush(), f.File.Close()) }
