@@ -64,7 +64,7 @@ func (s *Store) Collect(ctx context.Context) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	// What made a chunk garbage must not be lost by a crash after its bytes are.
-	if err := s.barrier(); err != nil {
+	if err := s.synced(); err != nil {
 		return fmt.Errorf("collect: %w", err)
 	}
 	for _, x := range all {
@@ -322,22 +322,12 @@ func (s *Store) loadForwarded() error {
 	return kind(it.Close())
 }
 
-// barrier returns when everything applied so far is durable.
-func (s *Store) barrier() error {
-	b := s.db.NewBatch()
-	defer b.Close()
-	if err := b.LogData([]byte("barrier"), nil); err != nil {
-		return err
-	}
-	return s.commit(b)
-}
-
 // commit applies a batch of the engine's own and returns when it is durable.
 func (s *Store) commit(b *pebble.Batch) error {
 	if err := s.apply(b); err != nil {
 		return err
 	}
-	return s.synced(b)
+	return s.synced()
 }
 
 // runCollector collects from time to time, when something was released since the last time.

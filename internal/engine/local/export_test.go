@@ -1,7 +1,5 @@
 package local
 
-import "time"
-
 // CheckSpace looks at the disks now, and not when the second is over.
 func (s *Store) CheckSpace() { s.checkSpace() }
 
@@ -12,11 +10,3 @@ func (s *Store) Idle() {
 		s.meta.Wait()
 	}
 }
-
-func (s *Store) Syncing() int64           { return s.state.syncing.Load() }
-func (s *Store) SyncPause() time.Duration { return s.state.syncPause() }
-
-const (
-	Crowd     = crowd
-	CrowdTime = crowdTime
-)

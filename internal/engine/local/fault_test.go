@@ -10,13 +10,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local"
@@ -235,45 +233,6 @@ func TestAReaderWaitsForDurability(t *testing.T) {
 	close(release)
 	require.NoError(t, <-wrote)
 	require.NoError(t, <-read)
-	require.NoError(t, s.Close())
-}
-
-// TestACrowdIsGathered: many who wait for the log make its syncs pause, so that they share them; few do not, and all are served.
-func TestACrowdIsGathered(t *testing.T) {
-	var block atomic.Bool
-	reached, release := make(chan struct{}, 1), make(chan struct{})
-	o := small(1)
-	o.FS = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && block.CompareAndSwap(true, false) {
-			reached <- struct{}{}
-			<-release
-		}
-		return nil
-	}))
-	s, err := local.Open(o)
-	require.NoError(t, err)
-	block.Store(true)
-	var writers errgroup.Group
-	write := func(i int) {
-		writers.Go(func() error {
-			obj := object{seed: uint64(i + 1), sizes: [3]int{10}}
-			return store(s, fmt.Sprintf("p%d/", i), &obj)
-		})
-	}
-	write(0)
-	<-reached
-	assert.Zero(t, s.SyncPause())
-	for i := range local.Crowd - 1 {
-		write(i + 1)
-	}
-	require.Eventually(t, func() bool { return s.Syncing() >= local.Crowd }, time.Minute, time.Millisecond)
-	assert.Equal(t, local.CrowdTime, s.SyncPause())
-	close(release)
-	require.NoError(t, writers.Wait())
-	assert.Zero(t, s.SyncPause())
-	found, err := consistent(s)
-	require.NoError(t, err)
-	assert.Len(t, found, local.Crowd)
 	require.NoError(t, s.Close())
 }
 

@@ -18,7 +18,6 @@ type state struct {
 	failure atomic.Pointer[error] // sticky: the metadata can no longer be written
 	full    atomic.Pointer[error] // a disk is full; goes when there is room again
 	stuck   atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
-	syncing atomic.Int64          // transactions that wait for the log, or did when its last sync ended
 	trouble chan struct{}         // receives when a flush fails
 }
 
@@ -69,22 +68,6 @@ func (s *state) working() error {
 		return *err
 	}
 	return nil
-}
-
-// A sync of the log costs several times what it takes to write a small blob into it, and under many writers each one takes along
-// only the few that came during the one before. So there is a pause after a sync while a crowd waits: more come together, and none
-// waits longer than it would have for a sync that it missed. Fewer writers all come during one sync, and are not held up.
-const (
-	crowd     = 8
-	crowdTime = 200 * time.Microsecond
-)
-
-// syncPause is for how long the log is not synced again after a sync that just ended.
-func (s *state) syncPause() time.Duration {
-	if s.syncing.Load() < crowd {
-		return 0
-	}
-	return crowdTime
 }
 
 // flushed hears how a flush ended. Pebble tries a failed one again.

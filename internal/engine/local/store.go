@@ -81,6 +81,7 @@ type Store struct {
 	db      *pebble.DB
 	extents *extent.Store
 	stripes *stripeSet
+	syncs   *syncer
 	moments moments
 	rows    *rows
 	clock   clock
@@ -112,6 +113,7 @@ const (
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
 	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
+	s.syncs = newSyncer(s.syncLog)
 	s.gate.init()
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
 		return nil, err

@@ -75,7 +75,7 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		}
 		return err
 	}
-	err = s.synced(t.batch)
+	err = s.synced()
 	p.settle(seq, err)
 	if err == nil && t.limit != 0 {
 		s.clock.durable(t.limit)
@@ -124,7 +124,8 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	return seq, nil
 }
 
-// apply queues a batch. Pebble panics once its log has failed: that becomes the store's failure.
+// apply queues a batch: it is visible, and durable once synced returns. Pebble panics once its log has failed: that becomes the
+// store's failure.
 func (s *Store) apply(b *pebble.Batch) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -139,28 +140,40 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 	if err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
-	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+	if err := s.db.Apply(b, pebble.NoSync); err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
 	s.rows.end(w, s.moments.advance())
 	return nil
 }
 
-// synced returns when an applied batch is durable.
-func (s *Store) synced(b *pebble.Batch) error {
-	s.state.syncing.Add(1)
-	err := b.SyncWait()
-	s.state.syncing.Add(-1)
-	if err != nil {
-		err = s.fail(err)
-	} else {
-		// The log does not hand its errors to Pebble: see guardFS.
-		err = s.state.failed()
-	}
-	if err != nil {
+// synced returns when all that was applied before the call is durable: the log is a prefix.
+func (s *Store) synced() error {
+	if err := s.syncs.wait(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
+}
+
+// syncMark is the record that is written to have the log synced. It also tells the next start that what lies before it in the log
+// was synced, once another one follows: see runConfirm.
+var syncMark = []byte("sync")
+
+// syncLog makes what is in the log durable.
+func (s *Store) syncLog() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.fail(fmt.Errorf("%v", r))
+		}
+	}()
+	if err := s.state.failed(); err != nil {
+		return err
+	}
+	if err := s.db.LogData(syncMark, pebble.Sync); err != nil {
+		return s.fail(err)
+	}
+	// The log does not hand its errors to Pebble: see guardFS.
+	return s.state.failed()
 }
 
 // fail makes the store refuse writes from now on and returns the error to give for it.
@@ -186,11 +199,10 @@ func (s *Store) runConfirm(ctx context.Context) {
 		}
 		n := s.moments.applied.Load()
 		if n == seen && n != confirmed && s.state.failed() == nil {
-			if err := s.barrier(); err != nil {
+			if err := s.synced(); err != nil {
 				return // the store has failed
 			}
-			confirmed = s.moments.applied.Load()
-			n = confirmed
+			confirmed = n
 		}
 		seen = n
 	}

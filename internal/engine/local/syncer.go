@@ -1,0 +1,97 @@
+package local
+
+import (
+	"sync"
+	"time"
+)
+
+// syncer makes what was applied durable, for many transactions by one sync of the log. A sync costs several times what it takes to
+// write a small blob into the log, so whoever comes while one is under way waits for the next, together with all others who do.
+//
+// Under many writers that alone makes small groups, of those few who come during one sync. But most will be back: their clients
+// send the next request when they have the answer. So where a crowd waits, the next sync is held back until as many wait for it as
+// were waiting in all when the one before ended, or until patience is over, as some may not come back. A crowd so shares its syncs,
+// and when all of it waits nobody waits for a timer. Fewer are never held up.
+type syncer struct {
+	sync     func() error  // makes durable all that was applied before the call
+	patience time.Duration // longest that a sync is held back
+
+	mu    sync.Mutex
+	next  *syncGroup // whose sync has not begun; nil if nobody waits for one
+	under *syncGroup // whose sync began last
+}
+
+// syncGroup is those who share a sync. The first of them has it made.
+type syncGroup struct {
+	size    int           // guarded by syncer.mu, final when the sync begins
+	want    int           // guarded by syncer.mu: the size at which whole is closed; 0 while nobody waits for that
+	whole   chan struct{} // closed when it has the wanted size
+	done    chan struct{} // closed when the sync has ended; what follows is final then
+	waiting int           // those who shared the sync and those who waited for the next one when it ended
+	err     error
+}
+
+const (
+	crowd    = 8 // transactions waiting from which on a sync is held back
+	patience = 400 * time.Microsecond
+)
+
+func newSyncer(sync func() error) *syncer { return &syncer{sync: sync, patience: patience} }
+
+// wait returns when all that was applied before the call is durable, or could not be made so.
+func (s *syncer) wait() error {
+	g, before, first := s.join()
+	if !first {
+		<-g.done
+		return g.err
+	}
+	if before != nil {
+		<-before.done
+		if before.waiting >= crowd {
+			s.hold(g, before.waiting)
+		}
+	}
+	s.mu.Lock()
+	s.next, s.under = nil, g
+	s.mu.Unlock()
+	g.err = s.sync()
+	s.mu.Lock()
+	g.waiting = g.size
+	if s.next != nil {
+		g.waiting += s.next.size
+	}
+	s.mu.Unlock()
+	close(g.done)
+	return g.err
+}
+
+// join adds the caller to the group whose sync comes next. Its first member is told so, and which group's sync comes before.
+func (s *syncer) join() (g, before *syncGroup, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first = s.next == nil; first {
+		s.next = &syncGroup{done: make(chan struct{})}
+	}
+	g = s.next
+	if g.size++; g.size == g.want {
+		close(g.whole)
+	}
+	return g, s.under, first
+}
+
+// hold waits until a group has so many members, but not longer than patience.
+func (s *syncer) hold(g *syncGroup, want int) {
+	s.mu.Lock()
+	if g.size >= want {
+		s.mu.Unlock()
+		return
+	}
+	g.want, g.whole = want, make(chan struct{})
+	s.mu.Unlock()
+	timer := time.NewTimer(s.patience)
+	defer timer.Stop()
+	select {
+	case <-g.whole:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,157 @@
+package local
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+)
+
+// TestSyncerCovers: whoever returns from wait has what it applied before behind a sync that began later.
+func TestSyncerCovers(t *testing.T) {
+	for _, writers := range []int{1, 3, 2 * crowd} {
+		var applied, durable, syncs atomic.Int64
+		s := newSyncer(func() error {
+			n := applied.Load()
+			syncs.Add(1)
+			durable.Store(n)
+			return nil
+		})
+		var all errgroup.Group
+		for range writers {
+			all.Go(func() error {
+				for range 300 {
+					n := applied.Add(1)
+					if err := s.wait(); err != nil {
+						return err
+					}
+					if durable.Load() < n {
+						return errors.New("it returned too early")
+					}
+				}
+				return nil
+			})
+		}
+		require.NoError(t, all.Wait())
+		assert.LessOrEqual(t, syncs.Load(), applied.Load())
+	}
+}
+
+// gated is a syncer whose syncs begin and end one by one when the test says so.
+type gated struct {
+	*syncer
+	begun chan int // gets the number of members of each sync
+	end   chan error
+	all   errgroup.Group
+}
+
+func newGated(patience time.Duration) *gated {
+	g := &gated{begun: make(chan int), end: make(chan error)}
+	g.syncer = newSyncer(func() error {
+		g.mu.Lock()
+		n := g.under.size
+		g.mu.Unlock()
+		g.begun <- n
+		return <-g.end
+	})
+	g.patience = patience
+	return g
+}
+
+// come lets so many wait and returns when they are in a group.
+func (g *gated) come(t *testing.T, n int) {
+	t.Helper()
+	g.mu.Lock()
+	before := g.nextSize()
+	g.mu.Unlock()
+	for range n {
+		g.all.Go(g.wait)
+	}
+	require.Eventually(t, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.nextSize() == before+n
+	}, time.Minute, 10*time.Microsecond)
+}
+
+func (g *gated) nextSize() int {
+	if g.next == nil {
+		return 0
+	}
+	return g.next.size
+}
+
+// TestSyncerGathersACrowd: a sync is held back for all who waited when the last one ended, and not for longer.
+func TestSyncerGathersACrowd(t *testing.T) {
+	g := newGated(time.Hour)
+	first := make(chan error, 1)
+	go func() { first <- g.wait() }()
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, crowd)
+	g.end <- nil
+	require.NoError(t, <-first) // crowd + 1 were waiting
+	select {
+	case <-g.begun:
+		t.Fatal("a sync was not held back for the one who may come back")
+	default:
+	}
+	g.all.Go(g.wait)
+	assert.Equal(t, crowd+1, <-g.begun)
+	g.end <- nil
+	require.NoError(t, g.all.Wait())
+}
+
+// TestSyncerDoesNotHoldUpAFew: fewer than a crowd share a sync as they come.
+func TestSyncerDoesNotHoldUpAFew(t *testing.T) {
+	g := newGated(time.Hour)
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, crowd-2)
+	g.end <- nil
+	assert.Equal(t, crowd-2, <-g.begun)
+	g.end <- nil
+	require.NoError(t, g.all.Wait())
+}
+
+// TestSyncerHasPatienceForAWhile: those who do not come back are not waited for for ever.
+func TestSyncerHasPatienceForAWhile(t *testing.T) {
+	g := newGated(time.Millisecond)
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, crowd)
+	g.end <- nil
+	assert.Equal(t, crowd, <-g.begun)
+	g.end <- nil
+	require.NoError(t, g.all.Wait())
+}
+
+// TestSyncerTellsAll: a sync that failed has failed for all who shared it.
+func TestSyncerTellsAll(t *testing.T) {
+	g := newGated(time.Hour)
+	g.all.Go(g.wait)
+	<-g.begun
+	failed := errors.New("no disk")
+	outcomes := make(chan error, 3)
+	for range cap(outcomes) {
+		g.all.Go(func() error {
+			outcomes <- g.wait()
+			return nil
+		})
+	}
+	require.Eventually(t, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.nextSize() == cap(outcomes)
+	}, time.Minute, 10*time.Microsecond)
+	g.end <- nil
+	assert.Equal(t, cap(outcomes), <-g.begun)
+	g.end <- failed
+	require.NoError(t, g.all.Wait())
+	for range cap(outcomes) {
+		assert.ErrorIs(t, <-outcomes, failed)
+	}
+}
