@@ -20,6 +20,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/blobd/blobd/bench/ceiling"
+	"github.com/blobd/blobd/bench/fleet"
 	"github.com/blobd/blobd/bench/result"
 )
 
@@ -105,7 +106,6 @@ func writeHTML(r *result.Run, path string) error {
 
 type ceilingCommand struct {
 	Mode string `arg:""`
-	Addr string
 	Data string
 }
 
@@ -114,10 +114,11 @@ func (c *ceilingCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", c.Addr)
+	l, err := net.Listen("tcp", fleet.AnyPort)
 	if err != nil {
 		return err
 	}
+	fmt.Println(l.Addr())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	select {

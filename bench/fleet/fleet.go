@@ -6,12 +6,13 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -32,15 +33,20 @@ type Spec struct {
 	Tables bool
 	// Slow tells that preparation has to be modest.
 	Slow bool
-	// Command returns the program and its arguments.
+	// Command returns the program and its arguments; its addresses are to be AnyPort.
 	Command func(p Place) []string
+	// Told fills in the addresses that a started server tells of, in its folder or in what it has printed, if it has.
+	Told func(p *Place, printed []byte) bool
 	// Env is added to the environment.
 	Env []string
 }
 
-// Place is where a server works: what its command line is made of.
+// AnyPort lets the system choose: a port that the harness chose could be taken by others before the server has it.
+const AnyPort = "127.0.0.1:0"
+
+// Place is where a server works.
 type Place struct {
-	Blob, Table, Management string // host:port
+	Blob, Table, Management string // host:port; known when it runs
 	Data                    []string
 	Dir                     string
 }
@@ -59,7 +65,6 @@ type Server struct {
 const (
 	startPatience = 60 * time.Second
 	stopPatience  = 60 * time.Second
-	attempts      = 3 // a free port may be taken between the look and the use
 )
 
 // Start starts a server in dir, which it makes, and waits until it answers a signed request.
@@ -73,35 +78,17 @@ func Start(ctx context.Context, spec Spec, dir string) (*Server, error) {
 		}
 		s.Data = append(s.Data, d)
 	}
-	var err error
-	for range attempts {
-		if err = s.choosePorts(); err != nil {
-			break
-		}
-		if _, err = s.launch(ctx); err == nil {
-			return s, nil
-		}
-		s.Stop()
+	if _, err := s.launch(ctx); err != nil {
+		_ = s.Stop()
+		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
-	return nil, fmt.Errorf("start %s: %w", spec.Name, err)
-}
-
-func (s *Server) choosePorts() error {
-	for _, p := range []*string{&s.Blob, &s.Table, &s.Management} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		*p = l.Addr().String()
-		defer l.Close() // together, at the end: three different ports
-	}
-	return nil
+	return s, nil
 }
 
 // launch runs the program and returns the time until its first answer.
 func (s *Server) launch(ctx context.Context) (time.Duration, error) {
 	args := s.Command(s.Place)
-	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.Create(s.logPath())
 	if err != nil {
 		return 0, err
 	}
@@ -158,6 +145,13 @@ var starter = sync.OnceValue(func() chan<- func() {
 
 // answers asks for something signed.
 func (s *Server) answers() error {
+	printed, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return err
+	}
+	if !s.Told(&s.Place, printed) {
+		return errors.New("it does not tell its addresses")
+	}
 	c := wire.NewConn(s.Blob, wire.Emulator)
 	defer c.Close()
 	resp, err := c.Do(&wire.Request{Method: "GET", Path: "/", Query: []wire.Field{{Name: "comp", Value: "list"}}}, nil)
@@ -249,32 +243,54 @@ func (s *Server) Remove() error { return os.RemoveAll(s.Dir) }
 // Blobd is the server that this repository makes, with the given number of disks.
 func Blobd(binary, name string, disks int, extra []string) Spec {
 	return Spec{Name: name, Disks: disks, Command: func(p Place) []string {
-		args := []string{binary, "serve", "--blob-addr", p.Blob, "--table-addr", p.Table, "--management-addr", p.Management,
-			"--access-log", "errors"} // as silent as Azurite is asked to be
+		args := []string{binary, "serve", "--blob-addr", AnyPort, "--table-addr", AnyPort, "--management-addr", AnyPort,
+			"--ready-file", filepath.Join(p.Dir, readyFile), "--access-log", "errors"} // as silent as Azurite is asked to be
 		for _, d := range p.Data {
 			args = append(args, "--data", d)
 		}
 		return append(args, extra...)
+	}, Told: func(p *Place, _ []byte) bool {
+		text, err := os.ReadFile(filepath.Join(p.Dir, readyFile))
+		var listens struct{ Blob, Table, Management string }
+		if err != nil || json.Unmarshal(text, &listens) != nil {
+			return false
+		}
+		p.Blob, p.Table, p.Management = address(listens.Blob), address(listens.Table), address(listens.Management)
+		return true
 	}}
 }
+
+const readyFile = "ready.json"
+
+func address[T string | []byte](url T) string { return strings.TrimPrefix(string(url), "http://") }
 
 // Azurite is the peer, installed under dir by npm ci.
 func Azurite(dir string) Spec {
 	return Spec{Name: "azurite", Disks: 1, Tables: true, Slow: true, Command: func(p Place) []string {
-		host, blob, _ := net.SplitHostPort(p.Blob)
-		_, table, _ := net.SplitHostPort(p.Table)
-		_, queue, _ := net.SplitHostPort(p.Management) // it insists on a queue service
 		return []string{"node", filepath.Join(dir, "node_modules/azurite/dist/src/azurite.js"),
 			"--silent", "--skipApiVersionCheck", "--loose", "--disableTelemetry", "--location", p.Data[0],
-			"--blobHost", host, "--blobPort", blob, "--tableHost", host, "--tablePort", table, "--queueHost", host, "--queuePort", queue,
+			"--blobPort", "0", "--tablePort", "0", "--queuePort", "0", // it insists on a queue service
 			"--blobKeepAliveTimeout", "600", "--tableKeepAliveTimeout", "600"}
+	}, Told: func(p *Place, printed []byte) bool {
+		found := azuriteListens.FindSubmatch(printed)
+		if found == nil {
+			return false
+		}
+		p.Blob, p.Table = address(found[1]), address(found[2])
+		return true
 	}, Env: []string{"NODE_ENV=production"}}
 }
+
+var azuriteListens = regexp.MustCompile(`(?s)Blob service is successfully listening at (\S+)\n.*Table service is successfully listening at (\S+)\n`)
 
 // Ceiling is one of the harness's own servers: this program, run again.
 func Ceiling(self, mode string) Spec {
 	return Spec{Name: "ceiling-" + mode, Disks: 1, Ceiling: true, Command: func(p Place) []string {
-		return []string{self, "ceiling", mode, "--addr", p.Blob, "--data", p.Data[0]}
+		return []string{self, "ceiling", mode, "--data", p.Data[0]}
+	}, Told: func(p *Place, printed []byte) bool {
+		line, _, whole := bytes.Cut(printed, []byte("\n"))
+		p.Blob = string(line)
+		return whole
 	}}
 }
 

@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -18,17 +19,18 @@ import (
 // TestMain lets the test binary be a ceiling, as the bench's own binary is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "ceiling" {
-		serveCeiling(os.Args[2], os.Args[4], os.Args[6]) // ceiling MODE --addr ADDR --data DIR
+		serveCeiling(os.Args[2], os.Args[4]) // ceiling MODE --data DIR
 		return
 	}
 	os.Exit(m.Run())
 }
 
-func serveCeiling(mode, addr, dir string) {
+func serveCeiling(mode, dir string) {
 	s, err := ceiling.New(mode, dir)
 	if err == nil {
 		var l net.Listener
-		if l, err = net.Listen("tcp", addr); err == nil {
+		if l, err = net.Listen("tcp", fleet.AnyPort); err == nil {
+			fmt.Println(l.Addr())
 			stop := make(chan os.Signal, 1)
 			signal.Notify(stop, syscall.SIGTERM)
 			go func() { <-stop; _ = s.Close() }()

@@ -24,17 +24,25 @@ type endpoints struct {
 	PID        int    `json:"pid"`
 }
 
-// announce tells people where to connect and with what, and scripts that requests are served.
-func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*account.Account, tokens *issuer) error {
-	scheme := "http"
-	if c.TLSCert != "" || c.TLSSelfSigned {
-		scheme = "https"
-	}
+func (c *serveCommand) endpoints(srv *server.Server, tokens *issuer) endpoints {
+	scheme := c.scheme()
 	e := endpoints{Blob: url(scheme, srv.Addr(auth.Blob)), Table: url(scheme, srv.Addr(auth.Table)), Management: url("http", srv.ManagementAddr()),
 		PID: os.Getpid()}
 	if tokens.dev != nil {
 		e.Issuer = tokens.dev.URL()
 	}
+	return e
+}
+
+func (c *serveCommand) scheme() string {
+	if c.TLSCert != "" || c.TLSSelfSigned {
+		return "https"
+	}
+	return "http"
+}
+
+// announce tells people where to connect and with what.
+func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Account, tokens *issuer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "blobd %s\n\n", versionText())
 	for i, dir := range c.Data {
@@ -72,18 +80,16 @@ func (c *serveCommand) announce(w io.Writer, srv *server.Server, accounts []*acc
 	if len(c.Data) == 1 {
 		b.WriteString("\nThere is one data directory: damage to it is found, but there is nothing to rebuild from. Give --data for each of several disks for that.\n")
 	}
-	fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, scheme, accounts[0]))
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return err
-	}
-	if c.ReadyFile == "" {
-		return nil
-	}
-	return writeReadyFile(c.ReadyFile, e)
+	fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, c.scheme(), accounts[0]))
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
-// writeReadyFile makes the file appear whole.
+// writeReadyFile makes the file, if one is asked for, appear whole.
 func writeReadyFile(name string, e endpoints) error {
+	if name == "" {
+		return nil
+	}
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err

@@ -105,8 +105,9 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	if err = c.announce(o.out, srv, accounts, &tokens); err == nil {
-		err = srv.Serve(ctx, backend)
+	reached := c.endpoints(srv, &tokens)
+	if err = c.announce(o.out, reached, accounts, &tokens); err == nil {
+		err = srv.Serve(ctx, backend, func() error { return writeReadyFile(c.ReadyFile, reached) })
 	}
 	err = errors.Join(err, stopServices())
 	if c.ReadyFile != "" {

@@ -146,8 +146,9 @@ func (s *Server) Loopback() bool {
 	return true
 }
 
-// Serve answers requests until ctx ends or a listener fails.
-func (s *Server) Serve(ctx context.Context, b Backend) error {
+// Serve answers requests until ctx ends or a listener fails. started, if there is one, is called once requests are taken and
+// /healthz says so; its error ends the service.
+func (s *Server) Serve(ctx context.Context, b Backend, started func() error) error {
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	obs := &observer{metrics: s.metrics, access: s.options.Access, log: s.options.Log}
@@ -168,9 +169,14 @@ func (s *Server) Serve(ctx context.Context, b Backend) error {
 	}
 	s.management.ready(b.Store)
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
+	if started != nil {
+		err = started()
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
 	}
 	s.management.ready(nil)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.StopWithin)

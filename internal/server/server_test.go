@@ -77,7 +77,7 @@ func start(t *testing.T, o Options, b Backend) *running {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, b) }()
+	go func() { done <- s.Serve(ctx, b, nil) }()
 	scheme := "http://"
 	if o.Certificate != nil {
 		scheme = "https://"
@@ -180,6 +180,13 @@ func TestNotReadyUntilServed(t *testing.T) {
 	status, body := fetch(t, http.DefaultClient, "http://"+s.ManagementAddr().String()+"/healthz")
 	require.Equal(t, 503, status)
 	require.Contains(t, body, "starting or stopping")
+	failure := errors.New("nobody to tell")
+	err = s.Serve(context.Background(), Backend{Store: enginetest.New(t)}, func() error {
+		status, body = fetch(t, http.DefaultClient, "http://"+s.ManagementAddr().String()+"/healthz")
+		return failure
+	})
+	require.ErrorIs(t, err, failure)
+	require.Equal(t, 200, status, body)
 }
 
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import ssl
 import subprocess
 import threading
@@ -19,36 +18,28 @@ import pytest
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+ANY_PORT = "127.0.0.1:0"
 CLIENT = "b10bd000-0000-4000-8000-000000000001"  # of the issuer for development
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:
     def __init__(self, data, *flags):
-        self.port, self.table_port, management = free_port(), free_port(), free_port()
         self.data = pathlib.Path(data)
-        self.blob = f"http://127.0.0.1:{self.port}/{ACCOUNT}"
-        self.table = f"http://127.0.0.1:{self.table_port}/{ACCOUNT}"
+        ready, log = self.data.parent / "ready.json", self.data.parent / "blobd.log"
+        self.process = subprocess.Popen(
+            [os.environ["BLOBD"], "serve", "--data", str(data), "--blob-addr", ANY_PORT, "--table-addr", ANY_PORT,
+             "--management-addr", ANY_PORT, "--ready-file", str(ready), *flags],
+            stdout=subprocess.DEVNULL, stderr=log.open("ab"))
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)  # poll for readiness
+        listens = json.loads(ready.read_text())
+        self.blob, self.table, self.issuer = f"{listens['blob']}/{ACCOUNT}", f"{listens['table']}/{ACCOUNT}", listens.get("issuer")
+        self.port = urllib.parse.urlsplit(self.blob).port
         self.connection = (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self.blob};TableEndpoint={self.table};"
         )
-        self.process = subprocess.Popen(
-            [os.environ["BLOBD"], "serve", "--data", str(data), "--blob-addr", f"127.0.0.1:{self.port}",
-             "--table-addr", f"127.0.0.1:{self.table_port}", "--management-addr", f"127.0.0.1:{management}", *flags],
-            stdout=subprocess.DEVNULL, stderr=(self.data.parent / "blobd.log").open("ab"))
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{management}/healthz", timeout=5).close()
-                return
-            except OSError:
-                assert self.process.poll() is None and time.monotonic() < deadline, (self.data.parent / "blobd.log").read_text()
-                time.sleep(0.05)  # poll for readiness
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -94,7 +85,7 @@ def neighbours(tmp_path_factory):
     def start(name, *flags):
         (dir / name).mkdir()
         logs.append(dir / name / "access.log")
-        return Server(dir / name / "data", "--access-log-file", str(logs[-1]), "--ready-file", str(dir / name / "ready"), *flags)
+        return Server(dir / name / "data", "--access-log-file", str(logs[-1]), *flags)
 
     source = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
     source.daemon_threads = True
@@ -103,13 +94,11 @@ def neighbours(tmp_path_factory):
     n.main = start("main")
     n.secure = start("secure", "--secure-transfer")
     n.versions = start("versions", "--versioning", "--container-retention", "7", "--no-public-access")
-    n.login = start("login", "--no-shared-key", "--tls-self-signed", "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", "a secret of this test")
-    n.login.blob = n.login.blob.replace("http:", "https:")
+    n.login = start("login", "--no-shared-key", "--tls-self-signed", "--oauth-dev-issuer", ANY_PORT, "--oauth-dev-secret", "a secret of this test")
     n.ca = str(next(p for p in (n.login.data / "tls").iterdir() if "CERTIFICATE" in p.read_text()))
-    issuer = json.loads((dir / "login" / "ready").read_text())["issuer"]
     form = urllib.parse.urlencode({"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": "a secret of this test",
                                    "scope": "https://storage.azure.com/.default"}).encode()
-    tenant = issuer.split("/v2.0")[0]
+    tenant = n.login.issuer.split("/v2.0")[0]
     with urllib.request.urlopen(f"{tenant}/oauth2/v2.0/token", form, context=ssl.create_default_context(cafile=n.ca)) as answer:
         n.token = json.load(answer)["access_token"]
     n.servers = [n.main, n.secure, n.versions, n.login]

@@ -16,7 +16,7 @@ from azure.core.credentials import AccessToken, AzureNamedKeyCredential
 from azure.data.tables import TableServiceClient, generate_account_sas as generate_table_account_sas, generate_table_sas
 from azure.storage.blob import BlobServiceClient, generate_account_sas, generate_blob_sas, generate_container_sas
 
-from conftest import ACCOUNT, KEY, Server, free_port
+from conftest import ACCOUNT, ANY_PORT, KEY, Server
 
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 TERMS = {
@@ -35,11 +35,9 @@ class Secure(Server):
     secret = "a secret of this test"
 
     def __init__(self, data):
-        self.issuer_port = free_port()
-        super().__init__(data, "--tls-self-signed", "--versioning", "--oauth-dev-issuer", f"127.0.0.1:{self.issuer_port}", "--oauth-dev-secret", self.secret)
+        super().__init__(data, "--tls-self-signed", "--versioning", "--oauth-dev-issuer", ANY_PORT, "--oauth-dev-secret", self.secret)
         self.ca = str(next(p for p in (self.data / "tls").iterdir() if "PRIVATE KEY" not in p.read_text()))
         self.trust = ssl.create_default_context(cafile=self.ca)
-        self.blob, self.table = self.blob.replace("http:", "https:"), self.table.replace("http:", "https:")
         blobs = BlobServiceClient(self.blob, credential=KEY, connection_verify=self.ca)
         for container in ("con", "other"):
             blobs.create_container(container)
@@ -54,10 +52,9 @@ class Secure(Server):
 
     def delegation(self):
         """A user delegation key, asked for with a token of the issuer."""
-        tenant = "b10bd000-0000-4000-8000-000000000000"
         form = urllib.parse.urlencode(dict(
             grant_type="client_credentials", client_id="b10bd000-0000-4000-8000-000000000001", client_secret=self.secret, scope="https://storage.azure.com/.default"))
-        with urllib.request.urlopen(f"https://127.0.0.1:{self.issuer_port}/{tenant}/oauth2/v2.0/token", form.encode(), context=self.trust, timeout=30) as answer:
+        with urllib.request.urlopen(self.issuer.replace("/v2.0", "/oauth2/v2.0/token"), form.encode(), context=self.trust, timeout=30) as answer:
             token = json.load(answer)["access_token"]
 
         class Credential:

@@ -199,7 +199,8 @@ func TestAzcopyRefusesWrongBytes(t *testing.T) {
 // hostProxy forwards what is addressed to any host name to the server, Host header included, as a name service would.
 func hostProxy(t *testing.T, s *target) *httptest.Server {
 	t.Helper()
-	target := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", s.blobPort)}
+	target, err := url.Parse(s.blob)
+	require.NoError(t, err)
 	return httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -45,18 +44,14 @@ type login struct {
 func startLogin(t *testing.T, args ...string) *login {
 	t.Helper()
 	dir := t.TempDir()
-	data, ready := filepath.Join(dir, "data"), filepath.Join(dir, "ready")
+	data := filepath.Join(dir, "data")
 	l := &login{secret: "a secret of this test", ca: filepath.Join(data, "tls", "cert.pem")}
-	l.stop = startBlobd(t, append([]string{"--data", data, "--tls-self-signed", "--ready-file", ready, "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", l.secret}, args...)...).stop
-	var addresses struct{ Blob, Table, Issuer string }
-	require.Eventually(t, func() bool {
-		text, err := os.ReadFile(ready)
-		return err == nil && json.Unmarshal(text, &addresses) == nil
-	}, 30*time.Second, 20*time.Millisecond)
-	l.ip, l.ipTable = addresses.Blob, addresses.Table
-	l.blob = strings.Replace(addresses.Blob, "127.0.0.1", account.DevName+".blob.localhost", 1)
-	l.table = strings.Replace(addresses.Table, "127.0.0.1", account.DevName+".table.localhost", 1)
-	l.issuer, _, _ = strings.Cut(addresses.Issuer, "/"+devissuer.Tenant)
+	s := startBlobd(t, append([]string{"--data", data, "--tls-self-signed", "--oauth-dev-issuer", "127.0.0.1:0", "--oauth-dev-secret", l.secret}, args...)...)
+	l.stop = s.stop
+	l.ip, l.ipTable = strings.TrimSuffix(s.blob, "/"+account.DevName), strings.TrimSuffix(s.table, "/"+account.DevName)
+	l.blob = strings.Replace(l.ip, "127.0.0.1", account.DevName+".blob.localhost", 1)
+	l.table = strings.Replace(l.ipTable, "127.0.0.1", account.DevName+".table.localhost", 1)
+	l.issuer, _, _ = strings.Cut(s.issuer, "/"+devissuer.Tenant)
 	files, err := filepath.Glob(filepath.Join(data, "tls", "*"))
 	require.NoError(t, err)
 	pool := x509.NewCertPool()

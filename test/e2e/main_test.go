@@ -5,12 +5,12 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -58,11 +58,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if sharedBlobd.target != nil {
-		sharedBlobd.stop()
-	}
-	if azurite.stop != nil {
-		azurite.stop()
+	for _, s := range []*target{sharedBlobd.target, azurite.target} {
+		if s != nil && s.stop != nil {
+			s.stop()
+		}
 	}
 	return code
 }
@@ -119,7 +118,7 @@ type target struct {
 	blob       string // http://127.0.0.1:PORT/devstoreaccount1
 	table      string
 	management string
-	blobPort   int
+	issuer     string
 	pid        int
 	stop       func()
 }
@@ -139,59 +138,71 @@ func startBlobd(t testing.TB, args ...string) *target {
 	return s
 }
 
+// launchBlobd lets the system choose the ports: one chosen here could be taken by others before the server has it.
 func launchBlobd(args ...string) (*target, error) {
-	b, tb, m := freePort(), freePort(), freePort()
-	s := &target{
-		name:       "blobd",
-		blob:       fmt.Sprintf("http://127.0.0.1:%d/%s", b, account.DevName),
-		table:      fmt.Sprintf("http://127.0.0.1:%d/%s", tb, account.DevName),
-		management: fmt.Sprintf("http://127.0.0.1:%d", m),
-		blobPort:   b,
-	}
-	args = append([]string{"serve",
-		"--blob-addr", fmt.Sprintf("127.0.0.1:%d", b),
-		"--table-addr", fmt.Sprintf("127.0.0.1:%d", tb),
-		"--management-addr", fmt.Sprintf("127.0.0.1:%d", m)}, args...)
-	return s, s.start(exec.Command(blobdBinary, args...), s.management+"/healthz")
+	const anyPort = "127.0.0.1:0"
+	s := &target{name: "blobd"}
+	args = append([]string{"serve", "--blob-addr", anyPort, "--table-addr", anyPort, "--management-addr", anyPort, "--ready-file", "ready.json"}, args...)
+	return s, s.start(exec.Command(blobdBinary, args...), func(dir string) bool {
+		text, err := os.ReadFile(filepath.Join(dir, "ready.json"))
+		var listens struct{ Blob, Table, Management, Issuer string }
+		if err != nil || json.Unmarshal(text, &listens) != nil {
+			return false
+		}
+		s.at(listens.Blob, listens.Table)
+		s.management, s.issuer = listens.Management, listens.Issuer
+		return true
+	})
 }
 
 // azurite is one Azurite for all tests, started when first asked for.
 var azurite struct {
 	sync.Once
 	*target
-	err  error
-	stop func()
+	err error
 }
 
 func startAzurite(t testing.TB) *target {
 	t.Helper()
 	azurite.Do(func() {
-		dir, err := os.MkdirTemp("", "azurite-")
-		if err != nil {
-			azurite.err = err
-			return
-		}
-		b, q, tb := freePort(), freePort(), freePort()
-		s := &target{
-			name:     "azurite",
-			blob:     fmt.Sprintf("http://127.0.0.1:%d/%s", b, account.DevName),
-			table:    fmt.Sprintf("http://127.0.0.1:%d/%s", tb, account.DevName),
-			blobPort: b,
-		}
+		s := &target{name: "azurite"}
 		c := exec.Command("node", filepath.Join(js, "node_modules/azurite/dist/src/azurite.js"), "--silent", "--skipApiVersionCheck", "--disableTelemetry",
-			"--location", dir, "--blobPort", fmt.Sprint(b), "--queuePort", fmt.Sprint(q), "--tablePort", fmt.Sprint(tb))
-		azurite.err = s.start(c, s.blob)
+			"--location", "data", "--blobPort", "0", "--queuePort", "0", "--tablePort", "0")
+		listens := regexp.MustCompile(`(?s)Blob service is successfully listening at (\S+)\n.*Table service is successfully listening at (\S+)\n`)
+		azurite.err = s.start(c, func(dir string) bool {
+			text, err := os.ReadFile(filepath.Join(dir, outputFile))
+			found := listens.FindSubmatch(text)
+			if err != nil || found == nil {
+				return false
+			}
+			s.at(string(found[1]), string(found[2]))
+			return true
+		})
 		azurite.target = s
-		azurite.stop = func() { s.stop(); os.RemoveAll(dir) }
 	})
 	require.NoError(t, azurite.err)
 	return azurite.target
 }
 
-// start runs the server and waits until it answers at url with anything at all.
-func (s *target) start(c *exec.Cmd, url string) error {
-	var log strings.Builder
-	c.Stdout, c.Stderr = &log, &log
+// at makes of a server's addresses those of the account.
+func (s *target) at(blob, table string) {
+	s.blob, s.table = blob+"/"+account.DevName, table+"/"+account.DevName
+}
+
+const outputFile = "output.log"
+
+// start runs the server in a folder of its own, with what it prints in outputFile, and waits until told finds there where it listens.
+func (s *target) start(c *exec.Cmd, told func(dir string) bool) error {
+	dir, err := os.MkdirTemp(filepath.Dir(blobdBinary), "run-")
+	if err != nil {
+		return err
+	}
+	output, err := os.Create(filepath.Join(dir, outputFile))
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	c.Dir, c.Stdout, c.Stderr = dir, output, output
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.Start(); err != nil {
 		return err
@@ -208,38 +219,25 @@ func (s *target) start(c *exec.Cmd, url string) error {
 			<-ended
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	for {
-		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			return nil
-		}
+	deadline := time.After(60 * time.Second)
+	for !told(dir) {
 		select {
 		case <-ended:
-			return fmt.Errorf("%s ended early:\n%s", s.name, log.String())
-		case <-ctx.Done():
+			text, _ := os.ReadFile(output.Name())
+			return fmt.Errorf("%s ended early:\n%s", s.name, text)
+		case <-deadline:
 			s.stop()
-			return fmt.Errorf("%s did not answer at %s", s.name, url)
-		case <-time.After(20 * time.Millisecond): // poll for readiness
+			return fmt.Errorf("%s does not tell where it listens", s.name)
+		case <-time.After(5 * time.Millisecond): // poll
 		}
 	}
+	return nil
 }
 
 // kill ends the server as a power cut would end the process.
 func (s *target) kill() {
 	syscall.Kill(s.pid, syscall.SIGKILL)
 	s.stop()
-}
-
-func freePort() int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // client is an SDK client that does not retry: a test wants the first answer.
