@@ -21,7 +21,8 @@ import (
 // A reader has a snapshot, and the count of batches that it read before it took the snapshot: what was counted by then is visible
 // in it. It adds what it read only if, at that instant, no batch is under way on the key's mark and its count is not below the
 // mark's. So everything that had begun to write the key is visible in its snapshot, and as the snapshot is older than the
-// instant, nothing else is. The row keeps the mark's count.
+// instant, nothing else is. A range that is deleted is under way on every mark of every shard, with a count of its own. The row keeps the
+// count of its key's mark alone: a range that is deleted took the row away, or the row was written after it and is visible only with it.
 //
 // A reader is given a row only if its count is not below the row's. At that instant nothing has begun to write the key since the
 // row was added, or begin would have taken it away. What began before is counted in the reader's count and visible in its
@@ -152,7 +153,7 @@ func (c *rows) add(hash uint64, key, value []byte, count uint64) {
 		return
 	}
 	b := append(append(make([]byte, 0, len(key)+len(value)), key...), value...)
-	r := row{hash: hash, key: b[:len(key):len(key)], value: b[len(key):], count: max(m.count, s.all.count)}
+	r := row{hash: hash, key: b[:len(key):len(key)], value: b[len(key):], count: m.count}
 	i := len(s.ring)
 	if n := len(s.free); n > 0 {
 		i, s.free = s.free[n-1], s.free[:n-1]

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -152,8 +153,87 @@ func TestAHitIsWhatTheSnapshotGives(t *testing.T) {
 			t.Fatalf("seed %d", seed)
 		}
 		hits += m.hits
+		for len(m.batches) > 0 {
+			m.advance(0)
+		}
+		for i := range m.rows.shards {
+			s := &m.rows.shards[i]
+			require.Zero(t, s.all.under, "seed %d", seed)
+			for _, mark := range s.marks {
+				require.Zero(t, mark.under, "seed %d", seed)
+			}
+		}
 	}
 	require.Greater(t, hits, runs*10, "the cache is used")
+}
+
+// modelBatches write the key 1, each in another way, and not the key 9.
+var modelBatches = map[string]func(*pebble.Batch) error{
+	"set":     func(b *pebble.Batch) error { return b.Set(modelKey(1), []byte("new"), nil) },
+	"delete":  func(b *pebble.Batch) error { return b.Delete(modelKey(1), nil) },
+	"a range": func(b *pebble.Batch) error { return b.DeleteRange(modelKey(1), modelKey(9), nil) },
+	"two ranges": func(b *pebble.Batch) error {
+		return errors.Join(b.DeleteRange(modelKey(0), modelKey(1), nil), b.DeleteRange(modelKey(1), modelKey(2), nil))
+	},
+}
+
+// What a batch writes is taken away when it begins and comes back by no reader that may not have seen it, however often that
+// reads; nor is it given to one.
+func TestRowsAroundABatch(t *testing.T) {
+	const before, counted = 6, 7
+	for name, write := range modelBatches {
+		t.Run(name, func(t *testing.T) {
+			c := newRows(1 << 20)
+			// keeps tells whether a value that a reader with a count reads at a key is kept.
+			keeps := func(k byte, count uint64) bool {
+				hash := c.hash(modelKey(k))
+				for range 3 {
+					c.add(hash, modelKey(k), []byte("value"), count)
+				}
+				_, ok := c.get(hash, modelKey(k), math.MaxUint64)
+				return ok
+			}
+			has := func(k byte, count uint64) bool {
+				_, ok := c.get(c.hash(modelKey(k)), modelKey(k), count)
+				return ok
+			}
+			for c.shard(c.hash(modelKey(1))) == c.shard(c.hash(modelKey(9))) { // so that the two share no mark
+				c.seed = maphash.MakeSeed()
+			}
+			require.True(t, keeps(1, before))
+			require.True(t, keeps(9, before))
+			batch := new(pebble.Batch)
+			require.NoError(t, write(batch))
+			w, err := c.begin(batch, nil)
+			require.NoError(t, err)
+			require.False(t, has(1, math.MaxUint64), "gone")
+			require.True(t, has(9, before), "not written to")
+			require.False(t, keeps(1, math.MaxUint64), "under way")
+			c.end(w, counted)
+			require.False(t, keeps(1, before), "perhaps without the batch")
+			require.True(t, keeps(1, counted))
+			require.True(t, has(1, counted))
+			if len(w.hashes) > 0 {
+				require.False(t, has(1, before), "perhaps without the batch")
+			}
+			require.True(t, has(9, before))
+		})
+	}
+}
+
+// Two keys of one hash are told apart, and what the reader's buffer holds later is not the row's.
+func TestARowIsOfItsKeyAndACopy(t *testing.T) {
+	c := newRows(1 << 20)
+	key, value := modelKey(1), []byte("value")
+	hash := c.hash(key)
+	c.add(hash, key, value, 0)
+	c.add(hash, key, value, 0)
+	key[1], value[0] = 2, 'V'
+	_, ok := c.get(hash, key, 0)
+	require.False(t, ok)
+	got, ok := c.get(hash, modelKey(1), 0)
+	require.True(t, ok)
+	require.Equal(t, "value", string(got))
 }
 
 // Views and transactions that run beside many writers read the same with the cache and without it.
@@ -290,6 +370,36 @@ func TestRowsReadOnceDoNotStay(t *testing.T) {
 	}
 	require.LessOrEqual(t, c.size(), limit)
 	require.Greater(t, c.size(), limit/2)
+}
+
+// Where there is no room, what is asked for stays and what is not makes room, in the same places.
+func TestRowsThatAreAskedForStay(t *testing.T) {
+	const limit, hot = 4 << 20, 500
+	c := newRows(limit)
+	for i := range hot {
+		c.offer(i, 1000)
+		c.offer(i, 1000)
+		size := c.size()
+		c.offer(i, 1000)
+		require.Equal(t, size, c.size(), "kept once")
+	}
+	for round := range 40 {
+		for i := range hot {
+			require.True(t, c.has(i), "round %d", round)
+		}
+		for i := range limit / 1000 / 4 {
+			for range 2 {
+				c.offer((1+round)*1_000_000+i, 1000)
+			}
+		}
+	}
+	places, rows := 0, 0
+	for i := range c.shards {
+		places += len(c.shards[i].ring)
+		rows += len(c.shards[i].index)
+	}
+	require.Greater(t, rows, 2*hot, "others are kept as well")
+	require.Less(t, places, limit/1000+rowShards, "places are used again")
 }
 
 func TestAHitAllocatesNothing(t *testing.T) {
