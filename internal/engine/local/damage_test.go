@@ -48,6 +48,13 @@ func makeImage(t *testing.T, n int, closed bool) image {
 		s.Forget(o.refs[:]...)
 		img.objects[name] = o
 	}
+	img.take(t, s, closed)
+	return img
+}
+
+// take ends the work of a store and takes its disks for the image.
+func (img *image) take(t *testing.T, s *local.Store, closed bool) {
+	t.Helper()
 	// What follows a write tells that it was synced; of this last one it is not asked whether it is there.
 	require.NoError(t, s.Update(background, []byte("last/"), func(tx engine.Tx) error {
 		tx.Set(engine.SpaceTableQueue, []byte("last/"), nil)
@@ -60,7 +67,6 @@ func makeImage(t *testing.T, n int, closed bool) image {
 	if !closed {
 		require.NoError(t, s.Close())
 	}
-	return img
 }
 
 // clone returns a copy of the image's disks, and the options that open it.

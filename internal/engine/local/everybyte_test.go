@@ -57,17 +57,7 @@ func tiny(t *testing.T, n int, closed bool) image {
 	add(s, "c/", 50)
 	add(s, "d/", 100, 200)
 	awaitFooters(t, img.mem, n)
-	require.NoError(t, s.Update(background, []byte("last/"), func(tx engine.Tx) error {
-		tx.Set(engine.SpaceTableQueue, []byte("last/"), nil)
-		return nil
-	}))
-	if closed {
-		require.NoError(t, s.Close())
-	}
-	img.mem = img.mem.CrashClone(vfs.CrashCloneCfg{})
-	if !closed {
-		require.NoError(t, s.Close())
-	}
+	img.take(t, s, closed)
 	return img
 }
 

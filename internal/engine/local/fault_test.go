@@ -184,21 +184,27 @@ func TestAFailedSyncIsNotTriedAgain(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// TestAReaderWaitsForDurability: a view on a partition does not return what is not yet durable.
-func TestAReaderWaitsForDurability(t *testing.T) {
-	var block atomic.Bool
-	reached, release := make(chan struct{}, 1), make(chan struct{})
+// openHeld opens a store whose next sync of the log sends to reached and waits until release is closed.
+func openHeld(t *testing.T) (s *local.Store, reached <-chan struct{}, release chan<- struct{}) {
+	var hold atomic.Bool
+	at, on := make(chan struct{}, 1), make(chan struct{})
 	o := small(1)
 	o.FS = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && block.CompareAndSwap(true, false) {
-			reached <- struct{}{}
-			<-release
+		if strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && hold.CompareAndSwap(true, false) {
+			at <- struct{}{}
+			<-on
 		}
 		return nil
 	}))
 	s, err := local.Open(o)
 	require.NoError(t, err)
-	block.Store(true)
+	hold.Store(true)
+	return s, at, on
+}
+
+// TestAReaderWaitsForDurability: a view on a partition does not return what is not yet durable.
+func TestAReaderWaitsForDurability(t *testing.T) {
+	s, reached, release := openHeld(t)
 	wrote, read, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	obj := object{seed: 1, sizes: [3]int{10}}
 	go func() { wrote <- store(s, "p/", &obj) }()
