@@ -359,22 +359,7 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if !ok {
 		return protocol.InvalidQuery("copyid", text, "")
 	}
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
+	err := s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
 		if err := rec.Lease.CheckWrite(terms.now, terms.lease, BlobLease); err != nil {
 			return err
 		}

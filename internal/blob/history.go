@@ -130,24 +130,9 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
 	var snap Record
 	var slot Slot
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
+	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
 		if err := rec.Lease.CheckRead(terms.now, terms.lease, BlobLease); err != nil {
 			return err
 		}
@@ -163,6 +148,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 		slot = Slot{t.Stamp(), SlotSnapshot}
 		snap = *rec
 		snap.Lease = Lease{}
+		var err error
 		if snap.Content, err = t.share(rec, Slot{}, slot); err != nil {
 			return err
 		}

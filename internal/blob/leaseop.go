@@ -79,30 +79,16 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
 	var res LeaseResult
 	var changed engine.Stamp
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
+	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
 		if err := terms.cond.Write(rec.Changed, false); err != nil {
 			return err
 		}
 		if err := terms.checkTags(rec); err != nil {
 			return err
 		}
+		var err error
 		if res, err = rec.Lease.Apply(terms.now, &q); err != nil {
 			return err
 		}

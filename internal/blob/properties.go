@@ -2,6 +2,7 @@ package blob
 
 import (
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
@@ -70,6 +71,21 @@ func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error 
 	if err := baseOnly(r); err != nil {
 		return err
 	}
+	return s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
+		if err := terms.write(rec); err != nil {
+			return err
+		}
+		rec.Lease = rec.Lease.Written(terms.now)
+		if err := edit(t, rec); err != nil {
+			return err
+		}
+		t.Modify(rec)
+		return nil
+	})
+}
+
+// changeCurrent runs a transaction on the current blob, which must exist. Which of the request's terms bind it is for fn to say.
+func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *Record, terms *access) error) error {
 	terms, err := decodeAccess(r)
 	if err != nil {
 		return err
@@ -83,15 +99,10 @@ func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error 
 		if err != nil {
 			return err
 		}
-		if err := terms.write(rec); err != nil {
-			return err
+		if rec == nil {
+			return protocol.ErrBlobNotFound
 		}
-		rec.Lease = rec.Lease.Written(terms.now)
-		if err := edit(t, rec); err != nil {
-			return err
-		}
-		t.Modify(rec)
-		return nil
+		return fn(t, rec, &terms)
 	})
 }
 
