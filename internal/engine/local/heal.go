@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
@@ -88,17 +89,46 @@ func (s *Store) loadIncomplete() error {
 	return kind(it.Close())
 }
 
-// Heal repairs the metadata replicas, and rebuilds what is missing of extents since a disk was away, if all disks are there.
+// Heal rebuilds what is missing of extents since a disk was away, if all disks are there, and repairs the metadata replicas.
 func (s *Store) Heal(ctx context.Context) error {
 	if !s.gate.enter() {
 		return engine.ErrClosed
 	}
 	defer s.gate.leave()
+	err := s.healExtents(ctx)
 	if s.meta != nil {
-		if err := s.meta.Verify(ctx); err != nil {
-			return fmt.Errorf("verify the metadata replicas: %w", err)
+		tick := time.NewTicker(time.Second * verifyStep / verifyRate)
+		defer tick.Stop()
+		if verr := s.meta.Verify(ctx, pacer(tick.C, verifyStep)); verr != nil {
+			err = errors.Join(err, fmt.Errorf("verify the metadata replicas: %w", verr))
 		}
 	}
+	return err
+}
+
+// The metadata replicas are read beside the first requests of a start, when the caches are empty and the disks busy: no faster than a
+// third of what a hard disk gives, so that the requests have the rest of it. Nothing waits for the end.
+const (
+	verifyRate = 64 << 20 // bytes a second
+	verifyStep = 1 << 20  // bytes that are read at a time
+)
+
+// pacer returns a function that lets a step of bytes pass at each tick.
+func pacer(tick <-chan time.Time, step int) func(ctx context.Context, bytes int) {
+	passed := 0
+	return func(ctx context.Context, bytes int) {
+		for passed += bytes; passed >= step; passed -= step {
+			select {
+			case <-tick:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// healExtents rebuilds what is missing of extents.
+func (s *Store) healExtents(ctx context.Context) error {
 	if s.extents.Degraded() {
 		return nil
 	}

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -106,11 +107,32 @@ func TestVerifyRepairsEveryReplica(t *testing.T) {
 	for i, at := range []int{0, 3 * sumBlock, 5*sumBlock + 99} {
 		flip(t, d.fs[i], "disk/meta/000001.sst", at)
 	}
-	require.NoError(t, fs.Verify(t.Context()))
+	paced := 0
+	require.NoError(t, fs.Verify(t.Context(), func(_ context.Context, n int) { paced += n }))
+	assert.Positive(t, paced)
 	for _, replica := range d.fs {
 		assert.Equal(t, want, read(t, replica, "disk/meta/000001.sst"))
 	}
+	paced = 0
+	require.NoError(t, fs.Verify(t.Context(), func(_ context.Context, n int) { paced += n }))
+	assert.Equal(t, 3*len(want), paced, "all that is whole is read, and paced")
 	assert.Empty(t, d.dropped)
+}
+
+// TestVerifyEndsWithItsContext: while it waits to go on as well.
+func TestVerifyEndsWithItsContext(t *testing.T) {
+	d := newDisks(2)
+	fs := d.open(t)
+	write(t, fs, "meta/000001.sst", random(100*sumBlock))
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	err := fs.Verify(ctx, func(ctx context.Context, _ int) {
+		calls++
+		cancel()
+		<-ctx.Done()
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, calls)
 }
 
 func TestABadByteOnEveryReplicaIsCorrupt(t *testing.T) {

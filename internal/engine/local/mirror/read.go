@@ -257,8 +257,9 @@ func (fs *FS) repair(r *replica, name string, s *sums) {
 }
 
 // Verify reads every file that has a sidecar on every replica, and repairs what is damaged. A read by Pebble meets only what is
-// wrong on the first replica that has the file; the others are to be whole when that one is gone.
-func (fs *FS) Verify(ctx context.Context) error {
+// wrong on the first replica that has the file; the others are to be whole when that one is gone. Before so many bytes are read it calls
+// pace, which returns when they may be, or when ctx ends.
+func (fs *FS) Verify(ctx context.Context, pace func(ctx context.Context, bytes int)) error {
 	buf := make([]byte, 16*sumBlock)
 	for _, r := range fs.alive() {
 		names, err := r.FS.List(r.path(fs.opts.Dir))
@@ -274,7 +275,7 @@ func (fs *FS) Verify(ctx context.Context) error {
 			if s == nil {
 				continue // it is being written, or has just been removed
 			}
-			whole, err := verify(ctx, r, name, s, buf)
+			whole, err := verify(ctx, r, name, s, buf, pace)
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
@@ -290,7 +291,7 @@ func (fs *FS) Verify(ctx context.Context) error {
 }
 
 // verify tells whether a replica has a file as its checksums say.
-func verify(ctx context.Context, r *replica, name string, s *sums, buf []byte) (whole bool, err error) {
+func verify(ctx context.Context, r *replica, name string, s *sums, buf []byte, pace func(context.Context, int)) (whole bool, err error) {
 	f, err := r.FS.Open(r.path(name))
 	if err != nil {
 		return false, err
@@ -298,6 +299,7 @@ func verify(ctx context.Context, r *replica, name string, s *sums, buf []byte) (
 	whole = true
 	for off := int64(0); off < s.size && whole && err == nil && ctx.Err() == nil; {
 		b := buf[:min(int64(len(buf)), s.size-off)]
+		pace(ctx, len(b))
 		if _, err = f.ReadAt(b, off); err == nil {
 			whole = s.check(b, off)
 			off += int64(len(b))
