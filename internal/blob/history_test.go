@@ -2,6 +2,8 @@ package blob
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -77,20 +79,26 @@ func (h *house) empty(t testing.TB) {
 	t.Helper()
 	h.unpinned()
 	require.NoError(t, h.svc.Sweep(context.Background()))
-	require.NoError(t, h.svc.store.View(context.Background(), nil, func(r engine.Reader) error {
+	require.NoError(t, nothingLeft(h.svc.store))
+	require.Zero(t, chunks(t, h.svc.store), "chunks with an owner")
+}
+
+// nothingLeft checks that no blob has an entry.
+func nothingLeft(store engine.Store) error {
+	return store.View(context.Background(), nil, func(r engine.Reader) error {
+		n, err := r.Counter(account.UsedKey("acct", account.BlobService))
+		if n != 0 {
+			err = errors.Join(err, fmt.Errorf("%d bytes are counted as used", n))
+		}
 		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceBlobData, engine.SpaceBlock, engine.SpacePage, engine.SpaceBlobTag, engine.SpaceBlobQueue, engine.SpaceUncommitted} {
 			it := r.Scan(space, nil, nil)
 			for it.Next() {
-				t.Errorf("left in space %#x: %q", byte(space), it.Key())
+				err = errors.Join(err, fmt.Errorf("left in space %#x: %q", byte(space), it.Key()))
 			}
-			require.NoError(t, it.Close())
+			err = errors.Join(err, it.Close())
 		}
-		n, err := r.Counter(account.UsedKey("acct", account.BlobService))
-		require.NoError(t, err)
-		require.Zero(t, n, "bytes counted as used")
-		return nil
-	}))
-	require.Zero(t, chunks(t, h.svc.store), "chunks with an owner")
+		return err
+	})
 }
 
 func TestVersions(t *testing.T) {

@@ -63,7 +63,13 @@ func build(t testing.TB, authorizer func(auth.Resources) auth.Authorizer, option
 // open starts the service on the disk, and makes new accounts.
 func (h *house) open(t testing.TB, accounts ...*account.Account) {
 	t.Helper()
-	h.store, h.registry = h.disk.Open(t), account.NewRegistry()
+	h.serve(t, h.disk.Open(t), accounts...)
+}
+
+// serve is open with a store that is open already.
+func (h *house) serve(t testing.TB, store engine.Store, accounts ...*account.Account) {
+	t.Helper()
+	h.store, h.registry = store, account.NewRegistry()
 	var err error
 	var masters [][]byte
 	if h.master != nil {

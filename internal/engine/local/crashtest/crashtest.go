@@ -56,6 +56,7 @@ type Config[V any] struct {
 	Store  local.Options // of the store; FS is set by Run
 	Seed   uint64
 	Points int // power cuts to make; the script runs again, with another seed, until there are as many
+	Every  int // cut at one in so many operations, at others in each run; 0 is at all of them
 
 	// Script drives the store. It may run goroutines, which have ended when it returns.
 	Script func(s *local.Store, j *Journal[V], rng *rand.Rand) error
@@ -78,7 +79,7 @@ func runOnce[V any](t testing.TB, c Config[V], seed uint64, before int) int {
 	mem := vfs.NewCrashableMem()
 	j := &Journal[V]{keys: make(map[string][]V)}
 	var mu sync.Mutex // one cut at a time; guards what follows
-	points := 0
+	points, operation := 0, seed
 	rng := rand.New(rand.NewPCG(seed, 1))
 	cut := func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose {
@@ -86,6 +87,9 @@ func runOnce[V any](t testing.TB, c Config[V], seed uint64, before int) int {
 		}
 		mu.Lock()
 		defer mu.Unlock()
+		if operation++; operation%uint64(max(c.Every, 1)) != 0 {
+			return nil
+		}
 		for _, percent := range []int{0, 50, 100} {
 			if before+points >= c.Points || t.Failed() {
 				return nil
