@@ -1,5 +1,5 @@
 // Package devissuer is a small OpenID Connect issuer for development: a bearer login then works on one machine with nothing else
-// installed. It speaks as much of Microsoft Entra's dialect as azidentity, the JS identity library and azcopy need: discovery,
+// installed. It speaks as much of Microsoft Entra's dialect as azidentity, the JS identity library, azcopy and az CLI need: discovery,
 // key set, and a token endpoint with client credentials and device code.
 //
 // It knows one client, whose secret the operator has, and lets whoever opens its device page approve a login. So it is to be
