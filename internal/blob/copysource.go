@@ -282,7 +282,9 @@ func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64,
 // fetch gets hold of a source.
 func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetched, error) {
 	if !src.own {
-		return s.fetchRemote(r.Context, &pullSource{src: src, authorization: r.Header("x-ms-copy-source-authorization")}, t, nil)
+		ctx, done := r.WhileConnected()
+		defer done()
+		return s.fetchRemote(ctx, &pullSource{src: src, authorization: r.Header("x-ms-copy-source-authorization")}, t, nil)
 	}
 	acct, err := s.admit(r, src)
 	if err != nil {

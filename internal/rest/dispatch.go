@@ -37,8 +37,8 @@ func dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer
 	return op.Handle(s, r)
 }
 
-// Fail answers with an error, worded by w or, if that is nil, in XML. If the request broke off within its body there is
-// nobody to answer: the connection is closed.
+// Fail answers with an error, worded by w or, if that is nil, in XML. If the request broke off within its body, or the client has
+// gone while it was worked on, there is nobody to answer: the connection is closed.
 func (r *Request) Fail(err error, w ErrorWriter) {
 	if r.body.err != nil {
 		r.cause = r.body.err

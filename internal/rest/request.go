@@ -8,6 +8,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"sync"
@@ -66,6 +67,26 @@ type Request struct {
 	cause    error  // what the log has to know
 	finished bool
 }
+
+// WhileConnected returns a context that ends with the connection as well, for what takes long and is of no use to a client that has
+// gone; it costs too much for the rest. done is called before the handler returns. If the client has gone by then, a failure of
+// the request is told to nobody.
+func (r *Request) WhileConnected() (ctx context.Context, done func()) {
+	if r.conn == nil { // a part of a batch
+		return r.Context, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(r.Context)
+	stop := r.conn.Watch(func() { cancel(errGone) })
+	return ctx, func() {
+		stop()
+		if context.Cause(ctx) == errGone {
+			r.body.err = errGone
+		}
+		cancel(nil)
+	}
+}
+
+var errGone = errors.New("the client has ended the connection")
 
 // Header returns the first value of a request header ("" when absent). The name is given in lower case.
 func (r *Request) Header(lower string) string {
