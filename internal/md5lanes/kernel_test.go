@@ -36,10 +36,12 @@ func random(r *rand.Rand, n int) []byte {
 
 // with gives the package other kernels for the time of a test.
 func with(t testing.TB, k ...kernel) {
+	idle()
 	before := kernels
 	kernels = k
 	t.Cleanup(func() {
-			kernels = before
+		idle()
+		kernels = before
 	})
 }
 

@@ -1,0 +1,113 @@
+package md5lanes
+
+import (
+	"crypto/md5"
+	"hash"
+	"sync"
+)
+
+const (
+	// bufferSize is how much of a body is handed over at a time, in bytes.
+	bufferSize = 64 << 10
+	// depth is how many buffers a digest may be behind, the one that is being hashed included.
+	depth = 4
+)
+
+type buffer struct {
+	n     int
+	bytes [bufferSize]byte
+}
+
+func (b *buffer) written() []byte { return b.bytes[:b.n] }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// Digest is the MD5 of a body that comes in piece by piece. What is written is copied, and hashed beside its receiving. It is for
+// one goroutine at a time, and must be closed.
+type Digest struct {
+	length  uint64
+	filling *buffer // nil until there is something in it
+	end     [blockSize]byte
+	queue
+}
+
+// queue is what of a digest the crew knows. It is guarded by the crew's mutex, but for state and hash: those belong to the worker
+// that has a buffer of the digest, and to the digest when nothing is pending.
+type queue struct {
+	state   [4]uint32
+	hash    hash.Hash // instead of state, where there are no kernels
+	pending [depth]*buffer
+	n       int
+	busy    bool // a worker has the first of pending
+	listed  bool // among the crew's ready
+	closed  bool
+	moved   sync.Cond // a buffer was hashed
+}
+
+// New returns the digest of a body of which nothing is known yet.
+func New() *Digest {
+	d := &Digest{}
+	d.state = initial
+	d.moved.L = &shared.mu
+	if len(kernels) == 0 {
+		d.hash = md5.New()
+	}
+	return d
+}
+
+// Write takes in more of the body. It waits when the digest is too far behind, and does not fail.
+func (d *Digest) Write(p []byte) (int, error) {
+	d.length += uint64(len(p))
+	for rest := p; len(rest) > 0; {
+		if d.filling == nil {
+			d.filling = buffers.Get().(*buffer)
+			d.filling.n = 0
+		}
+		n := copy(d.filling.bytes[d.filling.n:], rest)
+		d.filling.n += n
+		rest = rest[n:]
+		if d.filling.n == bufferSize {
+			shared.submit(&d.queue, d.filling)
+			d.filling = nil
+		}
+	}
+	return len(p), nil
+}
+
+// Sum returns the MD5 of all that was written. Nothing can be written after it.
+func (d *Digest) Sum() (sum [md5.Size]byte) {
+	if d.filling != nil && d.length == uint64(d.filling.n) {
+		// All of it is still here: hash it as any body in memory.
+		return Sum(d.filling.written())
+	}
+	var end []byte
+	if b := d.filling; b != nil {
+		rest := b.n % blockSize
+		end = d.end[:copy(d.end[:], b.bytes[b.n-rest:b.n])]
+		if b.n -= rest; b.n > 0 {
+			shared.submit(&d.queue, b)
+			d.filling = nil
+		}
+	}
+	shared.settle(&d.queue)
+	if d.hash != nil {
+		d.hash.Write(end)
+		d.hash.Sum(sum[:0])
+		return sum
+	}
+	p := parties.Get().(*party)
+	p.streams[0] = stream{state: d.state, tail: pad(&p.tails[0], end, d.length)}
+	p.run(1, func(int) {})
+	sum = p.streams[0].sum()
+	parties.Put(p)
+	return sum
+}
+
+// Close lets go of everything, however much of the body came. It may be called twice.
+func (d *Digest) Close() {
+	if d.filling != nil {
+		buffers.Put(d.filling)
+		d.filling = nil
+	}
+	shared.dismiss(&d.queue)
+}
