@@ -17,6 +17,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -170,10 +171,10 @@ func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms
 		return f, nil
 	}
 	body := io.Reader(resp.Body)
-	var digest *digest
+	var digest *md5lanes.Digest
 	if t.wantMD5 {
-		digest = newDigest(f.size)
-		defer digest.stop()
+		digest = md5lanes.New(f.size)
+		defer digest.Close()
 		body = io.TeeReader(body, digest)
 	}
 	for done := int64(0); done < f.size; {
@@ -195,7 +196,7 @@ func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms
 		}
 	}
 	if t.wantMD5 {
-		f.md5 = digest.sum()
+		f.md5 = digest.Sum()
 	}
 	return f, nil
 }

@@ -2,9 +2,7 @@ package blob
 
 import (
 	"context"
-	"crypto/md5"
 	"errors"
-	"hash"
 	"io"
 	"net/netip"
 	"net/url"
@@ -14,6 +12,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -364,14 +363,15 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 		return s.fetchPages(ctx, p, sel, t, now)
 	}
 	f.rec, f.size, f.inline, f.tags = rd.rec, rd.length, rd.inline, rd.rec.Tags
-	var digest hash.Hash
-	if t.wantMD5 {
-		digest = md5.New()
-	}
 	if f.inline != nil {
 		in := sumBytes(f.inline, t.wantMD5)
 		f.crc64, f.md5 = in.crc64, in.md5
 		return f, nil
+	}
+	var digest *md5lanes.Digest
+	if t.wantMD5 {
+		digest = md5lanes.New(f.size)
+		defer digest.Close()
 	}
 	for i, sp := range rd.spans {
 		c := piece{}
@@ -395,7 +395,7 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 		}
 	}
 	if digest != nil {
-		digest.Sum(f.md5[:0])
+		f.md5 = digest.Sum()
 	}
 	if !t.blocks {
 		for i := range f.pieces {
@@ -451,7 +451,7 @@ func (rd *reading) locatePieces(v engine.Reader, p *place, most int) (whole []pi
 }
 
 // copySpan reads a span, to sum it and, with keep, to store it again.
-func (s *Service) copySpan(ctx context.Context, sp span, keep bool, digest hash.Hash) (made []engine.Chunk, err error) {
+func (s *Service) copySpan(ctx context.Context, sp span, keep bool, digest *md5lanes.Digest) (made []engine.Chunk, err error) {
 	from := &spanReader{ctx: ctx, store: s.store, spans: []span{sp}}
 	if err := from.next(); err != nil {
 		return nil, err

@@ -8,10 +8,9 @@ import (
 
 	"github.com/minio/crc64nvme"
 
-	"crypto/md5"
-
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -115,7 +114,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 		}
 		body = nil
 		if wantMD5 {
-			sum := md5.Sum(rd.inline)
+			sum := md5lanes.Sum(rd.inline)
 			r.SetHeader("Content-MD5", protocol.MD5(sum[:]))
 		} else {
 			r.SetHeader("x-ms-content-crc64", protocol.CRC64(crc64nvme.Checksum(rd.inline)))

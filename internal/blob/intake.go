@@ -2,14 +2,13 @@ package blob
 
 import (
 	"context"
-	"crypto/md5"
-	"hash"
 	"io"
 	"sync"
 
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -67,7 +66,7 @@ type intake struct {
 func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax int64, wantMD5 bool) (*intake, error) {
 	in := &intake{store: s.store, size: size}
 	if size == 0 {
-		in.md5 = md5.Sum(nil)
+		in.md5 = md5lanes.Sum(nil)
 		return in, nil
 	}
 	if size <= inlineMax {
@@ -79,14 +78,14 @@ func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax i
 		}
 		in.crc64 = crc64nvme.Checksum(in.inline)
 		if wantMD5 {
-			in.md5 = md5.Sum(in.inline)
+			in.md5 = md5lanes.Sum(in.inline)
 		}
 		return in, nil
 	}
-	var digest *digest
+	var digest *md5lanes.Digest
 	if wantMD5 {
-		digest = newDigest(size)
-		defer digest.stop()
+		digest = md5lanes.New(size)
+		defer digest.Close()
 		body = io.TeeReader(body, digest)
 	}
 	for left := size; left > 0; {
@@ -101,7 +100,7 @@ func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax i
 		left -= n
 	}
 	if wantMD5 {
-		in.md5 = digest.sum()
+		in.md5 = digest.Sum()
 	}
 	return in, nil
 }
@@ -110,7 +109,7 @@ func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax i
 func sumBytes(b []byte, wantMD5 bool) *intake {
 	in := &intake{size: int64(len(b)), crc64: crc64nvme.Checksum(b)}
 	if wantMD5 {
-		in.md5 = md5.Sum(b)
+		in.md5 = md5lanes.Sum(b)
 	}
 	return in
 }
@@ -131,77 +130,3 @@ func (in *intake) done() {
 }
 
 var inlineBuffers = sync.Pool{New: func() any { b := make([]byte, engine.MaxInline); return &b }}
-
-// digest computes an MD5 beside the receiving: what is written to it is copied and summed by a goroutine of its own, so that
-// the dearest sum overlaps with the engine's work. A short body is summed in place.
-type digest struct {
-	hash    hash.Hash
-	blocks  chan *[]byte // nil for a short body
-	free    chan *[]byte
-	stopped chan struct{}
-}
-
-const (
-	digestBlock = 64 << 10
-	digestDepth = 4
-	// digestInPlace is the size up to which a goroutine is not worth its while, in bytes.
-	digestInPlace = 128 << 10
-)
-
-var digestBlocks = sync.Pool{New: func() any { b := make([]byte, 0, digestBlock); return &b }}
-
-func newDigest(size int64) *digest {
-	d := &digest{hash: md5.New()}
-	if size <= digestInPlace {
-		return d
-	}
-	d.blocks = make(chan *[]byte, digestDepth)
-	d.free = make(chan *[]byte, digestDepth)
-	d.stopped = make(chan struct{})
-	for range digestDepth {
-		d.free <- digestBlocks.Get().(*[]byte)
-	}
-	go func() {
-		defer close(d.stopped)
-		for b := range d.blocks {
-			d.hash.Write(*b)
-			d.free <- b
-		}
-	}()
-	return d
-}
-
-// Write implements io.Writer. It waits when the goroutine is digestDepth blocks behind.
-func (d *digest) Write(p []byte) (int, error) {
-	if d.blocks == nil {
-		return d.hash.Write(p)
-	}
-	for rest := p; len(rest) > 0; {
-		b := <-d.free
-		n := min(len(rest), digestBlock)
-		*b = append((*b)[:0], rest[:n]...)
-		d.blocks <- b
-		rest = rest[n:]
-	}
-	return len(p), nil
-}
-
-// stop ends the goroutine and waits for it. It may be called twice.
-func (d *digest) stop() {
-	if d.blocks == nil {
-		return
-	}
-	close(d.blocks)
-	<-d.stopped
-	d.blocks = nil
-	for range digestDepth {
-		digestBlocks.Put(<-d.free)
-	}
-}
-
-// sum returns the MD5 of what was written.
-func (d *digest) sum() (sum [16]byte) {
-	d.stop()
-	d.hash.Sum(sum[:0])
-	return sum
-}

@@ -125,7 +125,7 @@ func BenchmarkDigest(b *testing.B) {
 		b.Run(fmt.Sprintf("streams=%d/lanes", streams), func(b *testing.B) {
 			b.SetBytes(size)
 			between(b, streams, func(int) {
-				d := New()
+				d := New(size)
 				defer d.Close()
 				for range size / piece {
 					d.Write(body)

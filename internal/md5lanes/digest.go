@@ -25,9 +25,11 @@ var buffers = sync.Pool{New: func() any { return new(buffer) }}
 // Digest is the MD5 of a body that comes in piece by piece. What is written is copied, and hashed beside its receiving. It is for
 // one goroutine at a time, and must be closed.
 type Digest struct {
-	length  uint64
-	filling *buffer // nil until there is something in it
-	end     [blockSize]byte
+	size    int64 // expected
+	length  int64 // written
+	filling *buffer
+	rest    [blockSize]byte
+	end     []byte // of rest: what was written after all that was handed over and is not in filling
 	queue
 }
 
@@ -44,9 +46,10 @@ type queue struct {
 	moved   sync.Cond // a buffer was hashed
 }
 
-// New returns the digest of a body of which nothing is known yet.
-func New() *Digest {
-	d := &Digest{}
+// New returns the digest of a body of which nothing is known yet but its size in bytes, or a negative number. When so much has been
+// written all of it is handed over, so that the last of it too is hashed while the caller does something else.
+func New(size int64) *Digest {
+	d := &Digest{size: size}
 	d.state = initial
 	d.moved.L = &shared.mu
 	if len(kernels) == 0 {
@@ -57,50 +60,55 @@ func New() *Digest {
 
 // Write takes in more of the body. It waits when the digest is too far behind, and does not fail.
 func (d *Digest) Write(p []byte) (int, error) {
-	d.length += uint64(len(p))
 	for rest := p; len(rest) > 0; {
 		if d.filling == nil {
 			d.filling = buffers.Get().(*buffer)
-			d.filling.n = 0
+			d.filling.n = copy(d.filling.bytes[:], d.end)
+			d.end = nil
 		}
 		n := copy(d.filling.bytes[d.filling.n:], rest)
 		d.filling.n += n
 		rest = rest[n:]
 		if d.filling.n == bufferSize {
-			shared.submit(&d.queue, d.filling)
-			d.filling = nil
+			d.handOver()
 		}
+	}
+	if d.length += int64(len(p)); d.length == d.size {
+		d.handOver()
 	}
 	return len(p), nil
 }
 
+// handOver has all whole blocks hashed.
+func (d *Digest) handOver() {
+	b := d.filling
+	if b == nil {
+		return
+	}
+	d.filling = nil
+	whole := b.n &^ (blockSize - 1)
+	d.end = d.rest[:copy(d.rest[:], b.bytes[whole:b.n])]
+	if b.n = whole; whole == 0 {
+		buffers.Put(b)
+		return
+	}
+	shared.submit(&d.queue, b)
+}
+
 // Sum returns the MD5 of all that was written. Nothing can be written after it.
 func (d *Digest) Sum() (sum [md5.Size]byte) {
-	if d.filling != nil && d.length == uint64(d.filling.n) {
-		// All of it is still here: hash it as any body in memory.
-		return Sum(d.filling.written())
-	}
-	var end []byte
-	if b := d.filling; b != nil {
-		rest := b.n % blockSize
-		end = d.end[:copy(d.end[:], b.bytes[b.n-rest:b.n])]
-		if b.n -= rest; b.n > 0 {
-			shared.submit(&d.queue, b)
-			d.filling = nil
-		}
-	}
+	d.handOver()
 	shared.settle(&d.queue)
 	if d.hash != nil {
-		d.hash.Write(end)
+		d.hash.Write(d.end)
 		d.hash.Sum(sum[:0])
 		return sum
 	}
 	p := parties.Get().(*party)
-	p.streams[0] = stream{state: d.state, tail: pad(&p.tails[0], end, d.length)}
+	defer parties.Put(p)
+	p.streams[0] = stream{state: d.state, tail: pad(&p.tails[0], d.end, uint64(d.length))}
 	p.run(1, func(int) {})
-	sum = p.streams[0].sum()
-	parties.Put(p)
-	return sum
+	return p.streams[0].sum()
 }
 
 // Close lets go of everything, however much of the body came. It may be called twice.

@@ -37,7 +37,8 @@ func TestDigests(t *testing.T) {
 		crowd(t, 40, 4, func(r *rand.Rand) {
 			body := random(r, [...]int{0, 1, blockSize, bufferSize, 2 * bufferSize, bufferSize * depth, 8 * bufferSize}[r.IntN(7)])
 			body = append(body, random(r, r.IntN(200))...)
-			d := New()
+			// The size that is expected is right, unknown or wrong.
+			d := New([...]int64{int64(len(body)), -1, r.Int64N(int64(len(body)) + 1)}[r.IntN(3)])
 			defer d.Close()
 			write(r, d, body)
 			assert.Equal(t, md5.Sum(body), d.Sum(), "%d bytes", len(body))
@@ -50,7 +51,7 @@ func TestAbandonedDigests(t *testing.T) {
 	each(t, func(t *testing.T) {
 		crowd(t, 40, 4, func(r *rand.Rand) {
 			body := random(r, r.IntN(8*bufferSize))
-			d := New()
+			d := New(int64(len(body)))
 			write(r, d, body)
 			if r.IntN(2) == 0 {
 				assert.Equal(t, md5.Sum(body), d.Sum())
@@ -65,7 +66,7 @@ func TestAbandonedDigests(t *testing.T) {
 
 // What is handed over faster than it can be hashed waits, and is bounded.
 func TestADigestIsNeverFarBehind(t *testing.T) {
-	d := New()
+	d := New(100 * bufferSize)
 	defer d.Close()
 	piece := make([]byte, bufferSize)
 	for range 100 {
@@ -80,7 +81,7 @@ func TestADigestIsNeverFarBehind(t *testing.T) {
 
 func TestWorkersEnd(t *testing.T) {
 	crowd(t, 64, 2, func(r *rand.Rand) {
-		d := New()
+		d := New(3 * bufferSize)
 		defer d.Close()
 		write(r, d, make([]byte, 3*bufferSize))
 	})
@@ -95,9 +96,9 @@ func TestWithoutKernels(t *testing.T) {
 	crowd(t, 10, 10, func(r *rand.Rand) {
 		b := random(r, r.IntN(3*worthwhile))
 		assert.Equal(t, md5.Sum(b), Sum(b))
-		d := New()
-		defer d.Close()
 		long := random(r, 3*bufferSize+r.IntN(1000))
+		d := New(int64(len(long)))
+		defer d.Close()
 		write(r, d, long)
 		assert.Equal(t, md5.Sum(long), d.Sum())
 	})

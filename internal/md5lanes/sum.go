@@ -10,7 +10,11 @@ import (
 // nanoseconds.
 const worthwhile = 1 << 10
 
-// Sum returns the MD5 of p. It hashes together the bodies of goroutines that call it at the same time, however many they are.
+// longest is the longest body that is hashed in company, in bytes, since the leader of a party stays until the last is done.
+const longest = 64 << 10
+
+// Sum returns the MD5 of p. It hashes together the bodies of goroutines that call it at the same time, however many they are, if
+// they are neither very short nor very long.
 func Sum(p []byte) [md5.Size]byte { return gathering.sum(p) }
 
 // gathering is where callers of Sum meet. The first of a party leads: it steps back once so that whoever is about to call can,
@@ -55,7 +59,7 @@ var parties = sync.Pool{New: func() any {
 }}
 
 func (g *gate) sum(body []byte) [md5.Size]byte {
-	if len(body) < worthwhile || widest() == 1 {
+	if len(body) < worthwhile || len(body) > longest || widest() == 1 {
 		return md5.Sum(body)
 	}
 	g.mu.Lock()
