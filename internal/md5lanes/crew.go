@@ -14,7 +14,7 @@ var shared crew
 // worker ends when there is nothing to hash.
 type crew struct {
 	mu      sync.Mutex
-	ready   []*queue // those that have a buffer which no worker has, in turn; and some that were closed since
+	ready   []*queue // those that have a buffer which no worker has, in turn; and some that were dismissed since
 	workers int
 }
 
@@ -46,7 +46,6 @@ func (c *crew) settle(q *queue) {
 // dismiss drops what was handed over and is not yet hashed. A buffer that is being hashed is dropped by its worker.
 func (c *crew) dismiss(q *queue) {
 	c.mu.Lock()
-	q.closed = true
 	for q.n > 1 || q.n == 1 && !q.busy {
 		q.n--
 		buffers.Put(q.pending[q.n])

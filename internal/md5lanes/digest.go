@@ -40,14 +40,13 @@ type queue struct {
 	hash    hash.Hash // instead of state, where there are no kernels
 	pending [depth]*buffer
 	n       int
-	busy    bool // a worker has the first of pending
-	listed  bool // among the crew's ready
-	closed  bool
+	busy    bool      // a worker has the first of pending
+	listed  bool      // among the crew's ready
 	moved   sync.Cond // a buffer was hashed
 }
 
-// New returns the digest of a body of which nothing is known yet but its size in bytes, or a negative number. When so much has been
-// written all of it is handed over, so that the last of it too is hashed while the caller does something else.
+// New returns the digest of a body of which nothing has come yet. size is what is expected, in bytes, or negative: when so much has
+// been written all of it is handed over, so that the last of it too is hashed while the caller does something else.
 func New(size int64) *Digest {
 	d := &Digest{size: size}
 	d.state = initial

@@ -30,14 +30,14 @@ type gate struct {
 
 // A step back is not free: the scheduler may wake another core, which carries the caller off from what its own core has in its
 // cache. When patience leaders in turn have found no company the next callers do without it: 2^patience of them, and twice as many
-// whenever another finds none, up to 2^despair, which is a few milliseconds of hashing.
+// whenever another finds none, up to 2^despair, which are a few milliseconds of hashing.
 const (
 	patience = 4
 	despair  = 10
 )
 
-// party is callers whose bodies are hashed together. Who they are is guarded by the gate's mutex while it is open, and known to the leader
-// alone afterwards.
+// party is callers whose bodies are hashed together. It is guarded by the gate's mutex while it is open, and the leader's
+// afterwards.
 type party struct {
 	group
 	n      int
