@@ -275,9 +275,6 @@ func takes(w *work.Workload, spec fleet.Spec) bool {
 	return w.Layouts || !strings.HasPrefix(spec.Name, "blobd-")
 }
 
-// warmed is the memory that is made ready for a turn of writes, in bytes: about what it writes to the page cache.
-const warmed = 1 << 30
-
 // cells runs one workload at one number of clients on all servers, turn by turn. A server that is lost fails the run in the end;
 // the others are measured nevertheless.
 func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Target, lost map[*work.Target]bool, group string, w *work.Workload, clients int) error {
@@ -306,7 +303,7 @@ func (c *runCommand) cells(ctx context.Context, s *session, targets []*work.Targ
 				stop = profile(t.Management, fmt.Sprintf("%s-%s-%d-%s", s.base, strings.NewReplacer(" ", "-", "/", "-").Replace(w.Name), clients, t.Name), c.Time)
 			}
 			if wrote[i] {
-				if err := fleet.WarmMemory(warmed); err != nil {
+				if err := fleet.WarmMemory(); err != nil {
 					return err
 				}
 			}

@@ -114,15 +114,18 @@ func FlushDisk(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
-// WarmMemory takes n bytes of memory, writes to each page and gives them back. Where the machine is a virtual one its host may lend
-// memory page by page, and take back what lies free for a few seconds: whoever writes to a page first then pays for it, ten times
-// what writing a page to the page cache costs otherwise (10 us instead of 0.7 were seen), and the turn's figure would be the host's.
-func WarmMemory(n int) error {
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+// warmed is the memory that is made ready for a turn of writes, in bytes: about what it writes to the page cache.
+const warmed = 1 << 30
+
+// WarmMemory takes memory, writes to each page of it and gives it back. Where the machine is a virtual one its host may lend memory
+// page by page, and take back what lies free for a few seconds: whoever writes to a page first then pays for it, ten times what
+// writing a page to the page cache costs otherwise (10 us instead of 0.7 were seen), and the turn's figure would be the host's.
+func WarmMemory() error {
+	b, err := unix.Mmap(-1, 0, warmed, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
-		return fmt.Errorf("take %d bytes of memory: %w", n, err)
+		return fmt.Errorf("take %d bytes of memory: %w", warmed, err)
 	}
-	for i := 0; i < n; i += os.Getpagesize() {
+	for i := 0; i < warmed; i += os.Getpagesize() {
 		b[i] = 1
 	}
 	return unix.Munmap(b)

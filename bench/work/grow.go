@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/bench/content"
+	"github.com/blobd/blobd/bench/fleet"
 	"github.com/blobd/blobd/bench/wire"
 )
 
@@ -80,6 +81,9 @@ func Grow(ctx context.Context, t *Target, g Growth, report func(Look)) error {
 		w := Workload{Name: "fill", MaxOps: int64(have - g.Items*(n-1)/g.Looks), Client: func(t *Target, c *Client) func() error {
 			return func() error { return fill(c, t.next.Add(1)-1) }
 		}}
+		if err := fleet.WarmMemory(); err != nil {
+			return err
+		}
 		turn, err := w.Run(ctx, t, g.Clients, Limit{Time: time.Hour})
 		if err != nil {
 			return err

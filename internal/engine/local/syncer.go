@@ -32,7 +32,7 @@ type syncGroup struct {
 }
 
 const (
-	crowd    = 8 // transactions waiting from which on a sync is held back
+	crowd    = 6 // transactions waiting from which on a sync is held back
 	patience = 400 * time.Microsecond
 )
 
