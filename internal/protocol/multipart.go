@@ -33,11 +33,16 @@ type Fields []Field
 // Get returns the first value of a name, whatever its case.
 func (f Fields) Get(name string) (string, bool) {
 	for i := range f {
-		if strings.EqualFold(f[i].Name, name) {
+		if len(f[i].Name) == len(name) && strings.EqualFold(f[i].Name, name) {
 			return f[i].Value, true
 		}
 	}
 	return "", false
+}
+
+// Same tells, without a look at them, that two are one list: those of parts whose headers are written alike are.
+func (f Fields) Same(g Fields) bool {
+	return len(f) == len(g) && (len(f) == 0 || &f[0] == &g[0])
 }
 
 // All visits every field.
@@ -54,8 +59,15 @@ type Part struct {
 	room   *fieldRoom // for the header of the request within
 }
 
-// fieldRoom is where the header lines of all parts of a message lie, so that each needs no piece of memory of its own.
-type fieldRoom struct{ free Fields }
+// fieldRoom is where the header lines of all parts of a message lie, so that each needs no piece of memory of its own. The parts
+// of most messages have the same header, byte for byte: it is parsed once.
+type fieldRoom struct {
+	chunks []Fields // each of manyPartHeaders
+	used   int      // of chunks
+	free   Fields   // in the last one used
+	last   string   // a header block with the empty line at its end
+	fields Fields   // what it says
+}
 
 // The header of a part is expected to have fewPartHeaders lines; room is made for many at once.
 const (
@@ -67,7 +79,11 @@ const (
 // begin returns an empty Fields to append to.
 func (r *fieldRoom) begin() Fields {
 	if len(r.free) < fewPartHeaders {
-		r.free = make(Fields, manyPartHeaders)
+		if r.used == len(r.chunks) {
+			r.chunks = append(r.chunks, make(Fields, manyPartHeaders))
+		}
+		r.free = r.chunks[r.used]
+		r.used++
 	}
 	return r.free[:0]
 }
@@ -78,6 +94,14 @@ func (r *fieldRoom) end(h Fields) Fields {
 		r.free = r.free[len(h):]
 	}
 	return h[:len(h):len(h)]
+}
+
+// clear forgets all headers and keeps the room.
+func (r *fieldRoom) clear() {
+	for _, c := range r.chunks[:r.used] {
+		clear(c)
+	}
+	*r = fieldRoom{chunks: r.chunks}
 }
 
 // MultipartBoundary returns the boundary of a multipart/mixed content type.
@@ -93,30 +117,53 @@ func MultipartBoundary(contentType string) (string, error) {
 	return b, nil
 }
 
-// SplitMultipart cuts a body into its parts, at most most of them (more are ErrTooManyParts). Lines may end in CRLF or LF.
-func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
-	delimiter := "\n--" + boundary
-	_, rest, last, ok := cutDelimiter(body, delimiter)
+// MultipartReader cuts bodies into parts in memory that it uses again.
+type MultipartReader struct {
+	delimiter []byte
+	parts     []Part
+	room      fieldRoom
+}
+
+// Split cuts a body into its parts, at most most of them (more are ErrTooManyParts). Lines may end in CRLF or LF. The parts live
+// until the next Split, their headers and bodies until Clear.
+func (m *MultipartReader) Split(body []byte, boundary string, most int) ([]Part, error) {
+	m.parts = m.parts[:0]
+	m.delimiter = append(append(m.delimiter[:0], "\n--"...), boundary...)
+	_, rest, last, ok := cutDelimiter(body, m.delimiter)
 	if !ok {
 		return nil, fmt.Errorf("%w: no delimiter", ErrMultipart)
 	}
-	parts := make([]Part, 0, min(most, fewParts))
-	room := new(fieldRoom)
 	for !last {
 		var content []byte
-		if content, rest, last, ok = cutDelimiter(rest, delimiter); !ok {
+		if content, rest, last, ok = cutDelimiter(rest, m.delimiter); !ok {
 			return nil, fmt.Errorf("%w: no closing delimiter", ErrMultipart)
 		}
-		if len(parts) == most {
+		if len(m.parts) == most {
 			return nil, ErrTooManyParts
 		}
-		h, b, err := cutHeader(room, content)
+		h, b, err := cutHeader(&m.room, content)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, Part{h, b, room})
+		m.parts = append(m.parts, Part{h, b, &m.room})
 	}
-	return parts, nil
+	return m.parts, nil
+}
+
+// Clear lets go of what was split.
+func (m *MultipartReader) Clear() {
+	if m.room.used == 0 {
+		return
+	}
+	clear(m.parts[:cap(m.parts)])
+	m.parts = m.parts[:0]
+	m.room.clear()
+}
+
+// SplitMultipart is Split in memory of its own.
+func SplitMultipart(body []byte, boundary string, most int) ([]Part, error) {
+	m := MultipartReader{parts: make([]Part, 0, min(most, fewParts))}
+	return m.Split(body, boundary, most)
 }
 
 // ErrTooManyParts is a batch of more parts than allowed.
@@ -124,11 +171,11 @@ var ErrTooManyParts = errors.New("too many parts")
 
 // cutDelimiter finds the next delimiter line, given as a line end, two dashes and the boundary. content is what lies before it,
 // without the line end that belongs to it; last tells the closing one.
-func cutDelimiter(b []byte, delimiter string) (content, rest []byte, last, ok bool) {
+func cutDelimiter(b, delimiter []byte) (content, rest []byte, last, ok bool) {
 	for pos := 0; ; {
 		at := pos // of the dashes
-		if pos > 0 || !bytes.HasPrefix(b, []byte(delimiter[1:])) {
-			i := bytes.Index(b[pos:], []byte(delimiter))
+		if pos > 0 || !bytes.HasPrefix(b, delimiter[1:]) {
+			i := bytes.Index(b[pos:], delimiter)
 			if i < 0 {
 				return nil, nil, false, false
 			}
@@ -151,12 +198,19 @@ func cutDelimiter(b []byte, delimiter string) (content, rest []byte, last, ok bo
 
 // cutHeader reads header lines up to an empty line.
 func cutHeader(room *fieldRoom, b []byte) (Fields, []byte, error) {
-	h := room.begin()
+	if room.last != "" && bytes.HasPrefix(b, []byte(room.last)) {
+		return room.fields, b[len(room.last):], nil
+	}
+	h, block := room.begin(), b
 	for {
 		line, rest, ok := bytes.Cut(b, []byte("\n"))
 		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 {
-			return room.end(h), rest, nil
+			h = room.end(h)
+			if ok {
+				room.last, room.fields = aliasOf(block[:len(block)-len(rest)]), h
+			}
+			return h, rest, nil
 		}
 		name, value, colon := bytes.Cut(line, []byte(":"))
 		if !colon || len(line) > maxPartLine || len(h) == maxPartHeaders || !isToken(name) || bytes.IndexByte(value, 0) >= 0 || bytes.IndexByte(value, '\r') >= 0 {
@@ -201,10 +255,13 @@ type PartRequest struct {
 // Request reads the request in a part. A Content-Length within it bounds its body; without one the body reaches to the end of
 // the part.
 func (p *Part) Request() (r PartRequest, err error) {
-	if t, _ := p.Header.Get("Content-Type"); !strings.EqualFold(mediaType(t), "application/http") {
+	if t, _ := p.Header.Get("Content-Type"); t != "application/http" && !strings.EqualFold(mediaType(t), "application/http") {
 		return r, fmt.Errorf("%w: part of type %q", ErrMultipart, t)
 	}
-	body := bytes.TrimLeft(p.Body, "\r\n")
+	body := p.Body
+	for len(body) > 0 && (body[0] == '\r' || body[0] == '\n') {
+		body = body[1:]
+	}
 	line, rest, _ := bytes.Cut(body, []byte("\n"))
 	method, more, _ := strings.Cut(aliasOf(bytes.TrimSuffix(line, []byte("\r"))), " ")
 	target, version, _ := strings.Cut(more, " ")
