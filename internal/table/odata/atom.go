@@ -106,7 +106,8 @@ func (d *Decoder) atomProperty(name, typeName string, null bool, text string) er
 	if null {
 		kind = isNull
 	}
-	return d.set(name, kind, text)
+	_, err := d.set(name, kind, text)
+	return err
 }
 
 func (w *Writer) appendAtom(dst, pk, rk []byte, row entity.Row, alone bool) ([]byte, error) {

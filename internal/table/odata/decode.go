@@ -23,11 +23,14 @@ type Decoder struct {
 	Entity  Entity
 	items   []item
 	scratch []byte // decoded strings; never moved while Entity refers to it
+	shape   shape  // of the last body that was in JSON
+	spans   []span // of the values of the body at hand
 }
 
 // item is a member of an entity as sent, before its annotation is applied.
 type item struct {
 	name    string
+	named   bool // its name was checked
 	typ     entity.Type
 	typed   bool
 	present bool // a value has come, not only an annotation
@@ -81,31 +84,32 @@ func (d *Decoder) reset() {
 	d.scratch = d.scratch[:0]
 }
 
-// item returns the item of that name, a new one if there is none.
-func (d *Decoder) item(name string) (*item, error) {
+// item returns the number of the item of that name, a new one if there is none.
+func (d *Decoder) item(name string) (int, error) {
 	for i := len(d.items) - 1; i >= 0; i-- {
 		if d.items[i].name == name {
-			return &d.items[i], nil
+			return i, nil
 		}
 	}
 	if len(d.items) == maxItems {
-		return nil, protocol.ErrTooManyProperties
+		return 0, protocol.ErrTooManyProperties
 	}
 	d.items = append(d.items, item{name: name})
-	return &d.items[len(d.items)-1], nil
+	return len(d.items) - 1, nil
 }
 
-// set notes the value of a member.
-func (d *Decoder) set(name string, kind valueKind, text string) error {
-	it, err := d.item(name)
+// set notes the value of a member and returns the number of its item.
+func (d *Decoder) set(name string, kind valueKind, text string) (int, error) {
+	i, err := d.item(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	it := &d.items[i]
 	if it.present {
-		return protocol.ErrDuplicatePropertiesSpecified
+		return 0, protocol.ErrDuplicatePropertiesSpecified
 	}
 	it.present, it.kind, it.text = true, kind, text
-	return nil
+	return i, nil
 }
 
 // annotate notes the type of a member, which may come before or after it.
@@ -114,10 +118,11 @@ func (d *Decoder) annotate(name, typeName string) error {
 	if !ok {
 		return errInput
 	}
-	it, err := d.item(name)
+	i, err := d.item(name)
 	if err != nil {
 		return err
 	}
+	it := &d.items[i]
 	if it.typed {
 		return protocol.ErrDuplicatePropertiesSpecified
 	}
@@ -149,8 +154,10 @@ func (d *Decoder) finish() error {
 		case "Timestamp":
 			continue
 		}
-		if err := entity.CheckName(it.name); err != nil {
-			return err
+		if !it.named {
+			if err := entity.CheckName(it.name); err != nil {
+				return err
+			}
 		}
 		v, err := d.value(it)
 		if err != nil {
@@ -253,7 +260,26 @@ func (d *Decoder) JSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return errInput
 	}
-	p := jsonParser{text: entity.View(body), d: d}
+	text := entity.View(body)
+	if d.shaped(text) {
+		return d.finish()
+	}
+	d.reset()
+	d.spans = d.spans[:0]
+	if err := d.object(text); err != nil {
+		return err
+	}
+	if err := d.finish(); err != nil {
+		return err
+	}
+	d.spans = append(d.spans, span{len(text), len(text), none})
+	d.shape.learn(text, d.spans, d.items)
+	return nil
+}
+
+// object reads a body into d.items.
+func (d *Decoder) object(text string) error {
+	p := jsonParser{text: text, d: d}
 	p.space()
 	if !p.take('{') {
 		return errInput
@@ -275,7 +301,7 @@ func (d *Decoder) JSON(body []byte) error {
 	if p.at != len(p.text) {
 		return errInput
 	}
-	return d.finish()
+	return nil
 }
 
 // jsonParser walks one flat object.
@@ -314,23 +340,30 @@ func (p *jsonParser) member() error {
 		return errInput
 	}
 	p.space()
+	from := p.at
 	kind, text, ok := p.value()
 	if !ok {
 		return errInput
 	}
-	if strings.HasPrefix(name, "odata.") {
-		return nil
-	}
-	if of, annotation, found := strings.Cut(name, "@"); found {
-		if annotation != "odata.type" {
-			return nil
+	value := span{from, p.at, ignored}
+	of, annotation, annotated := strings.Cut(name, "@")
+	switch {
+	case strings.HasPrefix(name, "odata."):
+	case !annotated:
+		var err error
+		if value.item, err = p.d.set(name, kind, text); err != nil {
+			return err
 		}
+	case annotation == "odata.type":
 		if kind != isString {
 			return errInput
 		}
 		return p.d.annotate(of, text)
 	}
-	return p.d.set(name, kind, text)
+	if len(p.d.spans) <= maxShapeRuns {
+		p.d.spans = append(p.d.spans, value)
+	}
+	return nil
 }
 
 func (p *jsonParser) value() (kind valueKind, text string, ok bool) {

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -344,12 +346,30 @@ func TestParsePath(t *testing.T) {
 	require.Equal(t, `T(PartitionKey='A''aaa_bbbb2%22',RowKey='%22A''aaa_bbbb2')`, string(AppendEntityPath(nil, "T", `A'aaa_bbbb2"`, `"A'aaa_bbbb2`)))
 }
 
+// FuzzDecodeJSON reads a body after another, whose shape it may have, as it is read by itself.
 func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"A@odata.type":"Edm.Int64","A":"4","B":1.5e3,"C":"\u00e9\ud83d\ude00","D":null,"PartitionKey":"p","RowKey":"r"}`))
-	f.Add([]byte(`{"G@odata.type":"Edm.Guid","G":"a455c695-df98-5678-aaaa-81d3367e5a34","X":"AAH/","X@odata.type":"Edm.Binary"}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var d Decoder
-		if err := d.JSON(body); err != nil {
+	for _, bodies := range [][2]string{
+		{`{"A@odata.type":"Edm.Int64","A":"4","B":1.5e3,"C":"\u00e9\ud83d\ude00","D":null,"PartitionKey":"p","RowKey":"r"}`, `{"A@odata.type":"Edm.Int64","A":"5","B":-1,"C":"x","D":1,"PartitionKey":"q","RowKey":"s"}`},
+		{`{"G@odata.type":"Edm.Guid","G":"a455c695-df98-5678-aaaa-81d3367e5a34","X":"AAH/","X@odata.type":"Edm.Binary"}`, `{"G@odata.type":"Edm.Guid","G":"b","X":null,"X@odata.type":"Edm.Binary"}`},
+		{` { "odata.etag" : "x" , "\u0041" : true,"Timestamp":"t","A@b":1 } `, ` { "odata.etag" : null , "\u0041" : "\n","Timestamp":5,"A@b":"c" } `},
+		{`{"A":1}`, `{"A":1,"A":1}`}, {`{"A":1}`, `{"A":12}x`}, {`{"A":1}`, `{"A":01}`}, {`{}`, `{ }`}, {`{"A":1,"B":2}`, `{"A":1,"C":2}`},
+	} {
+		f.Add([]byte(bodies[0]), []byte(bodies[1]))
+	}
+	f.Fuzz(func(t *testing.T, before, body []byte) {
+		var d, used Decoder
+		err := d.JSON(body)
+		_ = used.JSON(before)
+		for range 2 {
+			usedErr := used.JSON(body)
+			require.Equal(t, err, usedErr)
+			if err == nil {
+				require.Equal(t, entity.AppendRow(nil, 1, d.Entity.Properties), entity.AppendRow(nil, 1, used.Entity.Properties))
+				require.Equal(t, [2]string{d.Entity.PartitionKey, d.Entity.RowKey}, [2]string{used.Entity.PartitionKey, used.Entity.RowKey})
+				require.Equal(t, [2]bool{d.Entity.HasPartitionKey, d.Entity.HasRowKey}, [2]bool{used.Entity.HasPartitionKey, used.Entity.HasRowKey})
+			}
+		}
+		if err != nil {
 			var e *protocol.Error
 			require.ErrorAs(t, err, &e)
 			return
@@ -357,6 +377,43 @@ func FuzzDecodeJSON(f *testing.F) {
 		require.True(t, json.Valid(body), "%q", body)
 		again(t, &d, Minimal)
 	})
+}
+
+// TestShapes: a body that is like the one before it is read without a look at its names, and any other as ever.
+func TestShapes(t *testing.T) {
+	body := func(i int, more string) []byte {
+		return fmt.Appendf(nil, `{"PartitionKey":"p","RowKey":"%d","Text":"\u0041%[1]d","N@odata.type":"Edm.Int64","N":"%[1]d","F":%[1]d.5,"odata.etag":"%[1]d"%s}`, i, more)
+	}
+	var d Decoder
+	for i := range 4 {
+		more := ""
+		if i%2 == 1 {
+			more = `,"More":true`
+		}
+		for j := range 3 {
+			require.NoError(t, d.JSON(body(j, more)))
+			require.Equal(t, strconv.Itoa(j), d.Entity.RowKey)
+			require.Len(t, d.Entity.Properties, 3+i%2)
+			require.Equal(t, entity.Property{Name: "Text", Value: entity.StringValue("A" + strconv.Itoa(j))}, d.Entity.Properties[0])
+			require.Equal(t, entity.Property{Name: "N", Value: entity.Int64Value(int64(j))}, d.Entity.Properties[1])
+			require.Equal(t, entity.Property{Name: "F", Value: entity.DoubleValue(float64(j) + 0.5)}, d.Entity.Properties[2])
+		}
+		require.True(t, d.shaped(string(body(1000, more))), "the shape is known")
+		require.False(t, d.shaped(string(body(1000, more+" "))), "another is not")
+	}
+	// Neither is what would take much memory.
+	require.NoError(t, d.JSON([]byte(`{"odata.`+strings.Repeat("x", maxShapeText)+`":1}`)))
+	require.Empty(t, d.shape.runs)
+	require.NoError(t, d.JSON([]byte(`{`+strings.Repeat(`"odata.x":1,`, maxShapeRuns)+`"A":1}`)))
+	require.Empty(t, d.shape.runs)
+	require.NoError(t, d.JSON(body(1, "")))
+	require.NotEmpty(t, d.shape.runs)
+	last := body(2, "")
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		if err := d.JSON(last); err != nil {
+			t.Fatal(err)
+		}
+	}))
 }
 
 func FuzzDecodeAtom(f *testing.F) {
