@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,17 @@ type partRequest struct {
 
 // partHeaders are the header lines that matter in an operation within a batch.
 var partHeaders = [...]string{"accept", "content-id", "content-type", "if-match", "if-none-match", "prefer", "x-http-method"}
+
+// The numbers of partHeaders.
+const (
+	partAccept = iota
+	partContentID
+	partContentType
+	partIfMatch
+	partIfNoneMatch
+	partPrefer
+	partMethod
+)
 
 // note picks the headers that matter: the first of each.
 func (p *partRequest) note() {
@@ -71,7 +83,7 @@ func (p *partRequest) param(lower string) (string, bool) {
 // format is the format of the operation's answer. A refusal to serve one is not worth failing the transaction for.
 func (p *partRequest) format(r *rest.Request, otherwise odata.Format) odata.Format {
 	format, _ := p.param("$format")
-	accept := p.header("accept")
+	accept := p.known[partAccept]
 	if format == "" && accept == "" {
 		return otherwise
 	}
@@ -91,27 +103,39 @@ func (c *call) batch(r *rest.Request) error {
 	if err != nil {
 		return protocol.ErrInvalidInput.Because(err)
 	}
-	outer, err := protocol.SplitMultipart(c.in, boundary, 1)
+	outer, err := c.parts.Split(c.in, boundary, 1)
 	if err != nil || len(outer) != 1 {
 		return protocol.ErrInvalidInput.Because(err)
 	}
 	c.format = errorFormat(r)
-	if contentType, _ := outer[0].Header.Get("Content-Type"); !strings.HasPrefix(strings.ToLower(contentType), "multipart/") {
+	set := outer[0]
+	if contentType, _ := set.Header.Get("Content-Type"); !strings.HasPrefix(strings.ToLower(contentType), "multipart/") {
 		var p partRequest
-		if err := c.parsePart(r, &outer[0], &p); err != nil {
+		if err := c.parsePart(r, &set, &p, nil); err != nil {
 			return err
 		}
 		return c.batchQuery(r, &p)
 	}
-	return c.transaction(r, &outer[0])
+	return c.transaction(r, &set)
 }
 
-// parsePart reads the operation in a part and what its URL names.
-func (c *call) parsePart(r *rest.Request, part *protocol.Part, p *partRequest) (err error) {
+// parsePart reads the operation in a part and what its URL names. before is the one before it, if any: most of a batch are alike.
+func (c *call) parsePart(r *rest.Request, part *protocol.Part, p, before *partRequest) (err error) {
 	if p.PartRequest, err = part.Request(); err != nil {
 		return protocol.ErrInvalidInput.Because(err)
 	}
-	p.note()
+	if before != nil && p.Header.Same(before.Header) {
+		p.known = before.known
+	} else {
+		p.note()
+	}
+	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
+		p.id = p.known[partContentID]
+	}
+	if before != nil && p.Target == before.Target {
+		p.target, p.query = before.target, before.query
+		return nil
+	}
 	path := p.Target
 	if _, after, absolute := strings.Cut(path, "://"); absolute {
 		_, path, _ = strings.Cut(after, "/")
@@ -122,9 +146,6 @@ func (c *call) parsePart(r *rest.Request, part *protocol.Part, p *partRequest) (
 	}
 	if p.target, err = odata.ParsePath(path); err != nil {
 		return err
-	}
-	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
-		p.id = p.header("content-id")
 	}
 	// This is the answer, not work to be done: a batch is of entities, and what a part asks of tables, of the service or of another
 	// batch is an operation that the resource does not have, which is 501 on the wire.
@@ -149,14 +170,14 @@ func withoutAccount(path string, r *rest.Request) string {
 // classify tells what an operation within a change set does.
 func (p *partRequest) classify() (err error) {
 	method := p.Method
-	if tunnelled := p.header("x-http-method"); tunnelled != "" && method == "POST" {
+	if tunnelled := p.known[partMethod]; tunnelled != "" && method == "POST" {
 		method = strings.ToUpper(tunnelled)
 	}
 	switch {
 	case method == "GET":
 		return protocol.ErrInvalidInput.Saying("A query operation cannot be in a change set.")
 	case p.target.Entity:
-		p.kind, p.needs, err = changeOf(method, p.header("if-match") != "")
+		p.kind, p.needs, err = changeOf(method, p.known[partIfMatch] != "")
 		return err
 	case method == "POST":
 		p.kind, p.needs = insert, &needsInsert
@@ -172,26 +193,22 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	if err != nil {
 		return protocol.ErrInvalidInput.Because(err)
 	}
-	parts, err := protocol.SplitMultipart(set.Body, boundary, maxChanges)
+	parts, err := c.parts.Split(set.Body, boundary, maxChanges)
 	if errors.Is(err, protocol.ErrTooManyParts) {
 		return c.batchFailure(r, maxChanges-1, protocol.ErrInvalidInput.Saying("The batch request operation exceeds the maximum 100 changes per change set."))
 	}
 	if err != nil || len(parts) == 0 {
 		return protocol.ErrInvalidInput.Because(err)
 	}
-	ops := make([]partRequest, len(parts))
-	for i := range ops {
-		p := &ops[i]
-		err := c.parsePart(r, &parts[i], p)
-		if err == nil {
-			err = p.classify()
-		}
-		if err != nil {
-			return c.batchFailure(r, i, err)
-		}
-		if err := r.Grant.Permits(p.needs, p.target.Table); err != nil {
+	read, err := c.parseAll(r, parts)
+	ops := c.ops
+	for i := range read {
+		if err := r.Grant.Permits(ops[i].needs, ops[i].target.Table); err != nil {
 			return err
 		}
+	}
+	if err != nil {
+		return c.batchFailure(r, read, err)
 	}
 	if i, err := c.prepareAll(r, ops); err != nil {
 		return c.batchFailure(r, i, err)
@@ -211,11 +228,26 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	return c.batchSuccess(r, t, ops, uint64(stamp))
 }
 
+// parseAll fills c.ops with the operations in parts. An error is of the one after those that it has read.
+func (c *call) parseAll(r *rest.Request, parts []protocol.Part) (read int, err error) {
+	c.ops = slices.Grow(c.ops, len(parts))[:len(parts)]
+	var before *partRequest
+	for i := range parts {
+		p := &c.ops[i]
+		if err := c.parsePart(r, &parts[i], p, before); err != nil {
+			return i, err
+		}
+		if err := p.classify(); err != nil {
+			return i, err
+		}
+		before = p
+	}
+	return len(parts), nil
+}
+
 // prepareAll fills c.changes and holds them against the rules of a transaction. On an error it tells whose it is.
 func (c *call) prepareAll(r *rest.Request, ops []partRequest) (int, error) {
-	if c.seen == nil {
-		c.seen = make(map[string]bool, maxChanges)
-	}
+	ascending := true // the RowKeys so far, so that none of them is there twice
 	for i := range ops {
 		p := &ops[i]
 		ch, err := c.prepare(p.kind, &p.target, r.Version, p.header, p.Body)
@@ -226,89 +258,117 @@ func (c *call) prepareAll(r *rest.Request, ops []partRequest) (int, error) {
 			if i > 0 && ch.pk == c.changes[0].pk {
 				ch.pk = c.changes[0].pk
 			} else {
-				ch.pk = strings.Clone(ch.pk)
+				ch.pk = c.keep(ch.pk)
 			}
-			ch.rk = strings.Clone(ch.rk)
+			ch.rk = c.keep(ch.rk)
 		}
 		switch {
 		case !strings.EqualFold(p.target.Table, ops[0].target.Table):
 			return i, protocol.ErrInvalidInput.Saying("All commands in a batch must operate on same table.")
 		case i > 0 && ch.pk != c.changes[0].pk:
 			return i, protocol.ErrCommandsInBatchActOnDifferentPartitions
-		case c.seen[ch.rk]:
+		}
+		if ascending = ascending && (i == 0 || c.changes[i-1].rk < ch.rk); !ascending && c.repeats(ch.rk) {
 			return i, protocol.ErrInvalidDuplicateRow
-		case !opens(r.Grant.Keys, ch.pk, ch.rk):
+		}
+		if !opens(r.Grant.Keys, ch.pk, ch.rk) {
 			return i, protocol.ErrAuthorizationFailure
 		}
-		c.seen[ch.rk] = true
 		c.changes = append(c.changes, ch)
 	}
 	return 0, nil
 }
 
-// partHead is what the beginning of a part in an answer is made of. Most of a batch are alike, and take it from the one before.
+// keep copies a key to where it stays until the call ends.
+func (c *call) keep(key string) string {
+	from := len(c.keys)
+	c.keys = append(c.keys, key...)
+	return entity.View(c.keys[from:])
+}
+
+// repeats tells whether one of the changes so far is of that RowKey.
+func (c *call) repeats(rk string) bool {
+	if c.seen == nil {
+		c.seen = make(map[string]bool, maxChanges)
+	}
+	for i := len(c.seen); i < len(c.changes); i++ {
+		c.seen[c.changes[i].rk] = true
+	}
+	return c.seen[rk]
+}
+
+// partHead is what the beginning of a part in an answer is made of.
 type partHead struct {
-	id              string
 	insert, content bool
 	format          odata.Format
 	prefer          string
 }
 
-// batchSuccess answers a transaction that was done, an answer for each operation.
+// answersLike tells that the beginnings of two operations' answers are the same, up to where the RowKey stands.
+func (p *partRequest) answersLike(q *partRequest) bool {
+	return p.Header.Same(q.Header) && p.query == q.query && p.id == q.id && (p.kind == insert) == (q.kind == insert)
+}
+
+// batchSuccess answers a transaction that was done.
 func (c *call) batchSuccess(r *rest.Request, t *table, ops []partRequest, stamp uint64) error {
 	c.openChangeSet(r)
-	tag := etag(stamp)
-	c.setWriter(r, c.format, t.name)
-	var last partHead
-	var from, to int // of last in c.out
-	accept, accepted := "", c.format
-	for i := range ops {
-		p, ch := &ops[i], &c.changes[i]
-		h := partHead{id: p.id, insert: ch.kind == insert}
-		switch a := p.header("accept"); {
-		case p.query != "":
-			h.format = p.format(r, c.format)
-		case a == accept:
-			h.format = accepted
-		default:
-			h.format = p.format(r, c.format)
-			accept, accepted = a, h.format
-		}
-		if h.insert {
-			h.prefer = preference(p.header("prefer"))
-			h.content = h.prefer != "return-no-content"
-		}
-		if at := len(c.out); i > 0 && h == last {
-			c.out = append(c.out, c.out[from:to]...)
-		} else {
-			c.appendPartHead(r, &h)
-			last, from, to = h, at, len(c.out)
-		}
-		if h.insert {
-			at := c.link("Location: ", t.name, ch)
-			if !h.content {
-				c.out = append(append(c.out, "DataServiceId: "...), c.out[at:]...)
-			}
-		}
-		if ch.kind != remove {
-			c.line("ETag: ", tag)
-		}
-		c.line("")
-		if h.content {
-			c.setWriter(r, h.format, t.name)
-			var err error
-			if c.out, err = c.writer.AppendEntity(c.out, entity.AppendKeyString(nil, ch.pk), entity.AppendKeyString(nil, ch.rk), ch.row, true); err != nil {
-				return err
-			}
-		}
-		c.line("")
+	if err := c.appendAnswers(r, t, ops, stamp); err != nil {
+		return err
 	}
 	return c.closeChangeSet(r)
 }
 
+// appendAnswers appends the answers of operations that were done, a part for each.
+func (c *call) appendAnswers(r *rest.Request, t *table, ops []partRequest, stamp uint64) (err error) {
+	tag := "ETag: " + etag(stamp) + "\r\n\r\n"
+	c.setWriter(r, c.format, t.name)
+	var h partHead
+	var begin, url, end int // of the last beginning in c.out, and of the URL in it
+	for i := range ops {
+		p, ch := &ops[i], &c.changes[i]
+		at := len(c.out)
+		if i > 0 && p.answersLike(&ops[i-1]) {
+			c.out = append(c.out, c.out[begin:end]...)
+		} else {
+			h = c.appendPartHead(r, p)
+			if h.insert {
+				c.out = append(c.out, "Location: "...)
+				url = len(c.out) - at
+				c.out = odata.AppendPartitionPath(append(c.out, c.writer.Base...), t.name, ch.pk)
+			}
+			begin, end = at, len(c.out)
+		}
+		if h.insert {
+			c.out = odata.AppendRowPath(c.out, ch.rk)
+			c.line()
+			if !h.content {
+				c.out = append(append(c.out, "DataServiceId: "...), c.out[at+url:]...)
+			}
+		}
+		if ch.kind != remove {
+			c.out = append(c.out, tag...)
+		} else {
+			c.line()
+		}
+		if h.content {
+			c.setWriter(r, h.format, t.name)
+			if c.out, err = c.writer.AppendEntity(c.out, entity.AppendKeyString(nil, ch.pk), entity.AppendKeyString(nil, ch.rk), ch.row, true); err != nil {
+				return err
+			}
+		}
+		c.line()
+	}
+	return nil
+}
+
 // appendPartHead writes the beginning of a part that answers an operation that was done.
-func (c *call) appendPartHead(r *rest.Request, h *partHead) {
-	c.openPart(r, h.id)
+func (c *call) appendPartHead(r *rest.Request, p *partRequest) partHead {
+	h := partHead{insert: p.kind == insert, format: p.format(r, c.format)}
+	if h.insert {
+		h.prefer = preference(p.known[partPrefer])
+		h.content = h.prefer != "return-no-content"
+	}
+	c.openPart(r, p.id)
 	if h.content {
 		c.line("HTTP/1.1 201 Created")
 		c.line("Content-Type: ", h.format.ContentType())
@@ -325,6 +385,7 @@ func (c *call) appendPartHead(r *rest.Request, h *partHead) {
 		version = "3.0;"
 	}
 	c.line("DataServiceVersion: ", version)
+	return h
 }
 
 // batchFailure answers a transaction of which nothing was done, with the error of its operation with that index.
@@ -402,16 +463,6 @@ func (c *call) line(parts ...string) {
 		c.out = append(c.out, p...)
 	}
 	c.out = append(c.out, '\r', '\n')
-}
-
-// link writes a line with the URL of a change's entity and returns where in c.out the URL begins.
-func (c *call) link(name, table string, ch *change) (at int) {
-	c.out = append(c.out, name...)
-	at = len(c.out)
-	c.out = append(c.out, c.writer.Base...)
-	c.out = odata.AppendEntityPath(c.out, table, ch.pk, ch.rk)
-	c.line()
-	return at
 }
 
 // The boundaries of an answer are made of the request's id, which no content can know.

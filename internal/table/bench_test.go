@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -9,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
 	"github.com/blobd/blobd/internal/table/odata"
@@ -126,4 +129,64 @@ func BenchmarkTransaction(b *testing.B) {
 		i += 100
 	}
 	b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "entities/s")
+}
+
+// benchBatch is the body of a transaction of a hundred inserts.
+func benchBatch() []byte {
+	var b bytes.Buffer
+	b.WriteString("--batch_357de4f7-6d0b-4e02-8cd2-6361411a9525\r\nContent-Type: multipart/mixed; boundary=changeset_5\r\n\r\n")
+	for i := range 100 {
+		b.WriteString("--changeset_5\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n" +
+			"POST http://127.0.0.1:10002/devstoreaccount1/people HTTP/1.1\r\nAccept: application/json;odata=nometadata\r\nContent-Type: application/json\r\n" +
+			"Prefer: return-no-content\r\nDataServiceVersion: 3.0\r\n\r\n")
+		fmt.Fprintf(&b, benchBody+"\r\n", i)
+	}
+	b.WriteString("--changeset_5--\r\n--batch_357de4f7-6d0b-4e02-8cd2-6361411a9525--\r\n")
+	return b.Bytes()
+}
+
+// serveBatch does all of a transaction's request but to read it, to write and to send the answer.
+func (c *call) serveBatch(tb testing.TB, r *rest.Request, t *table, body []byte) {
+	c.reset()
+	c.in = body
+	outer, err := c.parts.Split(c.in, "batch_357de4f7-6d0b-4e02-8cd2-6361411a9525", 1)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	parts, err := c.parts.Split(outer[0].Body, "changeset_5", maxChanges)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err = c.parseAll(r, parts); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err = c.prepareAll(r, c.ops); err != nil {
+		tb.Fatal(err)
+	}
+	c.set = true
+	if err = c.appendAnswers(r, t, c.ops, 638_000_000_000_000_000); err != nil {
+		tb.Fatal(err)
+	}
+	if n := bytes.Count(c.out, []byte("DataServiceId: ")); n != 100 {
+		tb.Fatalf("%d answers", n)
+	}
+}
+
+func batchRequest() *rest.Request {
+	return &rest.Request{ID: "a455c695-df98-5678-aaaa-81d3367e5a34", Version: protocol.Newest, Address: rest.Address{AccountName: "devstoreaccount1", PathStyle: true}}
+}
+
+func BenchmarkBatchRequest(b *testing.B) {
+	body, r, t := benchBatch(), batchRequest(), newTable(record{name: "people", generation: 1})
+	b.ReportAllocs()
+	var c call
+	for b.Loop() {
+		c.serveBatch(b, r, t, body)
+	}
+}
+
+func TestATransactionHardlyAllocates(t *testing.T) {
+	body, r, people := benchBatch(), batchRequest(), newTable(record{name: "people", generation: 1})
+	var c call
+	require.LessOrEqual(t, testing.AllocsPerRun(10, func() { c.serveBatch(t, r, people, body) }), 2.0, "the text of its one ETag")
 }

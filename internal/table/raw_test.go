@@ -1,6 +1,8 @@
 package table_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
@@ -350,6 +352,68 @@ func inBatch(set bool, ops ...string) string {
 		b.WriteString("--c--\r\n")
 	}
 	return b.String() + "--b--\r\n"
+}
+
+// TestPartsOfABatchAnswerAsAlone sends operations of all kinds in random order: what is taken from the part before must not show.
+func TestPartsOfABatchAnswerAsAlone(t *testing.T) {
+	s := openPeople(t)
+	const entity = "http://127.0.0.1/devstoreaccount1/people(PartitionKey='PK',RowKey='RK')"
+	kinds := []string{
+		"POST /devstoreaccount1/people HTTP/1.1\r\nContent-Type: application/json\r\nPrefer: return-no-content\r\n\r\n{\"PartitionKey\":\"PK\",\"RowKey\":\"RK\",\"A\":1}",
+		"POST /devstoreaccount1/people HTTP/1.1\r\nContent-Type: application/json\r\nPrefer: return-content\r\n\r\n{\"PartitionKey\":\"PK\",\"RowKey\":\"RK\",\"A\":1}",
+		"POST /devstoreaccount1/people HTTP/1.1\r\nContent-Type: application/json\r\nPrefer: return-content\r\n\r\n{\"RowKey\":\"RK\",\"PartitionKey\":\"PK\",\"\\u0041\":1.5}",
+		"POST /devstoreaccount1/people?$format=application/json;odata=fullmetadata HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{\"PartitionKey\":\"PK\",\"RowKey\":\"RK\",\"A\":1}",
+		"POST /devstoreaccount1/people HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json;odata=nometadata\r\nContent-ID: RK\r\n\r\n{\"PartitionKey\":\"PK\",\"RowKey\":\"RK\"}",
+		"PUT " + entity + " HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{\"A\":1}",
+		"PATCH " + entity + " HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"A\":1}",
+		"POST " + entity + " HTTP/1.1\r\nContent-Type: application/json\r\nX-HTTP-Method: MERGE\r\n\r\n{\"A\":1}",
+		"DELETE " + entity + " HTTP/1.1\r\nIf-Match: *\r\n\r\n",
+	}
+	batch := func(ops ...string) string {
+		answer := s.Do("POST", root+"$batch", inBatch(true, ops...), "Content-Type: multipart/mixed; boundary=b", "Accept: application/json")
+		require.Equal(t, 202, answer.Status, answer)
+		return anonymous(string(answer.Body))
+	}
+	const head, tail = "--batchresponse_ID\r\nContent-Type: multipart/mixed; boundary=changesetresponse_ID\r\n\r\n", "--changesetresponse_ID--\r\n--batchresponse_ID--\r\n"
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for turn := range 50 {
+		var ops []string
+		want := ""
+		for i := range 1 + rng.IntN(10) {
+			kind := kinds[rng.IntN(1+rng.IntN(len(kinds)))]
+			rk := fmt.Sprintf("%d-%d-%d", rng.IntN(2), turn, i)
+			if strings.HasPrefix(kind, "DELETE") {
+				for _, pk := range []string{"p", "q"} {
+					require.Equal(t, 204, s.Do("PUT", people+"(PartitionKey='"+pk+"',RowKey='"+rk+"')", "{}", jsonBody).Status)
+				}
+			}
+			ops = append(ops, strings.NewReplacer("PK", "p", "RK", rk).Replace(kind))
+			alone := batch(strings.NewReplacer("PK", "q", "RK", rk).Replace(kind))
+			alone = strings.NewReplacer("'q'", "'p'", `"q"`, `"p"`).Replace(alone)
+			want += strings.TrimSuffix(strings.TrimPrefix(alone, head), tail)
+		}
+		require.Equal(t, head+want+tail, batch(ops...))
+	}
+}
+
+// TestARowTwiceInABatch: whatever the order, the second of a RowKey is told.
+func TestARowTwiceInABatch(t *testing.T) {
+	s := openPeople(t)
+	for rks, second := range map[string]string{"aa": "1", "aba": "2", "baa": "2", "cbac": "3", "cbaa": "3", "abcdb": "4", "abcd": "", "dcba": "", "badc": ""} {
+		var ops []string
+		for _, rk := range rks {
+			ops = append(ops, "PUT /devstoreaccount1/people(PartitionKey='p',RowKey='"+string(rk)+"') HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{}")
+		}
+		answer := s.Do("POST", root+"$batch", inBatch(true, ops...), "Content-Type: multipart/mixed; boundary=b", plain)
+		require.Equal(t, 202, answer.Status)
+		if second == "" {
+			require.Equal(t, len(rks), strings.Count(string(answer.Body), "HTTP/1.1 204"), rks)
+			continue
+		}
+		require.Contains(t, string(answer.Body), `"code":"InvalidDuplicateRow","message":{"lang":"en-US","value":"`+second+`:`, rks)
+	}
 }
 
 func TestQueryInBatch(t *testing.T) {

@@ -34,9 +34,12 @@ type call struct {
 	base    []byte // URL of the account
 	writer  odata.Writer
 	changes []change
-	seen    map[string]bool // RowKeys of a transaction
-	set     bool            // the answer is that of a change set
-	answers bool            // out is being sent, and the call is in use until that has ended
+	parts   protocol.MultipartReader // of a batch
+	ops     []partRequest            // in parts, of a transaction
+	keys    []byte                   // of the entities that it inserts
+	seen    map[string]bool          // RowKeys of a transaction
+	set     bool                     // the answer is that of a change set
+	answers bool                     // out is being sent, and the call is in use until that has ended
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -45,18 +48,28 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 const keepBuffer = 512 << 10
 
 func (c *call) release() {
+	c.reset()
+	calls.Put(c)
+}
+
+// reset forgets the request and keeps the buffers.
+func (c *call) reset() {
 	w := c.writer
 	w.Select = nil
 	clear(c.changes)
 	clear(c.seen)
-	next := call{seen: c.seen, decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0]}
+	clear(c.ops)
+	c.parts.Clear()
+	next := call{
+		decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0],
+		parts: c.parts, ops: c.ops[:0], keys: c.keys[:0], seen: c.seen,
+	}
 	for _, b := range []*[]byte{&next.in, &next.rows, &next.out} {
 		if cap(*b) > keepBuffer {
 			*b, next.decoder = nil, odata.Decoder{} // which refers to the body
 		}
 	}
 	*c = next
-	calls.Put(c)
 }
 
 // Serve implements rest.Service: it tells what the path names and dispatches.

@@ -137,9 +137,17 @@ func unhex(c byte) byte {
 
 // AppendEntityPath appends "T(PartitionKey='p',RowKey='r')" with quotes doubled and the rest percent-encoded.
 func AppendEntityPath(dst []byte, table, pk, rk string) []byte {
+	return AppendRowPath(AppendPartitionPath(dst, table, pk), rk)
+}
+
+// AppendPartitionPath appends what AppendEntityPath does, up to where the RowKey stands.
+func AppendPartitionPath(dst []byte, table, pk string) []byte {
 	dst = append(append(dst, table...), `(PartitionKey='`...)
-	dst = appendEscapedKey(dst, pk)
-	dst = append(dst, `',RowKey='`...)
+	return append(appendEscapedKey(dst, pk), `',RowKey='`...)
+}
+
+// AppendRowPath appends the rest.
+func AppendRowPath(dst []byte, rk string) []byte {
 	return append(appendEscapedKey(dst, rk), `')`...)
 }
 
