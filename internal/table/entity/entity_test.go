@@ -390,6 +390,7 @@ func TestShortWaysGiveTheSame(t *testing.T) {
 			ticks = ticks / 1000 * 1000
 		}
 		require.Equal(t, string(AppendDateTime(nil, ticks)), string(times.Append(nil, ticks)), "seed %d", seed)
+		require.Equal(t, string(AppendETagTime(nil, ticks)), string(times.AppendETag(nil, ticks)), "seed %d", seed)
 	}
 	require.Equal(t, "-0.0", string(AppendDouble(nil, math.Copysign(0, -1))))
 	require.Equal(t, "0001-01-01T00:00:00Z", string(new(Times).Append(nil, 0)))

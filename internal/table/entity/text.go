@@ -23,34 +23,48 @@ func AppendDateTime(dst []byte, ticks uint64) []byte {
 
 // Times appends DateTimes as AppendDateTime does, of which many fall into the same second, as those of neighbours do.
 type Times struct {
-	second uint64 // of text, counted from one
+	second uint64 // of the texts, counted from one
 	text   [19]byte
+	tag    [23]byte // text as it stands in an ETag
 }
 
 // Append appends ticks.
 func (t *Times) Append(dst []byte, ticks uint64) []byte {
-	second, frac := ticks/ticksPerSecond+1, ticks%ticksPerSecond
-	if second != t.second {
-		whole := dateTime(ticks)
-		t.second = second
-		copy(t.text[:], whole.text[:])
+	if ticks/ticksPerSecond+1 != t.second {
+		t.set(ticks)
 	}
-	dst = append(dst, t.text[:]...)
-	if frac == 0 {
-		return append(dst, 'Z')
+	return appendFraction(append(dst, t.text[:]...), uint32(ticks%ticksPerSecond))
+}
+
+// AppendETag appends ticks as AppendETagTime does.
+func (t *Times) AppendETag(dst []byte, ticks uint64) []byte {
+	if ticks/ticksPerSecond+1 != t.second {
+		t.set(ticks)
 	}
-	var b [9]byte
-	b[0] = '.'
-	for i := 7; i > 0; i-- {
-		b[i] = byte('0' + frac%10)
-		frac /= 10
+	return appendFraction(append(dst, t.tag[:]...), uint32(ticks%ticksPerSecond))
+}
+
+func (t *Times) set(ticks uint64) {
+	whole := dateTime(ticks)
+	t.second = ticks/ticksPerSecond + 1
+	copy(t.text[:], whole.text[:])
+	copy(t.tag[:13], t.text[:13])
+	copy(t.tag[13:], "%3A")
+	copy(t.tag[16:18], t.text[14:16])
+	copy(t.tag[18:], "%3A")
+	copy(t.tag[21:], t.text[17:19])
+}
+
+// appendFraction appends the ticks of a second and the Z.
+func appendFraction(dst []byte, frac uint32) []byte {
+	if frac != 0 {
+		high, low := frac/1000, frac%1000
+		dst = append(dst, '.', byte('0'+high/1000), byte('0'+high/100%10), byte('0'+high/10%10), byte('0'+high%10), byte('0'+low/100), byte('0'+low/10%10), byte('0'+low%10))
+		for dst[len(dst)-1] == '0' {
+			dst = dst[:len(dst)-1]
+		}
 	}
-	end := 8
-	for b[end-1] == '0' {
-		end--
-	}
-	b[end] = 'Z'
-	return append(dst, b[:end+1]...)
+	return append(dst, 'Z')
 }
 
 // AppendETag appends the ETag of an entity with that Timestamp: W/"datetime'2021-01-04T22%3A26%3A49.64333Z'".
@@ -241,14 +255,15 @@ const hexDigits = "0123456789abcdef"
 
 // AppendGuid appends 16 bytes as "a455c695-df98-5678-aaaa-81d3367e5a34".
 func AppendGuid(dst []byte, g string) []byte {
-	for i := 0; i < len(g); i++ {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			dst = append(dst, '-')
-		}
-		dst = append(dst, hexDigits[g[i]>>4], hexDigits[g[i]&15])
+	b := [36]byte{8: '-', 13: '-', 18: '-', 23: '-'}
+	for i, at := range guidDigits {
+		b[at], b[at+1] = hexDigits[g[i]>>4], hexDigits[g[i]&15]
 	}
-	return dst
+	return append(dst, b[:]...)
 }
+
+// guidDigits is where the digits of each byte of a Guid stand in its text.
+var guidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
 // AppendParsedGuid reads a Guid with its dashes, in any case, and appends its 16 bytes.
 func AppendParsedGuid(dst []byte, s string) ([]byte, bool) {

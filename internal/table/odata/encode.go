@@ -112,7 +112,7 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 			dst = append(w.AppendKeys(append(dst, w.Base...), pk, rk), `",`...)
 		}
 		dst = append(dst, `"odata.etag":"W/\"datetime'`...)
-		dst = append(entity.AppendETagTime(dst, stamp), `'\"",`...)
+		dst = append(w.stamps.AppendETag(dst, stamp), `'\"",`...)
 		if w.Format == Full {
 			dst = append(w.AppendKeys(append(dst, `"odata.editLink":"`...), pk, rk), `",`...)
 		}
