@@ -15,6 +15,7 @@ type Matcher struct {
 	// must has, by name, the comparisons that every row has to pass that the filter matches. The row is read no further than
 	// to the first that fails, which for most rows comes before the properties are all taken out.
 	must   [][]*node
+	all    bool // they are all that the filter asks, so that a row passes that has every property and fails none
 	loaded bool
 	failed bool // one of must
 	pk, rk []byte
@@ -28,21 +29,25 @@ type Matcher struct {
 func (f *Filter) Matcher(whole func(entity.Row) (entity.Row, error)) *Matcher {
 	m := &Matcher{filter: f, values: make([]entity.Value, len(f.names)), must: make([][]*node, len(f.names)), whole: whole}
 	if f.root != nil {
-		m.require(f.root)
+		m.all = m.require(f.root)
 	}
 	return m
 }
 
-// require notes the comparisons of which n is the conjunction.
-func (m *Matcher) require(n *node) {
+// require notes the comparisons of which n is the conjunction, and tells whether it is one of nothing else.
+func (m *Matcher) require(n *node) bool {
 	switch {
 	case n.kind == kindCompare && n.slot >= 0:
 		m.must[n.slot] = append(m.must[n.slot], n)
+		return true
 	case n.kind == kindAnd:
+		all := true
 		for i := range n.kids {
-			m.require(&n.kids[i])
+			all = m.require(&n.kids[i]) && all
 		}
+		return all
 	}
+	return false
 }
 
 // Match tells whether the entity with the encoded keys pk and rk and the stored entry row passes the filter. row has passed
@@ -52,6 +57,10 @@ func (m *Matcher) Match(pk, rk []byte, row entity.Row) (bool, error) {
 		return true, nil
 	}
 	m.pk, m.rk, m.row, m.loaded, m.failed, m.err = pk, rk, row, len(m.values) == 0, false, nil
+	if m.all {
+		complete := m.load()
+		return complete && m.err == nil, m.err
+	}
 	ok := m.eval(m.filter.root)
 	return ok && !m.failed && m.err == nil, m.err
 }
@@ -119,15 +128,16 @@ func (m *Matcher) compare(n *node) bool {
 	return holds(m.values[n.slot], n.op, n.value)
 }
 
-// load takes the values that the filter names out of the row, or sets m.failed where one of them settles it.
-func (m *Matcher) load() {
+// load takes the values that the filter names out of the row, or sets m.failed where one of them settles it. It tells whether they
+// were all there, and none did.
+func (m *Matcher) load() (complete bool) {
 	m.loaded = true
 	clear(m.values)
 	row := m.row
 	if n, err := row.Parts(); err != nil || n > 0 {
 		if row, err = m.whole(row); err != nil {
 			m.err = err
-			return
+			return false
 		}
 	}
 	missing := len(m.values)
@@ -142,7 +152,7 @@ func (m *Matcher) load() {
 			for _, n := range m.must[i] {
 				if !holds(v, n.op, n.value) {
 					m.failed = true
-					return
+					return false
 				}
 			}
 			m.values[i] = v
@@ -151,6 +161,7 @@ func (m *Matcher) load() {
 		}
 	}
 	m.err = props.Err()
+	return missing == 0
 }
 
 func ordered(c int, op operator) bool {
