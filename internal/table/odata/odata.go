@@ -75,6 +75,14 @@ func Negotiate(version protocol.Version, format, accept string) (Format, error) 
 }
 
 func parseFormat(s string) (Format, bool) {
+	switch s { // as most clients write it
+	case "application/json", "application/json;odata=minimalmetadata":
+		return Minimal, true
+	case "application/json;odata=nometadata":
+		return None, true
+	case "application/json;odata=fullmetadata":
+		return Full, true
+	}
 	media, params, _ := strings.Cut(s, ";")
 	switch strings.ToLower(strings.TrimSpace(media)) {
 	case "application/atom+xml", "application/xml", "text/xml", "atom":
