@@ -33,7 +33,7 @@ import (
 //
 // Pebble panics, with a mutex in a state that ends the process, where a log cannot be made, synced or closed. So it is not told:
 // the store has failed by then (state.fail), which every commit looks at after its sync and before its acknowledgement, and a log
-// that failed is not touched again. From then on no manifest is synced and no file removed: what is on the disks stays as it is.
+// that failed is not touched again. From then on no manifest is synced, no log made and no file removed: what is on the disks stays as it is.
 
 const companionSuffix = ".synced"
 
@@ -63,10 +63,11 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	if strings.HasSuffix(base, ".sst") && fs.state.stuck.Load() != nil {
 		time.Sleep(flushPause)
 	}
+	if strings.HasSuffix(base, ".log") {
+		return fs.guardLog(func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
+	}
 	f, err := fs.FS.Create(name, category)
 	switch {
-	case strings.HasSuffix(base, ".log"):
-		return fs.guardLog(f, err), nil
 	case err == nil && strings.HasSuffix(base, ".sst"):
 		return newTableFile(f), nil
 	case err != nil || !strings.HasPrefix(base, "MANIFEST-"):
@@ -81,8 +82,7 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 
 // ReuseForWrite implements vfs.FS.
 func (fs guardFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := fs.FS.ReuseForWrite(oldname, newname, category)
-	return fs.guardLog(f, err), nil
+	return fs.guardLog(func() (vfs.File, error) { return fs.FS.ReuseForWrite(oldname, newname, category) }), nil
 }
 
 // OpenDir implements vfs.FS.
@@ -110,8 +110,16 @@ func (fs guardFS) Remove(name string) error {
 // Unwrap implements vfs.FS.
 func (fs guardFS) Unwrap() vfs.FS { return fs.FS }
 
-func (fs guardFS) guardLog(f vfs.File, err error) vfs.File {
-	l := &logFile{File: f, state: fs.state}
+// guardLog makes a log. Once the store has failed there is none: the one that failed may have no proper end, and Pebble forgives that
+// only the newest.
+func (fs guardFS) guardLog(create func() (vfs.File, error)) vfs.File {
+	l := &logFile{state: fs.state}
+	if fs.state.failed() != nil {
+		l.dead.Store(true)
+		return l
+	}
+	var err error
+	l.File, err = create()
 	_ = l.note(err) // it is the state's now
 	return l
 }
