@@ -11,7 +11,8 @@ import (
 // Under many writers that alone makes small groups, of those few who come during one sync. But most will be back: their clients
 // send the next request when they have the answer. So where a crowd waits, the next sync is held back until as many wait for it as
 // were waiting in all when the one before ended, or until patience is over, as some may not come back. A crowd so shares its syncs,
-// and when all of it waits nobody waits for a timer. Fewer are never held up.
+// and when all of it waits nobody waits for a timer. Fewer are never held up, and where no crowd came back in time the next few syncs are
+// not held back either.
 type syncer struct {
 	sync     func() error  // makes durable all that was applied before the call
 	patience time.Duration // longest that a sync is held back
@@ -19,6 +20,7 @@ type syncer struct {
 	mu    sync.Mutex
 	next  *syncGroup // whose sync has not begun; nil if nobody waits for one
 	under *syncGroup // whose sync began last
+	skip  int        // so many syncs are not held back
 }
 
 // syncGroup is those who share a sync. The first of them has it made.
@@ -32,8 +34,9 @@ type syncGroup struct {
 }
 
 const (
-	crowd    = 6 // transactions waiting from which on a sync is held back
+	crowd    = 4 // transactions waiting from which on a sync is held back
 	patience = 400 * time.Microsecond
+	skipped  = 32 // syncs that are not held back after one was in vain
 )
 
 func newSyncer(sync func() error) *syncer { return &syncer{sync: sync, patience: patience} }
@@ -82,7 +85,8 @@ func (s *syncer) join() (g, before *syncGroup, first bool) {
 // hold waits until a group has so many members, but not longer than patience.
 func (s *syncer) hold(g *syncGroup, want int) {
 	s.mu.Lock()
-	if g.size >= want {
+	if g.size >= want || s.skip > 0 {
+		s.skip = max(0, s.skip-1)
 		s.mu.Unlock()
 		return
 	}
@@ -94,4 +98,9 @@ func (s *syncer) hold(g *syncGroup, want int) {
 	case <-g.whole:
 	case <-timer.C:
 	}
+	s.mu.Lock()
+	if g.size < crowd {
+		s.skip = skipped
+	}
+	s.mu.Unlock()
 }

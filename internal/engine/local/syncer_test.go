@@ -78,6 +78,15 @@ func (g *gated) come(t *testing.T, n int) {
 	}, time.Minute, 10*time.Microsecond)
 }
 
+// finish ends the sync under way and returns when those who shared it have been told.
+func (g *gated) finish(err error) {
+	g.mu.Lock()
+	done := g.under.done
+	g.mu.Unlock()
+	g.end <- err
+	<-done
+}
+
 func (g *gated) nextSize() int {
 	if g.next == nil {
 		return 0
@@ -88,12 +97,10 @@ func (g *gated) nextSize() int {
 // TestSyncerGathersACrowd: a sync is held back for all who waited when the last one ended, and not for longer.
 func TestSyncerGathersACrowd(t *testing.T) {
 	g := newGated(time.Hour)
-	first := make(chan error, 1)
-	go func() { first <- g.wait() }()
+	g.all.Go(g.wait)
 	assert.Equal(t, 1, <-g.begun)
 	g.come(t, crowd)
-	g.end <- nil
-	require.NoError(t, <-first) // crowd + 1 were waiting
+	g.finish(nil) // crowd + 1 were waiting
 	select {
 	case <-g.begun:
 		t.Fatal("a sync was not held back for the one who may come back")
@@ -101,7 +108,7 @@ func TestSyncerGathersACrowd(t *testing.T) {
 	}
 	g.all.Go(g.wait)
 	assert.Equal(t, crowd+1, <-g.begun)
-	g.end <- nil
+	g.finish(nil)
 	require.NoError(t, g.all.Wait())
 }
 
@@ -111,9 +118,9 @@ func TestSyncerDoesNotHoldUpAFew(t *testing.T) {
 	g.all.Go(g.wait)
 	assert.Equal(t, 1, <-g.begun)
 	g.come(t, crowd-2)
-	g.end <- nil
+	g.finish(nil)
 	assert.Equal(t, crowd-2, <-g.begun)
-	g.end <- nil
+	g.finish(nil)
 	require.NoError(t, g.all.Wait())
 }
 
@@ -123,9 +130,41 @@ func TestSyncerHasPatienceForAWhile(t *testing.T) {
 	g.all.Go(g.wait)
 	assert.Equal(t, 1, <-g.begun)
 	g.come(t, crowd)
-	g.end <- nil
+	g.finish(nil)
 	assert.Equal(t, crowd, <-g.begun)
-	g.end <- nil
+	g.finish(nil)
+	require.NoError(t, g.all.Wait())
+}
+
+// TestSyncerGivesUpForAWhile: where no crowd comes back in time the next syncs are not held back.
+func TestSyncerGivesUpForAWhile(t *testing.T) {
+	g := newGated(time.Millisecond)
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, crowd)
+	g.finish(nil)
+	assert.Equal(t, crowd, <-g.begun)
+	g.finish(nil)
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun, "the others stay away")
+	g.patience = time.Hour
+	for range skipped {
+		g.come(t, crowd-1)
+		g.finish(nil) // a crowd was waiting
+		assert.Equal(t, crowd-1, <-g.begun)
+	}
+	g.come(t, crowd-1)
+	g.finish(nil)
+	select {
+	case <-g.begun:
+		t.Fatal("no sync is held back any more")
+	default:
+	}
+	for range crowd - 1 {
+		g.all.Go(g.wait)
+	}
+	assert.Equal(t, 2*(crowd-1), <-g.begun)
+	g.finish(nil)
 	require.NoError(t, g.all.Wait())
 }
 
@@ -135,7 +174,7 @@ func TestSyncerTellsAll(t *testing.T) {
 	g.all.Go(g.wait)
 	<-g.begun
 	failed := errors.New("no disk")
-	outcomes := make(chan error, 3)
+	outcomes := make(chan error, crowd-2)
 	for range cap(outcomes) {
 		g.all.Go(func() error {
 			outcomes <- g.wait()
@@ -147,9 +186,9 @@ func TestSyncerTellsAll(t *testing.T) {
 		defer g.mu.Unlock()
 		return g.nextSize() == cap(outcomes)
 	}, time.Minute, 10*time.Microsecond)
-	g.end <- nil
+	g.finish(nil)
 	assert.Equal(t, cap(outcomes), <-g.begun)
-	g.end <- failed
+	g.finish(failed)
 	require.NoError(t, g.all.Wait())
 	for range cap(outcomes) {
 		assert.ErrorIs(t, <-outcomes, failed)
