@@ -28,8 +28,7 @@ import (
 //
 //   - of a manifest, by a companion file that names the length and sum of each synced prefix. Edits are rare enough for that;
 //   - of a log, by the offsets that Pebble writes into each chunk of what was synced before it. What is missing to that is the very
-//     last sync, which is followed by an empty record when the store falls idle (Store.confirm).
-
+//     last sync, which is followed by a record of no content when the store falls idle (Store.runConfirm).
 //
 // Pebble panics, with a mutex in a state that ends the process, where a log cannot be made, synced or closed. So it is not told:
 // the store has failed by then (state.fail), which every commit looks at after its sync and before its acknowledgement, and a log

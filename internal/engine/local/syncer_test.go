@@ -87,6 +87,15 @@ func (g *gated) finish(err error) {
 	<-done
 }
 
+// crowdBehindOne ends the sync of one, during which a crowd has come: crowd + 1 were waiting then.
+func (g *gated) crowdBehindOne(t *testing.T) {
+	t.Helper()
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, crowd)
+	g.finish(nil)
+}
+
 func (g *gated) nextSize() int {
 	if g.next == nil {
 		return 0
@@ -97,10 +106,7 @@ func (g *gated) nextSize() int {
 // TestSyncerGathersACrowd: a sync is held back for all who waited when the last one ended, and not for longer.
 func TestSyncerGathersACrowd(t *testing.T) {
 	g := newGated(time.Hour)
-	g.all.Go(g.wait)
-	assert.Equal(t, 1, <-g.begun)
-	g.come(t, crowd)
-	g.finish(nil) // crowd + 1 were waiting
+	g.crowdBehindOne(t)
 	select {
 	case <-g.begun:
 		t.Fatal("a sync was not held back for the one who may come back")
@@ -127,10 +133,7 @@ func TestSyncerDoesNotHoldUpAFew(t *testing.T) {
 // TestSyncerHasPatienceForAWhile: those who do not come back are not waited for for ever.
 func TestSyncerHasPatienceForAWhile(t *testing.T) {
 	g := newGated(time.Millisecond)
-	g.all.Go(g.wait)
-	assert.Equal(t, 1, <-g.begun)
-	g.come(t, crowd)
-	g.finish(nil)
+	g.crowdBehindOne(t)
 	assert.Equal(t, crowd, <-g.begun)
 	g.finish(nil)
 	require.NoError(t, g.all.Wait())
@@ -139,10 +142,7 @@ func TestSyncerHasPatienceForAWhile(t *testing.T) {
 // TestSyncerGivesUpForAWhile: where no crowd comes back in time the next syncs are not held back.
 func TestSyncerGivesUpForAWhile(t *testing.T) {
 	g := newGated(time.Millisecond)
-	g.all.Go(g.wait)
-	assert.Equal(t, 1, <-g.begun)
-	g.come(t, crowd)
-	g.finish(nil)
+	g.crowdBehindOne(t)
 	assert.Equal(t, crowd, <-g.begun)
 	g.finish(nil)
 	g.all.Go(g.wait)
