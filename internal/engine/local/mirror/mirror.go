@@ -60,8 +60,7 @@ type FS struct {
 	mu   sync.Mutex // see the package comment
 	dead error      // sticky: a drop could not be recorded, or no replica is left
 
-	repairs   sync.WaitGroup
-	repairing sync.Map // replica index and name of a repair under way
+	repairs repairs
 }
 
 type replica struct {
@@ -101,7 +100,7 @@ func (fs *FS) Members() []bool {
 }
 
 // Wait returns when the repairs under way are done.
-func (fs *FS) Wait() { fs.repairs.Wait() }
+func (fs *FS) Wait() { fs.repairs.wait() }
 
 func (r *replica) path(name string) string { return r.FS.PathJoin(r.Dir, name) }
 

@@ -242,12 +242,7 @@ var errReadOnly = errors.New("mirrored file is open for reading only")
 
 // repair replaces the file of a replica by a verified copy, in the background.
 func (fs *FS) repair(r *replica, name string, s *sums) {
-	key := fmt.Sprint(r.index, name)
-	if _, running := fs.repairing.LoadOrStore(key, true); running {
-		return
-	}
-	fs.repairs.Go(func() {
-		defer fs.repairing.Delete(key)
+	fs.repairs.start(fmt.Sprint(r.index, name), func() {
 		if err := fs.restore(r, name, s); err != nil {
 			fs.log.Error("a metadata file was not repaired", zap.String("file", r.path(name)), zap.Error(err))
 			return
@@ -286,7 +281,7 @@ func (fs *FS) Verify(ctx context.Context, pace func(ctx context.Context, bytes i
 			}
 		}
 	}
-	fs.repairs.Wait()
+	fs.Wait()
 	return nil
 }
 
