@@ -10,3 +10,5 @@ type waiter struct{}
 func waitOn(net.Conn, int) *waiter { return nil }
 
 func (*waiter) wait() (*[]byte, int, error) { panic("no waiter") }
+
+func (*waiter) write([]byte) (int, error) { panic("no waiter") }

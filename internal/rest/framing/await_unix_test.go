@@ -3,11 +3,15 @@
 package framing
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -85,4 +89,39 @@ func TestAConnectionThatEndsBeforeARequest(t *testing.T) {
 	_, err := c.first()
 	require.ErrorIs(t, err, io.EOF)
 	require.Nil(t, c.from)
+}
+
+// TestShortAnswersWaitForRoom: more than the socket takes at once comes whole once the peer reads, and not at all after its time.
+func TestShortAnswersWaitForRoom(t *testing.T) {
+	c, peer := sockets(t)
+	p := []byte(strings.Repeat("0123456789abcdef", pooled/16))
+	const times = 200 // many times what a socket holds
+	written := make(chan error)
+	go func() {
+		for range times {
+			if n, err := c.Write(p); err != nil || n != len(p) {
+				written <- fmt.Errorf("%d bytes: %w", n, err)
+				return
+			}
+		}
+		written <- nil
+	}()
+	got := make([]byte, times*len(p))
+	_, err := io.ReadFull(peer, got)
+	require.NoError(t, err)
+	require.NoError(t, <-written)
+	require.Equal(t, strings.Repeat(string(p), times), string(got))
+
+	c.l.limits.Stall, c.writeBy = time.Millisecond, time.Time{}
+	for err == nil {
+		_, err = c.Write(p)
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+func TestAnAnswerToAPeerThatIsGone(t *testing.T) {
+	c, peer := sockets(t)
+	require.NoError(t, peer.Close())
+	_, err := c.Write([]byte("answer"))
+	require.ErrorIs(t, err, syscall.EPIPE)
 }

@@ -337,12 +337,20 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 			c.writeBy = now.Add(d)
 			_ = c.Conn.SetWriteDeadline(c.writeBy)
 		}
-		m, err := c.Conn.Write(p[n:min(n+most, len(p))])
+		m, err := c.send(p[n:min(n+most, len(p))])
 		n += m
 		if n == len(p) || err != nil && (m < piece || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return n, err
 		}
 	}
+}
+
+// send is a Write to the socket, or to TLS on it. A long one may take the system a while, and others should run meanwhile.
+func (c *Conn) send(p []byte) (int, error) {
+	if c.waiter != nil && len(p) <= pooled {
+		return c.waiter.write(p)
+	}
+	return c.Conn.Write(p)
 }
 
 // refuse answers a malformed request as the system HTTP layer in front of Azure does, and gives the connection up.
