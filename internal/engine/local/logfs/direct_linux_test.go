@@ -31,7 +31,7 @@ func TestRefusedDirectWritesGoThroughTheCache(t *testing.T) {
 	f, err := vfs.Default.Create(name, category)
 	require.NoError(t, err)
 	p := &picky{File: f}
-	l := newFile(p, 0)
+	l := newFile(p, 0, false)
 	direct := l.direct
 	for range 3 {
 		_, err = l.Write([]byte("record"))

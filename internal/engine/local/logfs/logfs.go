@@ -4,7 +4,8 @@
 //   - A sync of a file that grows makes the file system commit its own journal, which costs as much again as the write. So room is
 //     made ahead of the end in growing steps, and filled with zeros: Pebble reads zeros after a log's last record as its end. A log
 //     that Pebble makes of an old one has its room already.
-//   - Where the system can, writes go past the page cache (O_DIRECT), as nobody reads a log before the next start.
+//   - Where the system can, writes go past the page cache (O_DIRECT), as nobody reads a log before the next start, and a write and
+//     its sync are one request that no thread waits for (writeSync).
 //
 // Writes are whole pages at multiples of a page, so the page that holds the end is written again by the next sync, with the same
 // bytes and more behind them. The page cache does the same.
@@ -27,11 +28,17 @@ const (
 	maxStep  = 1 << 20   // bytes by which room grows at most
 )
 
+// errNoAIO: the system does not have writeSync, or not for this file, or no more of it now.
+var errNoAIO = errors.New("no asynchronous writes")
+
 // FS implements vfs.FS.
-type FS struct{ vfs.FS }
+type FS struct {
+	vfs.FS
+	real bool // it is the system's: nothing between needs to see a write
+}
 
 // New returns a file system whose logs lie in fs.
-func New(fs vfs.FS) vfs.FS { return FS{fs} }
+func New(fs vfs.FS) vfs.FS { return FS{fs, fs == vfs.Default} }
 
 // Create implements vfs.FS.
 func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -39,7 +46,7 @@ func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 	if err != nil || !strings.HasSuffix(name, ".log") {
 		return f, err
 	}
-	return newFile(f, 0), nil
+	return newFile(f, 0, fs.real), nil
 }
 
 // ReuseForWrite implements vfs.FS.
@@ -52,7 +59,7 @@ func (fs FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCatego
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return newFile(f, info.Size()&^(page-1)), nil
+	return newFile(f, info.Size()&^(page-1), fs.real), nil
 }
 
 // Unwrap implements vfs.FS.
@@ -62,6 +69,8 @@ func (fs FS) Unwrap() vfs.FS { return fs.FS }
 type file struct {
 	vfs.File
 	direct  bool
+	aio     bool   // writeSync may be tried
+	loose   bool   // something may have been written since the last sync
 	buf     []byte // gathered bytes at its front; aligned to a page
 	n       int    // so many
 	written int    // of them, so many are written already
@@ -70,8 +79,9 @@ type file struct {
 	err     error  // of a write: sticky, as nobody knows how much of it was done
 }
 
-func newFile(f vfs.File, length int64) *file {
-	return &file{File: f, direct: setDirect(f, true), buf: aligned(gathered), room: length}
+func newFile(f vfs.File, length int64, real bool) *file {
+	direct := setDirect(f, true)
+	return &file{File: f, direct: direct, aio: direct && real, loose: true, buf: aligned(gathered), room: length}
 }
 
 // aligned returns n bytes that begin at a multiple of a page.
@@ -97,14 +107,17 @@ func (f *file) Write(p []byte) (int, error) {
 }
 
 // flush writes what was gathered.
-func (f *file) flush() error {
+func (f *file) flush() error { return f.put((*file).write) }
+
+// put has what was gathered written.
+func (f *file) put(write func(f *file, p []byte, off int64)) error {
 	if f.err != nil || f.n == f.written {
 		return f.err
 	}
 	end := (f.n + page - 1) &^ (page - 1)
 	clear(f.buf[f.n:end])
 	f.makeRoom(f.at + int64(end))
-	f.write(f.buf[:end], f.at)
+	write(f, f.buf[:end], f.at)
 	if f.err != nil {
 		return f.err
 	}
@@ -135,6 +148,7 @@ func (f *file) write(p []byte, off int64) {
 	if f.err != nil {
 		return
 	}
+	f.loose = true
 	_, f.err = f.File.WriteAt(p, off)
 	if f.direct && refused(f.err) {
 		// The file system took the flag but not the write: it has larger sectors, or cannot do it at all.
@@ -142,6 +156,18 @@ func (f *file) write(p []byte, off int64) {
 		setDirect(f.File, false)
 		_, f.err = f.File.WriteAt(p, off)
 	}
+}
+
+// writeSynced is a write that leaves nothing to sync, if it can.
+func (f *file) writeSynced(p []byte, off int64) {
+	// It makes its own bytes durable and promises nothing of those before.
+	if f.err == nil && f.aio && f.direct && !f.loose {
+		if f.err = writeSync(f.File.Fd(), p, off); f.err != errNoAIO {
+			return
+		}
+		f.aio, f.err = false, nil
+	}
+	f.write(p, off)
 }
 
 // Sync implements vfs.File.
@@ -154,10 +180,12 @@ func (f *file) Sync() error {
 
 // SyncData implements vfs.File.
 func (f *file) SyncData() error {
-	if err := f.flush(); err != nil {
+	if err := f.put((*file).writeSynced); err != nil || !f.loose {
 		return err
 	}
-	return f.File.SyncData()
+	err := f.File.SyncData()
+	f.loose = err != nil
+	return err
 }
 
 // SyncTo implements vfs.File.

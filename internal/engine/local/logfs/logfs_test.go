@@ -131,7 +131,7 @@ func scriptedFile(t *testing.T, fs vfs.FS, outcomes ...error) (*file, *scripted)
 	f, err := fs.Create("000001.log", category)
 	require.NoError(t, err)
 	s := &scripted{File: f, outcomes: outcomes}
-	return newFile(s, 0), s
+	return newFile(s, 0, false), s
 }
 
 // TestAFullDiskMakesNoRoom: the log itself may still fit.

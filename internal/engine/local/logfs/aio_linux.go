@@ -1,0 +1,156 @@
+package logfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// aio has the kernel write and sync while its user is parked with those who wait for sockets (io_submit(2) with an eventfd(2)). A
+// thread that waits for the disk instead keeps one of the scheduler's processors until the scheduler's monitor has seen that and
+// hands it to another thread, thousands of times a second. One write at a time.
+type aio struct {
+	context uintptr
+	done    *os.File // an eventfd, readable when the write has ended
+	doneFD  uint32   // the same
+	request iocb
+	count   [8]byte // of the eventfd
+	event   ioEvent
+}
+
+// iocb is the kernel's struct iocb where bytes are little-endian.
+type iocb struct {
+	data     uint64
+	key      uint32
+	rwFlags  uint32
+	opcode   uint16
+	priority int16
+	fd       uint32
+	buf      uint64
+	size     uint64
+	offset   int64
+	reserved uint64
+	flags    uint32
+	eventFD  uint32
+}
+
+// ioEvent is its struct io_event.
+type ioEvent struct {
+	data, object uint64
+	result, more int64
+}
+
+const (
+	opcodeWrite  = 1 // IOCB_CMD_PWRITE
+	flagEventFD  = 1 // IOCB_FLAG_RESFD
+	littleEndian = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
+)
+
+// idle are those that nobody uses: as many as were used at a time.
+var idle struct {
+	sync.Mutex
+	all []*aio
+}
+
+// writeSync writes p at off of a file that is open for direct writes, and makes it durable, with what of the file's metadata is needed
+// to read it. errNoAIO: nothing was done, and the usual calls may do it.
+func writeSync(fd uintptr, p []byte, off int64) error {
+	a, err := takeAIO()
+	if err != nil {
+		return err
+	}
+	if err = a.submit(fd, p, off); err == nil {
+		if err := errors.Join(a.wait(), a.collect()); err != nil { // nobody knows what the kernel does with it
+			return err
+		}
+		err = a.outcome(len(p))
+	}
+	runtime.KeepAlive(p)
+	idle.Lock()
+	defer idle.Unlock()
+	idle.all = append(idle.all, a)
+	return err
+}
+
+func takeAIO() (*aio, error) {
+	idle.Lock()
+	defer idle.Unlock()
+	if n := len(idle.all); n > 0 {
+		a := idle.all[n-1]
+		idle.all = idle.all[:n-1]
+		return a, nil
+	}
+	return newAIO()
+}
+
+func newAIO() (*aio, error) {
+	if !littleEndian {
+		return nil, errNoAIO
+	}
+	a := &aio{}
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&a.context)), 0); errno != 0 {
+		return nil, errNoAIO
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, a.context, 0, 0)
+		return nil, errNoAIO
+	}
+	a.done, a.doneFD = os.NewFile(uintptr(fd), "eventfd"), uint32(fd)
+	return a, nil
+}
+
+// submit begins a write. Why it cannot, the usual calls find out as well.
+func (a *aio) submit(fd uintptr, p []byte, off int64) error {
+	a.request = iocb{
+		opcode: opcodeWrite, rwFlags: unix.RWF_DSYNC, fd: uint32(fd),
+		buf: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))), size: uint64(len(p)), offset: off,
+		flags: flagEventFD, eventFD: a.doneFD,
+	}
+	request := &a.request
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, a.context, 1, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return errNoAIO
+	}
+	return nil
+}
+
+// wait returns when the write has ended.
+func (a *aio) wait() error {
+	if _, err := a.done.Read(a.count[:]); err != nil {
+		return fmt.Errorf("wait for a write: %w", err)
+	}
+	return nil
+}
+
+// collect takes the event of the write that has ended.
+func (a *aio) collect() error {
+	got, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, a.context, 1, 1, uintptr(unsafe.Pointer(&a.event)), 0, 0)
+	switch {
+	case errno != 0:
+		return fmt.Errorf("read the outcome of a write: %w", errno)
+	case got != 1:
+		return errors.New("a write ended without an outcome")
+	}
+	return nil
+}
+
+// outcome tells how a write of n bytes ended.
+func (a *aio) outcome(n int) error {
+	switch result := a.event.result; {
+	case result < 0:
+		errno := unix.Errno(-result)
+		if refused(errno) || errno == unix.EOPNOTSUPP {
+			return errNoAIO
+		}
+		return fmt.Errorf("write and sync: %w", errno)
+	case result != int64(n):
+		return fmt.Errorf("write and sync: %d of %d bytes: %w", result, n, io.ErrShortWrite)
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package logfs
+
+func writeSync(uintptr, []byte, int64) error { return errNoAIO }
