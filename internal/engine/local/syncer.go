@@ -9,10 +9,10 @@ import (
 // write a small blob into the log, so whoever comes while one is under way waits for the next, together with all others who do.
 //
 // Under many writers that alone makes small groups, of those few who come during one sync. But most will be back: their clients
-// send the next request when they have the answer. So where a crowd waits, the next sync is held back until as many wait for it as
-// were waiting in all when the one before ended, or until patience is over, as some may not come back. A crowd so shares its syncs,
-// and when all of it waits nobody waits for a timer. Fewer are never held up, and where no crowd came back in time the next few syncs are
-// not held back either.
+// send the next request when they have the answer. So where a crowd waits, the next sync is held back until enough of those who were
+// waiting when the one before ended wait for it, or until patience is over, as some may not come back. Enough is all of a small crowd,
+// which so shares its syncs; of a large one it is half, as the processor has the requests of the others to work on meanwhile.
+// Fewer than a crowd are never held up, and where none came back in time the next few syncs are not held back either.
 type syncer struct {
 	sync     func() error  // makes durable all that was applied before the call
 	patience time.Duration // longest that a sync is held back
@@ -35,6 +35,7 @@ type syncGroup struct {
 
 const (
 	crowd    = 4 // transactions waiting from which on a sync is held back
+	small    = 8 // those of which it waits for all: half of them would cost more syncs than the processor saves
 	patience = 400 * time.Microsecond
 	skipped  = 32 // syncs that are not held back after one was in vain
 )
@@ -51,7 +52,7 @@ func (s *syncer) wait() error {
 	if before != nil {
 		<-before.done
 		if before.waiting >= crowd {
-			s.hold(g, before.waiting)
+			s.hold(g, enough(before.waiting))
 		}
 	}
 	s.mu.Lock()
@@ -81,6 +82,9 @@ func (s *syncer) join() (g, before *syncGroup, first bool) {
 	}
 	return g, s.under, first
 }
+
+// enough is for how many of so many a sync is held back.
+func enough(waiting int) int { return max(min(waiting, small), waiting/2) }
 
 // hold waits until a group has so many members, but not longer than patience.
 func (s *syncer) hold(g *syncGroup, want int) {

@@ -194,3 +194,28 @@ func TestSyncerTellsAll(t *testing.T) {
 		assert.ErrorIs(t, <-outcomes, failed)
 	}
 }
+
+// TestSyncerHoldsForHalfOfALargeCrowd: the others' requests are worked on meanwhile.
+func TestSyncerHoldsForHalfOfALargeCrowd(t *testing.T) {
+	for waiting, want := range map[int]int{crowd: crowd, small: small, small + 1: small, 2*small + 2: small + 1, 100: 50} {
+		assert.Equal(t, want, enough(waiting), "of %d", waiting)
+	}
+	g := newGated(time.Hour)
+	g.all.Go(g.wait)
+	assert.Equal(t, 1, <-g.begun)
+	g.come(t, 4*small-1)
+	g.finish(nil)
+	assert.Equal(t, 4*small-1, <-g.begun, "more than half are there")
+	g.come(t, small)
+	g.finish(nil) // 5*small - 1 were waiting
+	g.come(t, (5*small-1)/2-small-1)
+	select {
+	case <-g.begun:
+		t.Fatal("a sync was not held back for half of a crowd")
+	default:
+	}
+	g.all.Go(g.wait)
+	assert.Equal(t, (5*small-1)/2, <-g.begun)
+	g.finish(nil)
+	require.NoError(t, g.all.Wait())
+}
