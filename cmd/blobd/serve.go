@@ -63,6 +63,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
+	giveProcessors()
 	giveHeapRoom()
 	log := newLogger(o.err)
 	access, err := c.openAccessLog(o.out)

@@ -27,7 +27,7 @@ func (c *crew) submit(q *queue, b *buffer) {
 	q.pending[q.n] = b
 	q.n++
 	c.list(q)
-	if c.workers == 0 || len(c.ready) >= widest() && c.workers < runtime.GOMAXPROCS(0) {
+	if c.workers == 0 || len(c.ready) >= widest() && c.workers < min(runtime.GOMAXPROCS(0), runtime.NumCPU()) {
 		c.workers++
 		go c.work()
 	}
