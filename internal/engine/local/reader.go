@@ -22,7 +22,7 @@ type reader struct {
 	key     []byte      // scratch: the stored key
 	closers []io.Closer // of values handed out
 
-	rows  *rows  // where values are kept in memory; nil for none
+	rows  *rows  // where values and names are kept in memory; nil for none
 	count uint64 // of batches that are visible, at least
 	adds  bool   // what is read is kept
 }
@@ -57,15 +57,21 @@ func (r *reader) get(key []byte) ([]byte, error) {
 // Get implements engine.Reader.
 func (r *reader) Get(space engine.Space, key []byte) ([]byte, error) {
 	k := r.stored(space, key)
-	if r.rows == nil || !kept(byte(space)) {
+	keeps := kept(byte(space))
+	if r.rows == nil || !keeps && !named(byte(space)) {
 		return r.get(k)
 	}
 	hash := r.rows.hash(k)
-	if v, ok := r.rows.get(hash, k, r.count); ok {
-		return v, nil
+	if named(byte(space)) && r.rows.names.lacks(hash, r.count) {
+		return nil, engine.ErrNotFound
+	}
+	if keeps {
+		if v, ok := r.rows.get(hash, k, r.count); ok {
+			return v, nil
+		}
 	}
 	v, err := r.get(k)
-	if err == nil && r.adds {
+	if err == nil && keeps && r.adds {
 		r.rows.add(hash, k, v, r.count)
 	}
 	return v, err

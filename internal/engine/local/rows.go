@@ -34,10 +34,13 @@ import (
 //
 // A batch whose outcome is not known has no end: its keys are never kept again, and the store takes no writes any more.
 //
+// What is not there is not kept, but names may know of it.
+//
 // What is read once is not kept: a value is taken the second time that it is read within a while, and where there is no room it
 // takes that of one that was not asked for since the hand of a clock last passed it. Scans go past it.
 type rows struct {
 	seed   maphash.Seed
+	names  *names
 	shards [rowShards]rowShard
 }
 
@@ -85,9 +88,9 @@ type row struct {
 	used  bool   // given since the hand passed
 }
 
-// newRows returns a cache of at most so many bytes.
-func newRows(limit int64) *rows {
-	c := &rows{seed: maphash.MakeSeed()}
+// newRows returns a cache of at most so many bytes, and names of so many.
+func newRows(limit, names int64) *rows {
+	c := &rows{seed: maphash.MakeSeed(), names: newNames(names)}
 	for i := range c.shards {
 		c.shards[i].limit = int(limit / rowShards)
 		c.shards[i].index = make(map[uint64]int)
@@ -207,15 +210,26 @@ func (c *rows) begin(b *pebble.Batch, buf []uint64) (w writes, err error) {
 		if err != nil || !ok {
 			return w, err
 		}
-		if len(key) == 0 || !kept(key[0]) || kind == pebble.InternalKeyKindLogData {
+		if len(key) == 0 || kind == pebble.InternalKeyKindLogData {
 			continue
 		}
 		if kind == pebble.InternalKeyKindRangeDelete {
-			w.ranges++
-			c.beginRange(key, value)
+			if kept(key[0]) {
+				w.ranges++
+				c.beginRange(key, value)
+			}
+			continue
+		}
+		if !kept(key[0]) {
+			if named(key[0]) {
+				c.names.add(c.hash(key))
+			}
 			continue
 		}
 		hash := c.hash(key)
+		if named(key[0]) {
+			c.names.add(hash)
+		}
 		w.hashes = append(w.hashes, hash)
 		s := c.shard(hash)
 		s.mu.Lock()

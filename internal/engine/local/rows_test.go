@@ -131,7 +131,7 @@ func TestAHitIsWhatTheSnapshotGives(t *testing.T) {
 	const runs, steps = 300, 400
 	hits := 0
 	for seed := range uint64(runs) {
-		m := &rowModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rows: newRows(1 << 20), history: []map[byte]uint64{{}}}
+		m := &rowModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rows: newRows(1<<20, 1<<10), history: []map[byte]uint64{{}}}
 		for range steps {
 			switch n := m.rng.IntN(20); {
 			case n == 0 && len(m.batches) < 4:
@@ -183,7 +183,7 @@ func TestRowsAroundABatch(t *testing.T) {
 	const before, counted = 6, 7
 	for name, write := range modelBatches {
 		t.Run(name, func(t *testing.T) {
-			c := newRows(1 << 20)
+			c := newRows(1<<20, 1<<10)
 			// keeps tells whether a value that a reader with a count reads at a key is kept.
 			keeps := func(k byte, count uint64) bool {
 				hash := c.hash(modelKey(k))
@@ -223,7 +223,7 @@ func TestRowsAroundABatch(t *testing.T) {
 
 // Two keys of one hash are told apart, and what the reader's buffer holds later is not the row's.
 func TestARowIsOfItsKeyAndACopy(t *testing.T) {
-	c := newRows(1 << 20)
+	c := newRows(1<<20, 1<<10)
 	key, value := modelKey(1), []byte("value")
 	hash := c.hash(key)
 	c.add(hash, key, value, 0)
@@ -238,11 +238,19 @@ func TestARowIsOfItsKeyAndACopy(t *testing.T) {
 
 // Views and transactions that run beside many writers read the same with the cache and without it.
 func TestReadsAreTheSameWithAndWithoutRows(t *testing.T) {
-	const writers, readers, keys, rounds = 4, 4, 8, 400
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
 	s, err := Open(Options{Dirs: []string{"data"}, FS: vfs.NewMem(), CacheSize: 1 << 20, MemTableSize: 256 << 10})
 	require.NoError(t, err)
+	compareReads(t, s, 400)
+	require.NoError(t, s.Close())
+}
+
+// compareReads has views and transactions run beside so many rounds of writers of a few keys, "p0/0" to "p7/2", and look each up in
+// both ways.
+func compareReads(t *testing.T, s *Store, rounds int) {
+	t.Helper()
+	const writers, readers, keys = 4, 4, 8
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
 	ctx := context.Background()
 	partition := func(k int) []byte { return fmt.Appendf(nil, "p%d/", k) }
 	key := func(k, i int) []byte { return fmt.Appendf(partition(k), "%d", i) }
@@ -320,7 +328,6 @@ func TestReadsAreTheSameWithAndWithoutRows(t *testing.T) {
 	writing.Wait()
 	close(stop)
 	reading.Wait()
-	require.NoError(t, s.Close())
 }
 
 // offer reads a value at the i-th key.
@@ -345,7 +352,7 @@ func (c *rows) size() (n int) {
 // What is read again stays while much more is read once, and large values are not taken.
 func TestRowsReadOnceDoNotStay(t *testing.T) {
 	const limit, hot = 4 << 20, 500
-	c := newRows(limit)
+	c := newRows(limit, 1<<10)
 	for i := range hot {
 		c.offer(i, 1000)
 		require.False(t, c.has(i), "read once")
@@ -375,7 +382,7 @@ func TestRowsReadOnceDoNotStay(t *testing.T) {
 // Where there is no room, what is asked for stays and what is not makes room, in the same places.
 func TestRowsThatAreAskedForStay(t *testing.T) {
 	const limit, hot = 4 << 20, 500
-	c := newRows(limit)
+	c := newRows(limit, 1<<10)
 	for i := range hot {
 		c.offer(i, 1000)
 		c.offer(i, 1000)
@@ -403,7 +410,7 @@ func TestRowsThatAreAskedForStay(t *testing.T) {
 }
 
 func TestAHitAllocatesNothing(t *testing.T) {
-	c := newRows(1 << 20)
+	c := newRows(1<<20, 1<<10)
 	c.offer(1, 4096)
 	c.offer(1, 4096)
 	key := binary.BigEndian.AppendUint32(modelKey(1), 1)

@@ -41,6 +41,7 @@ type Options struct {
 
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
+	NamesSize    int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
@@ -59,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RowCacheSize == 0 {
 		o.RowCacheSize = 48 << 20
+	}
+	if o.NamesSize == 0 {
+		o.NamesSize = min(8<<20, o.CacheSize/10)
 	}
 	if o.MemTableSize == 0 {
 		o.MemTableSize = 32 << 20
@@ -112,7 +116,7 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize, opts.NamesSize), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
 	s.syncs = newSyncer(s.syncLog)
 	s.gate.init()
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
@@ -139,6 +143,7 @@ func Open(opts Options) (_ *Store, err error) {
 	s.stop = cancel
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
+	s.background.Go(func() { s.learn(ctx) })
 	s.background.Go(func() { s.healAtStart(ctx) })
 	s.background.Go(func() { s.runConfirm(ctx) })
 	return s, nil

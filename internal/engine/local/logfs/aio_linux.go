@@ -26,24 +26,25 @@ type aio struct {
 
 // iocb is the kernel's struct iocb where bytes are little-endian.
 type iocb struct {
-	data     uint64
-	key      uint32
-	rwFlags  uint32
-	opcode   uint16
-	priority int16
-	fd       uint32
-	buf      uint64
-	size     uint64
-	offset   int64
-	reserved uint64
-	flags    uint32
-	eventFD  uint32
+	_       uint64 // data
+	_       uint32 // key
+	rwFlags uint32
+	opcode  uint16
+	_       int16 // priority
+	fd      uint32
+	buf     uint64
+	size    uint64
+	offset  int64
+	_       uint64
+	flags   uint32
+	eventFD uint32
 }
 
 // ioEvent is its struct io_event.
 type ioEvent struct {
-	data, object uint64
-	result, more int64
+	_, _   uint64 // data, object
+	result int64
+	_      int64
 }
 
 const (

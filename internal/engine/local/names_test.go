@@ -1,0 +1,131 @@
+package local
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+func hashOf(c *rows, n int) uint64 {
+	return c.hash(binary.BigEndian.AppendUint64([]byte{byte(engine.SpaceBlob)}, uint64(n)))
+}
+
+// TestNames: what was added is never said to be lacking, and little else is not, as long as there are bits enough.
+func TestNames(t *testing.T) {
+	const size, keys = 64 << 10, (64 << 10) * 8 / perName
+	c := newRows(1<<20, size)
+	for n := range keys {
+		c.names.add(hashOf(c, n))
+	}
+	require.False(t, c.names.lacks(hashOf(c, keys), math.MaxUint64), "nothing is known before all is learnt")
+	c.names.since.Store(7)
+	require.False(t, c.names.lacks(hashOf(c, keys), 7), "a snapshot may be older")
+	vain := 0
+	for n := range keys {
+		require.False(t, c.names.lacks(hashOf(c, n), 8))
+		if !c.names.lacks(hashOf(c, keys+n), 8) {
+			vain++
+		}
+	}
+	require.Less(t, vain, keys/10)
+}
+
+// filled makes a store with more keys of every named space than are learnt at a time, and opens it again.
+func filled(t *testing.T, names int64) *Store {
+	t.Helper()
+	o := Options{Dirs: []string{"data"}, FS: vfs.NewMem(), CacheSize: 1 << 20, MemTableSize: 256 << 10}
+	s, err := Open(o)
+	require.NoError(t, err)
+	require.NoError(t, s.Update(t.Context(), []byte("p"), func(tx engine.Tx) error {
+		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlock, engine.SpaceEntity} {
+			for n := range lesson + 100 {
+				tx.Set(space, fmt.Appendf(nil, "p%d/%d", n/3, n%3), []byte("value"))
+			}
+		}
+		return nil
+	}))
+	require.NoError(t, s.Close())
+	o.NamesSize = names
+	s, err = Open(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+// TestNamesOfBeforeTheStart: all are learnt, and from then on those that are not there need no look-up.
+func TestNamesOfBeforeTheStart(t *testing.T) {
+	s := filled(t, 64<<10)
+	s.learn(t.Context())
+	require.NotEqual(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+	look := func(r engine.Reader) error {
+		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlock, engine.SpaceEntity} {
+			for n := range lesson + 100 {
+				v, err := r.Get(space, fmt.Appendf(nil, "p%d/%d", n/3, n%3))
+				if err != nil || string(v) != "value" {
+					return fmt.Errorf("space %x, key %d: %q, %w", space, n, v, err)
+				}
+				if _, err = r.Get(space, fmt.Appendf(nil, "p%d/%d", n/3, 3)); err != engine.ErrNotFound {
+					return fmt.Errorf("space %x, key %d: %w", space, n, err)
+				}
+			}
+		}
+		return nil
+	}
+	require.NoError(t, s.Update(t.Context(), []byte("q"), func(tx engine.Tx) error {
+		tx.Set(engine.SpaceBlob, []byte("q"), nil) // so that later snapshots are known to be
+		return look(tx)
+	}))
+	require.NoError(t, s.View(t.Context(), []byte("p"), func(r engine.Reader) error {
+		lacking := 0
+		for n := range 100 {
+			if s.rows.names.lacks(hashOf(s.rows, n), r.(*reader).count) {
+				lacking++
+			}
+		}
+		assert.Greater(t, lacking, 50)
+		return look(r)
+	}))
+}
+
+// TestReadsAreRightWhileNamesAreLearnt: by views and transactions, of keys of before and after the start.
+func TestReadsAreRightWhileNamesAreLearnt(t *testing.T) {
+	s := filled(t, 64<<10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 3 {
+			s.rows.names.since.Store(math.MaxUint64)
+			s.learn(t.Context())
+		}
+	}()
+	compareReads(t, s, 100)
+	<-done
+	compareReads(t, s, 100)
+}
+
+// TestTooManyNames: they are not learnt, and all is looked up.
+func TestTooManyNames(t *testing.T) {
+	s := filled(t, blockSize)
+	s.learn(t.Context())
+	require.Equal(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+	compareReads(t, s, 50)
+}
+
+func TestNamesAreNotLearntInPart(t *testing.T) {
+	s := filled(t, 64<<10)
+	s.stop() // the one in the background
+	s.background.Wait()
+	s.rows.names.since.Store(math.MaxUint64)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.learn(ctx)
+	require.Equal(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+}
