@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit model damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro soak clean
+.PHONY: help build run test unit model damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ bench-quick: build ## The same, one short turn each (a few minutes)
 
 bench-scale: build ## Fill in a million blobs and a million entities and watch it grow
 	$(GO) run ./bench scale
+
+# Work of every kind, as the compiler is to weigh it.
+PGO_WORK := small|table|list 5 000|page|large: (put|get) 1 MiB
+pgo: build ## Measure anew where blobd spends its time, for the compiler (cmd/blobd/default.pgo)
+	$(GO) run ./bench --servers '^blobd$$' --workloads '$(PGO_WORK)' --clients 32 --time 3s --rounds 1 --profile --name pgo
+	$(GO) tool pprof -proto bench/results/pgo-*.cpu.pprof > cmd/blobd/default.pgo
 
 bench-micro: ## The Go benchmarks beside the hot code
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s $(PKGS)
