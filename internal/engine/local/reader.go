@@ -62,13 +62,13 @@ func (r *reader) Get(space engine.Space, key []byte) ([]byte, error) {
 		return r.get(k)
 	}
 	hash := r.rows.hash(k)
-	if named(byte(space)) && r.rows.names.lacks(hash, r.count) {
-		return nil, engine.ErrNotFound
-	}
 	if keeps {
 		if v, ok := r.rows.get(hash, k, r.count); ok {
 			return v, nil
 		}
+	}
+	if named(byte(space)) && r.rows.names.lacks(hash, r.count) {
+		return nil, engine.ErrNotFound
 	}
 	v, err := r.get(k)
 	if err == nil && keeps && r.adds {
