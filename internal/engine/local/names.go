@@ -14,7 +14,7 @@ import (
 
 // names tells of most keys that are not there that they are not: a new blob or entity begins with a look-up of its name, which in Pebble
 // goes through all memtables and levels and costs a tenth of the write. It is a Bloom filter in memory of all keys of some spaces
-// (named), in blocks of one cache line (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007).
+// (named), with all bits of a key in one word (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007).
 //
 // Every batch adds its keys before Pebble has it (rows.begin), from the first one after the start on. Those of before the start are
 // added by learn, which reads them in the background; until it has, names knows nothing. Keys are never taken out.
@@ -23,15 +23,11 @@ import (
 // added before that was visible, or it was there at the start and ever since, so that learn met it. Such a snapshot is told by its
 // count of batches being above the count at that time. A transaction reads what is there now.
 type names struct {
-	blocks []block
-	since  atomic.Uint64 // the count of batches when all was learnt; until then no count is above it
+	words []atomic.Uint64
+	since atomic.Uint64 // the count of batches when all was learnt; until then no count is above it
 }
 
-// block is a cache line.
-type block [8]atomic.Uint64
-
 const (
-	blockSize  = 64   // bytes
 	perName    = 8    // bits for each key that may be there at the start: so that one "perhaps" in twenty is in vain
 	lesson     = 4096 // keys that learn reads at a time
 	learnShare = 4    // learn works for one part in so many of the time
@@ -39,7 +35,7 @@ const (
 
 // newNames returns names that take so many bytes.
 func newNames(size int64) *names {
-	n := &names{blocks: make([]block, max(1, size/blockSize))}
+	n := &names{words: make([]atomic.Uint64, max(1, size/8))}
 	n.since.Store(math.MaxUint64)
 	return n
 }
@@ -53,21 +49,16 @@ func named(space byte) bool {
 	return false
 }
 
-// at returns the block of a key.
-func (n *names) at(hash uint64) *block { return &n.blocks[(hash>>32)*uint64(len(n.blocks))>>32] }
-
-// nameBits are the four of a key in its block, of the half of the hash that does not choose the block.
-func nameBits(hash uint64) [4]uint64 {
-	return [4]uint64{hash & 511, hash >> 9 & 511, hash >> 18 & 511, hash >> 27 & 511}
+// at returns the word of a key and its four bits in it, which the other half of the hash chooses.
+func (n *names) at(hash uint64) (word *atomic.Uint64, bits uint64) {
+	word = &n.words[(hash>>32)*uint64(len(n.words))>>32]
+	return word, 1<<(hash&63) | 1<<(hash>>6&63) | 1<<(hash>>12&63) | 1<<(hash>>18&63)
 }
 
 // add takes in a key.
 func (n *names) add(hash uint64) {
-	b := n.at(hash)
-	for _, bit := range nameBits(hash) {
-		if mask := uint64(1) << (bit & 63); b[bit>>6].Load()&mask == 0 { // most have been set by the keys before
-			b[bit>>6].Or(mask)
-		}
+	if word, bits := n.at(hash); word.Load()&bits != bits {
+		word.Or(bits)
 	}
 }
 
@@ -76,19 +67,14 @@ func (n *names) lacks(hash, count uint64) bool {
 	if count <= n.since.Load() {
 		return false
 	}
-	b := n.at(hash)
-	for _, bit := range nameBits(hash) {
-		if b[bit>>6].Load()&(1<<(bit&63)) == 0 {
-			return true
-		}
-	}
-	return false
+	word, bits := n.at(hash)
+	return word.Load()&bits != bits
 }
 
 // learn adds the keys of before the start, unless they are too many for the bits. It works beside the first requests of a start.
 func (s *Store) learn(ctx context.Context) {
 	n := s.rows.names
-	left := len(n.blocks) * blockSize * 8 / perName
+	left := len(n.words) * 64 / perName
 	for space := 0; space < 256; space++ {
 		if !named(byte(space)) {
 			continue

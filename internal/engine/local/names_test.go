@@ -113,7 +113,7 @@ func TestReadsAreRightWhileNamesAreLearnt(t *testing.T) {
 
 // TestTooManyNames: they are not learnt, and all is looked up.
 func TestTooManyNames(t *testing.T) {
-	s := filled(t, blockSize)
+	s := filled(t, 64)
 	s.learn(t.Context())
 	require.Equal(t, uint64(math.MaxUint64), s.rows.names.since.Load())
 	compareReads(t, s, 50)
