@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 )
@@ -49,6 +50,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].Compression = compression(i)
 	}
 	if err := checkMeta(fs, dir); err != nil {
 		return nil, err
@@ -66,6 +68,15 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		return nil, err
 	}
 	return db, nil
+}
+
+// compression is what a level's blocks are written with. Those of the first are soon written again, into a lower one.
+func compression(level int) func() *sstable.CompressionProfile {
+	profile := sstable.SnappyCompression
+	if level == 0 {
+		profile = sstable.NoCompression
+	}
+	return func() *sstable.CompressionProfile { return profile }
 }
 
 // removeOptions removes the file in which Pebble writes down its options at each start. The next start holds it against its own,
