@@ -174,7 +174,8 @@ func (c *Client) query(table, filter string, first uint64, rows int) error {
 		return err
 	}
 	c.ops++
-	if n := bytes.Count(c.buf.Bytes(), []byte(`"RowKey":`)); n != rows {
+	// One brace begins the answer and each row, and none is in a value. To look for names instead took the client most of its time.
+	if n := bytes.Count(c.buf.Bytes(), []byte("{")) - 1; n != rows {
 		return fmt.Errorf("%q finds %d rows instead of %d", filter, n, rows)
 	}
 	if c.ops%64 != 1 { // to decode every answer would cost the client more than the server
