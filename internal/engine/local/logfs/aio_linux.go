@@ -50,6 +50,7 @@ type ioEvent struct {
 const (
 	opcodeWrite  = 1 // IOCB_CMD_PWRITE
 	flagEventFD  = 1 // IOCB_FLAG_RESFD
+	unknownFlag  = 1 << 30
 	littleEndian = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
 )
 
@@ -62,11 +63,13 @@ var idle struct {
 // writeSync writes p at off of a file that is open for direct writes, and makes it durable, with what of the file's metadata is needed
 // to read it. errNoAIO: nothing was done, and the usual calls may do it.
 func writeSync(fd uintptr, p []byte, off int64) error {
-	a, err := takeAIO()
+	a, err := takeAIO(fd)
 	if err != nil {
 		return err
 	}
-	if err = a.submit(fd, p, off); err == nil {
+	if a.submit(fd, unix.RWF_DSYNC, p, off) != 0 {
+		err = errNoAIO // why not, the usual calls find out as well
+	} else {
 		if err := errors.Join(a.wait(), a.collect()); err != nil { // nobody knows what the kernel does with it
 			return err
 		}
@@ -79,7 +82,7 @@ func writeSync(fd uintptr, p []byte, off int64) error {
 	return err
 }
 
-func takeAIO() (*aio, error) {
+func takeAIO(fd uintptr) (*aio, error) {
 	idle.Lock()
 	defer idle.Unlock()
 	if n := len(idle.all); n > 0 {
@@ -87,10 +90,10 @@ func takeAIO() (*aio, error) {
 		idle.all = idle.all[:n-1]
 		return a, nil
 	}
-	return newAIO()
+	return newAIO(fd)
 }
 
-func newAIO() (*aio, error) {
+func newAIO(fd uintptr) (*aio, error) {
 	if !littleEndian {
 		return nil, errNoAIO
 	}
@@ -98,27 +101,35 @@ func newAIO() (*aio, error) {
 	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&a.context)), 0); errno != 0 {
 		return nil, errNoAIO
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	done, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
-		_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, a.context, 0, 0)
-		return nil, errNoAIO
+		return nil, a.end()
 	}
-	a.done, a.doneFD = os.NewFile(uintptr(fd), "eventfd"), uint32(fd)
+	a.done, a.doneFD = os.NewFile(uintptr(done), "eventfd"), uint32(done)
+	// There are systems that take requests and do not look at their flags. A sync that is not made would not be noticed.
+	if a.submit(fd, unknownFlag, nil, 0) != unix.EOPNOTSUPP {
+		_ = a.done.Close()
+		return nil, a.end()
+	}
 	return a, nil
 }
 
-// submit begins a write. Why it cannot, the usual calls find out as well.
-func (a *aio) submit(fd uintptr, p []byte, off int64) error {
+// end gives the context back, with what is under way on it.
+func (a *aio) end() error {
+	_, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, a.context, 0, 0)
+	return errNoAIO
+}
+
+// submit begins a write.
+func (a *aio) submit(fd uintptr, flags uint32, p []byte, off int64) unix.Errno {
 	a.request = iocb{
-		opcode: opcodeWrite, rwFlags: unix.RWF_DSYNC, fd: uint32(fd),
+		opcode: opcodeWrite, rwFlags: flags, fd: uint32(fd),
 		buf: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(p)))), size: uint64(len(p)), offset: off,
 		flags: flagEventFD, eventFD: a.doneFD,
 	}
 	request := &a.request
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, a.context, 1, uintptr(unsafe.Pointer(&request))); errno != 0 {
-		return errNoAIO
-	}
-	return nil
+	_, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, a.context, 1, uintptr(unsafe.Pointer(&request)))
+	return errno
 }
 
 // wait returns when the write has ended.

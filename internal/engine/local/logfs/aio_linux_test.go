@@ -105,7 +105,9 @@ func TestAFailedRequestIsTheLast(t *testing.T) {
 
 // TestOutcomes: a request that was refused is left to the usual calls, one that failed is not.
 func TestOutcomes(t *testing.T) {
-	a, err := newAIO()
+	_, f := create(t)
+	defer f.Close()
+	a, err := newAIO(f.Fd())
 	if errors.Is(err, errNoAIO) {
 		require.ErrorIs(t, writeSync(0, nil, 0), errNoAIO)
 		return
