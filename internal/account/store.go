@@ -193,7 +193,7 @@ func (s *Store) Change(ctx context.Context, name string, f func(a *Account) erro
 	if err := f(&c); err != nil {
 		return err
 	}
-	c.Name = name
+	c.Name = old.Name // which the store has for itself: name may lie in a request's memory
 	return s.put(ctx, &c)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -140,4 +141,18 @@ func TestParseMasters(t *testing.T) {
 	require.Len(t, masters, 2)
 	_, err = account.ParseMasters(key + "\nc2VjcmV0")
 	require.EqualError(t, err, "master key in line 2: base64 of 32 bytes is needed")
+}
+
+// The caller's name may lie in memory that is used for something else afterwards.
+func TestStoreHasNamesOfItsOwn(t *testing.T) {
+	s, registry := open(t, newEngine(t))
+	require.NoError(t, s.Create(ctx, account.New("acct1", time.Now(), account.GenerateKey())))
+	memory := []byte("acct1")
+	require.NoError(t, s.SetProperties(ctx, unsafe.String(&memory[0], len(memory)), account.BlobService, func(*account.Properties) (*account.Properties, error) {
+		return &account.Properties{}, nil
+	}))
+	copy(memory, "other")
+	require.NotNil(t, registry.Lookup("acct1"))
+	require.NotNil(t, s.Lookup("acct1"))
+	require.NoError(t, s.Delete(ctx, "acct1"))
 }

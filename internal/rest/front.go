@@ -227,6 +227,7 @@ func (r *Request) open(s Service) error {
 	if r.Account = r.front.Accounts.Lookup(r.AccountName); r.Account == nil {
 		return protocol.ErrResourceNotFound
 	}
+	r.AccountName = r.Account.Name // the same, but for what keeps it longer than the request
 	if d, ok := s.(VersionDefaulter); ok && !r.Explicit {
 		if v := d.DefaultVersion(r); v != "" {
 			r.Version = v

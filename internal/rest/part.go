@@ -55,6 +55,7 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	if sub.AccountName != r.AccountName || sub.Service != r.Service {
 		return nil, protocol.ErrInvalidInput
 	}
+	sub.AccountName = r.AccountName // not in the body's memory
 	sub.SetHeader("x-ms-request-id", sub.ID)
 	sub.SetHeader("x-ms-version", string(sub.Version))
 	if id := sub.Header("x-ms-client-request-id"); isClientID(id) {

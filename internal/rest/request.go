@@ -3,7 +3,7 @@
 // Dispatch, the one way that a request takes through a service.
 //
 // Strings that a Request hands out alias the connection's buffers and live until the answer is sent; what is kept longer is
-// cloned. A Request is used by one goroutine.
+// cloned. The account's name is its own, not the request's, once the account is found. A Request is used by one goroutine.
 package rest
 
 import (
