@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"mime"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -104,17 +103,55 @@ func (r *fieldRoom) clear() {
 	*r = fieldRoom{chunks: r.chunks}
 }
 
-// MultipartBoundary returns the boundary of a multipart/mixed content type.
+// MultipartBoundary returns the boundary of a multipart/mixed content type. An unquoted one reaches to the next semicolon, as clients
+// of these services put characters into it that RFC 2045 has quoted: those of Base64, and more.
 func MultipartBoundary(contentType string) (string, error) {
-	t, params, err := mime.ParseMediaType(contentType)
-	if err != nil || t != "multipart/mixed" {
+	kind, params, _ := strings.Cut(contentType, ";")
+	if !strings.EqualFold(strings.TrimSpace(kind), "multipart/mixed") {
 		return "", fmt.Errorf("%w: content type %q", ErrMultipart, contentType)
 	}
-	b := params["boundary"]
-	if b == "" || len(b) > maxBoundary || strings.ContainsAny(b, "\r\n") {
-		return "", fmt.Errorf("%w: boundary %q", ErrMultipart, b)
+	for params != "" {
+		var name, value string
+		if name, value, params = cutParameter(params); !strings.EqualFold(name, "boundary") {
+			continue
+		}
+		if value == "" || len(value) > maxBoundary || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' }) || strings.HasSuffix(value, " ") {
+			return "", fmt.Errorf("%w: boundary %q", ErrMultipart, value)
+		}
+		return value, nil
 	}
-	return b, nil
+	return "", fmt.Errorf("%w: content type %q without a boundary", ErrMultipart, contentType)
+}
+
+// cutParameter reads the first of the parameters of a content type. A quoted value is without its quotes and escapes.
+func cutParameter(params string) (name, value, rest string) {
+	end := strings.IndexAny(params, "=;")
+	if end < 0 {
+		return strings.TrimSpace(params), "", ""
+	}
+	name, rest = strings.TrimSpace(params[:end]), params[end+1:]
+	if params[end] == ';' {
+		return name, "", rest
+	}
+	quoted, ok := strings.CutPrefix(strings.TrimLeft(rest, " \t"), `"`)
+	if !ok {
+		value, rest, _ = strings.Cut(rest, ";")
+		return name, strings.TrimSpace(value), rest
+	}
+	var b strings.Builder
+	for i := 0; i < len(quoted); i++ {
+		switch c := quoted[i]; {
+		case c == '"':
+			_, rest, _ = strings.Cut(quoted[i+1:], ";")
+			return name, b.String(), rest
+		case c == '\\' && i+1 < len(quoted):
+			i++
+			b.WriteByte(quoted[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return name, "", "" // the quote is not closed
 }
 
 // MultipartReader cuts bodies into parts in memory that it uses again.
@@ -253,7 +290,7 @@ type PartRequest struct {
 }
 
 // Request reads the request in a part. A Content-Length within it bounds its body; without one the body reaches to the end of
-// the part.
+// the part. One that is larger than what is there bounds nothing: the former Java library counts the line end after the body.
 func (p *Part) Request() (r PartRequest, err error) {
 	if t, _ := p.Header.Get("Content-Type"); t != "application/http" && !strings.EqualFold(mediaType(t), "application/http") {
 		return r, fmt.Errorf("%w: part of type %q", ErrMultipart, t)
@@ -277,10 +314,10 @@ func (p *Part) Request() (r PartRequest, err error) {
 	}
 	if v, ok := r.Header.Get("Content-Length"); ok {
 		n, err := strconv.ParseUint(v, 10, 31)
-		if err != nil || int(n) > len(r.Body) {
+		if err != nil {
 			return r, fmt.Errorf("%w: Content-Length %q", ErrMultipart, v)
 		}
-		r.Body = r.Body[:n]
+		r.Body = r.Body[:min(int(n), len(r.Body))]
 	}
 	return r, nil
 }

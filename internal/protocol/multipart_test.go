@@ -57,8 +57,31 @@ func TestMultipartWritten(t *testing.T) {
 		"HTTP/1.1 202 Accepted\r\nx-ms-version: 2026-12-06\r\n\r\n--batchresponse_1--\r\n", string(b))
 }
 
+func TestMultipartBoundary(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"multipart/mixed; boundary=batch_357de4f7": "batch_357de4f7", "Multipart/Mixed;BOUNDARY=b ": "b", "multipart/mixed; charset=utf-8; boundary=b; x=y": "b",
+		`multipart/mixed; boundary="a b;c"; x=y`: "a b;c", `multipart/mixed; boundary="a\"b\\c"`: `a"b\c`, `multipart/mixed; x="; boundary=c"; boundary=b`: "b",
+		"multipart/mixed; x; boundary=b": "b", "multipart/mixed; boundary================5306085128869334238==": "===============5306085128869334238==",
+		"multipart/mixed; boundary=xUKdJCsSP0Gv+UyN2D/kyA==": "xUKdJCsSP0Gv+UyN2D/kyA==", "multipart/mixed; boundary=a:b?c(d),e'f@g[h]": "a:b?c(d),e'f@g[h]",
+	} {
+		got, err := MultipartBoundary(contentType)
+		require.NoError(t, err, contentType)
+		require.Equal(t, want, got)
+	}
+}
+
+// TestPartLongerThanThere: a Content-Length that counts more than what is there takes what is there.
+func TestPartLongerThanThere(t *testing.T) {
+	parts, err := SplitMultipart([]byte("--b\r\nContent-Type: application/http\r\n\r\nPUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{\"a\":1}\r\n--b--"), "b", 1)
+	require.NoError(t, err)
+	r, err := parts[0].Request()
+	require.NoError(t, err)
+	require.Equal(t, `{"a":1}`, string(r.Body))
+}
+
 func TestMultipartErrors(t *testing.T) {
-	for _, ct := range []string{"", "multipart/mixed", "multipart/form-data; boundary=x", "multipart/mixed; boundary=" + strings.Repeat("x", 71), "multipart/mixed; boundary="} {
+	for _, ct := range []string{"", "multipart/mixed", "multipart/form-data; boundary=x", "multipart/mixed; boundary=" + strings.Repeat("x", 71), "multipart/mixed; boundary=", `multipart/mixed; boundary=""`,
+		`multipart/mixed; boundary="b`, "multipart/mixed; boundary; x=y", "multipart/mixed; boundary=b\x00"} {
 		_, err := MultipartBoundary(ct)
 		require.ErrorIs(t, err, ErrMultipart, ct)
 	}
@@ -71,7 +94,7 @@ func TestMultipartErrors(t *testing.T) {
 	}
 	for _, inner := range []string{"Content-Type: text/plain\r\n\r\nDELETE / HTTP/1.1\r\n", "\r\nDELETE / HTTP/1.1\r\n", http, http + "DELETE /\r\n",
 		http + "DELETE / a HTTP/1.1\r\n\r\n", http + " / HTTP/1.1\r\n\r\n", http + "DELETE / FTP/1.1\r\n\r\n", http + "DELETE / HTTP/1.1\r\na b\r\n\r\n",
-		http + "DELETE / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", http + "DELETE / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"} {
+		http + "DELETE / HTTP/1.1\r\nContent-Length: five\r\n\r\n", http + "DELETE / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"} {
 		parts, err := SplitMultipart([]byte(part(inner)), "b", 10)
 		require.NoError(t, err)
 		_, err = parts[0].Request()
