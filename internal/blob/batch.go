@@ -28,10 +28,6 @@ func batchRouter() *rest.Router[*Service] {
 // submitBatch is Blob Batch, at account and container scope. Every part is a request of its own that takes the way of any other:
 // row, authorization with the part's own credentials, handler. They are of one kind and independent of each other.
 func (s *Service) submitBatch(r *rest.Request) error {
-	boundary, err := protocol.MultipartBoundary(r.Header("content-type"))
-	if err != nil {
-		return protocol.InvalidHeader("Content-Type", r.Header("content-type"))
-	}
 	if r.Container != "" {
 		if _, err := s.readContainer(r); err != nil {
 			return err
@@ -43,50 +39,63 @@ func (s *Service) submitBatch(r *rest.Request) error {
 	}
 	answer := "batchresponse_" + uuid.NewString()
 	var b []byte
-	parts, err := protocol.SplitMultipart(body, boundary, maxBatchParts)
-	switch {
-	case errors.Is(err, protocol.ErrTooManyParts):
+	parts, requests, err := s.batchRequests(r, body)
+	if err != nil {
 		// Told within an answer that is a success, in a part that belongs to no request.
-		refused := s.refusedPart(r, protocol.ErrExceedsMaxBatchRequestCount)
-		b = append(refused.AppendAnswer(protocol.AppendPart(nil, answer, "")), "\r\n"...)
-	case err != nil || len(parts) == 0:
-		return protocol.ErrInvalidInput.Because(err)
-	default:
-		requests := make([]*rest.Request, len(parts))
-		kind := ""
-		for i := range parts {
-			q, err := parts[i].Request()
-			if err != nil {
-				return protocol.ErrInvalidInput.Because(err)
+		b = s.refusedPart(r, err).AppendAnswer(protocol.AppendPart(nil, answer, ""))
+	}
+	for i, part := range requests {
+		part.AnswerPart(func() {
+			if r.Container != "" && part.Container != r.Container {
+				part.Fail(protocol.ErrInvalidInput, nil)
+			} else {
+				rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
 			}
-			if requests[i], err = r.Part(&q); err != nil {
-				return err
-			}
-			op, err := s.batch.Find(requests[i], level(requests[i]))
-			if err != nil || kind != "" && op.Name != kind {
-				return protocol.ErrInvalidInput
-			}
-			kind = op.Name
-		}
-		for i, part := range requests {
-			part.AnswerPart(func() {
-				if r.Container != "" && part.Container != r.Container {
-					part.Fail(protocol.ErrInvalidInput, nil)
-				} else {
-					rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
-				}
-			})
-			id, _ := parts[i].Header.Get("Content-ID")
-			b = append(part.AppendAnswer(protocol.AppendPart(b, answer, id)), "\r\n"...)
-		}
+		})
+		id, _ := parts[i].Header.Get("Content-ID")
+		b = part.AppendAnswer(protocol.AppendPart(b, answer, id))
 	}
 	r.ReplyBytes(202, "multipart/mixed; boundary="+answer, protocol.AppendClose(b, answer))
 	return nil
 }
 
-// refusedPart is the answer of a part that there is no request for.
+// batchRequests reads the requests of a batch, all or none, and their parts.
+func (s *Service) batchRequests(r *rest.Request, body []byte) ([]protocol.Part, []*rest.Request, error) {
+	boundary, err := protocol.MultipartBoundary(r.Header("content-type"))
+	if err != nil {
+		return nil, nil, protocol.InvalidHeader("Content-Type", r.Header("content-type"))
+	}
+	parts, err := protocol.SplitMultipart(body, boundary, maxBatchParts)
+	if errors.Is(err, protocol.ErrTooManyParts) {
+		return nil, nil, protocol.ErrExceedsMaxBatchRequestCount
+	}
+	if err != nil || len(parts) == 0 {
+		return nil, nil, protocol.ErrInvalidInput.Because(err)
+	}
+	requests := make([]*rest.Request, len(parts))
+	kind := ""
+	for i := range parts {
+		q, err := parts[i].Request()
+		if err != nil {
+			return nil, nil, protocol.ErrInvalidInput.Because(err)
+		}
+		if requests[i], err = r.Part(&q); err != nil {
+			return nil, nil, err
+		}
+		op, err := s.batch.Find(requests[i], level(requests[i]))
+		if err != nil || kind != "" && op.Name != kind {
+			return nil, nil, protocol.ErrInvalidInput
+		}
+		kind = op.Name
+	}
+	return parts, requests, nil
+}
+
+// refusedPart is the answer of a part that there is no request for: it has the id of the batch.
 func (s *Service) refusedPart(r *rest.Request, err error) *rest.Request {
 	part, _ := r.Part(&protocol.PartRequest{Method: "POST", Target: r.Target()})
+	part.ID = r.ID
+	part.SetHeader("x-ms-request-id", r.ID)
 	part.Fail(err, nil)
 	return part
 }

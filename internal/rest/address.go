@@ -116,6 +116,17 @@ func (a *Address) parse(host, path string, fallback auth.Service, domains []stri
 	}
 	a.AccountName = strings.TrimSuffix(name, secondarySuffix)
 	a.Secondary = len(a.AccountName) != len(name)
+	return a.names(s)
+}
+
+// under fills the address of a path that names no account.
+func (a *Address) under(account string, secondary bool, path string, s *scratch) error {
+	a.AccountName, a.Secondary, a.Resource = account, secondary, strings.TrimPrefix(path, "/")
+	return a.names(s)
+}
+
+// names decodes what the resource names.
+func (a *Address) names(s *scratch) error {
 	container, blob, _ := strings.Cut(a.Resource, "/")
 	var ok1, ok2 bool
 	a.Container, ok1 = s.unescape(container, false)

@@ -41,7 +41,7 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	if err := sub.headers.checkMetadata(); err != nil {
 		return nil, err
 	}
-	sub.scratch.reset(3*len(p.Target) + len(host))
+	sub.scratch.reset(4*len(p.Target) + len(host))
 	path, query, err := splitTarget(p.Target, host)
 	if err != nil {
 		return nil, err
@@ -51,6 +51,12 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	}
 	if err := sub.query.parseQuery(query, &sub.scratch); err != nil {
 		return nil, err
+	}
+	if sub.AccountName != r.AccountName && sub.PathStyle && r.front.Accounts.Lookup(sub.AccountName) == nil {
+		// The Python SDK up to 12.12 leaves the account out of the URLs of parts, and signs them so.
+		if err := sub.Address.under(r.AccountName, r.Secondary, path, &sub.scratch); err != nil {
+			return nil, err
+		}
 	}
 	if sub.AccountName != r.AccountName || sub.Service != r.Service {
 		return nil, protocol.ErrInvalidInput
@@ -82,7 +88,8 @@ func (r *Request) head() framing.Head {
 	return r.conn.Head()
 }
 
-// AppendAnswer appends the answer of a part as an HTTP message.
+// AppendAnswer appends the answer of a part as an HTTP message. Its last line end is that of the delimiter which follows: where there
+// is no body, that is the whole of the empty line (Java's SDK takes another for a body).
 func (r *Request) AppendAnswer(b []byte) []byte {
 	reason := http.StatusText(r.status)
 	if r.reason != "" {
@@ -105,7 +112,8 @@ func (r *Request) AppendAnswer(b []byte) []byte {
 	}
 	if len(body) > 0 {
 		b = append(b, "Content-Length: "...)
-		b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n"...)
+		b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...)
+		b = append(b, body...)
 	}
-	return append(append(b, "\r\n"...), body...)
+	return append(b, "\r\n"...)
 }
