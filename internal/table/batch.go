@@ -22,7 +22,6 @@ type partRequest struct {
 	protocol.PartRequest
 	target odata.Target
 	query  string // of the URL, as sent
-	id     string // Content-ID, to be echoed
 	kind   changeKind
 	needs  *auth.Needs
 	known  [len(partHeaders)]string // values of partHeaders
@@ -129,9 +128,6 @@ func (c *call) parsePart(r *rest.Request, part *protocol.Part, p, before *partRe
 	} else {
 		p.note()
 	}
-	if p.id, _ = part.Header.Get("Content-ID"); p.id == "" {
-		p.id = p.known[partContentID]
-	}
 	if before != nil && p.Target == before.Target {
 		p.target, p.query = before.target, before.query
 		return nil
@@ -197,8 +193,12 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	if errors.Is(err, protocol.ErrTooManyParts) {
 		return c.batchFailure(r, maxChanges-1, protocol.ErrInvalidInput.Saying("The batch request operation exceeds the maximum 100 changes per change set."))
 	}
-	if err != nil || len(parts) == 0 {
+	if err != nil {
 		return protocol.ErrInvalidInput.Because(err)
+	}
+	if len(parts) == 0 {
+		c.openChangeSet(r)
+		return c.closeChangeSet(r)
 	}
 	read, err := c.parseAll(r, parts)
 	ops := c.ops
@@ -306,7 +306,7 @@ type partHead struct {
 
 // answersLike tells that the beginnings of two operations' answers are the same, up to where the RowKey stands.
 func (p *partRequest) answersLike(q *partRequest) bool {
-	return p.Header.Same(q.Header) && p.query == q.query && p.id == q.id && (p.kind == insert) == (q.kind == insert)
+	return p.Header.Same(q.Header) && p.query == q.query && (p.kind == insert) == (q.kind == insert)
 }
 
 // batchSuccess answers a transaction that was done.
@@ -368,12 +368,12 @@ func (c *call) appendPartHead(r *rest.Request, p *partRequest) partHead {
 		h.prefer = preference(p.known[partPrefer])
 		h.content = h.prefer != "return-no-content"
 	}
-	c.openPart(r, p.id)
+	c.openPart(r)
 	if h.content {
-		c.line("HTTP/1.1 201 Created")
+		c.beginAnswer(p, "201 Created")
 		c.line("Content-Type: ", h.format.ContentType())
 	} else {
-		c.line("HTTP/1.1 204 No Content")
+		c.beginAnswer(p, "204 No Content")
 	}
 	c.line("X-Content-Type-Options: nosniff")
 	c.line("Cache-Control: no-cache")
@@ -391,18 +391,29 @@ func (c *call) appendPartHead(r *rest.Request, p *partRequest) partHead {
 // batchFailure answers a transaction of which nothing was done, with the error of its operation with that index.
 func (c *call) batchFailure(r *rest.Request, index int, err error) error {
 	e := rest.WireError(err)
+	var p partRequest
+	if index < len(c.ops) {
+		p = c.ops[index]
+	}
+	prefix := strconv.Itoa(index) + ":"
+	if len(c.ops) == 1 {
+		prefix = ""
+	}
 	c.out = c.out[:0]
 	c.openChangeSet(r)
-	c.openPart(r, "")
-	c.errorPart(r, e, strconv.Itoa(index)+":")
+	c.openPart(r)
+	c.errorPart(r, &p, e, prefix)
 	return c.closeChangeSet(r)
 }
 
 // errorPart writes an error as the answer in a part.
-func (c *call) errorPart(r *rest.Request, e *protocol.Error, prefix string) {
-	c.line("HTTP/1.1 ", strconv.Itoa(e.Status), " ", http.StatusText(e.Status))
+func (c *call) errorPart(r *rest.Request, p *partRequest, e *protocol.Error, prefix string) {
+	c.beginAnswer(p, strconv.Itoa(e.Status)+" "+http.StatusText(e.Status))
 	c.line("X-Content-Type-Options: nosniff")
 	c.line("Cache-Control: no-cache")
+	if prefer := preference(p.known[partPrefer]); prefer != "" && p.Method == "POST" && p.kind == insert {
+		c.line("Preference-Applied: ", prefer)
+	}
 	c.line("DataServiceVersion: 3.0;")
 	c.line("Content-Type: ", odata.ErrorContentType(c.format))
 	c.line("")
@@ -436,11 +447,11 @@ func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
 	body := string(c.out[head:])
 	c.out = c.out[:head]
 	c.openOuter(r)
-	c.openPart(r, p.id)
+	c.openPart(r)
 	var e *protocol.Error
 	switch {
 	case err == nil:
-		c.line("HTTP/1.1 200 OK")
+		c.beginAnswer(p, "200 OK")
 		c.line("Content-Type: ", f.ContentType())
 		c.line("X-Content-Type-Options: nosniff")
 		c.line("Cache-Control: no-cache")
@@ -451,7 +462,7 @@ func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
 		c.line("")
 		c.line(body)
 	case errors.As(err, &e):
-		c.errorPart(r, e, "0:")
+		c.errorPart(r, p, e, "")
 	default:
 		return err
 	}
@@ -483,16 +494,22 @@ func (c *call) openChangeSet(r *rest.Request) {
 	c.set = true
 }
 
-func (c *call) openPart(r *rest.Request, id string) {
+func (c *call) openPart(r *rest.Request) {
 	if c.set {
 		c.line("--changesetresponse_", r.ID)
 	}
 	c.line("Content-Type: application/http")
 	c.line("Content-Transfer-Encoding: binary")
-	if id != "" && !strings.ContainsAny(id, "\r\n") {
+	c.line("")
+}
+
+// beginAnswer writes the status line of an operation's answer, and the Content-ID if there was one among the operation's own
+// headers: one in the header of the part is not echoed.
+func (c *call) beginAnswer(p *partRequest, status string) {
+	c.line("HTTP/1.1 ", status)
+	if id := p.known[partContentID]; id != "" {
 		c.line("Content-ID: ", id)
 	}
-	c.line("")
 }
 
 func (c *call) closeChangeSet(r *rest.Request) error {

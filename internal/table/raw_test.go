@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -229,6 +230,7 @@ content-transfer-encoding: binary
 POST http://127.0.0.1/devstoreaccount1/people?$format=application%2Fjson%3Bodata%3Dnometadata HTTP/1.1
 accept: application/json;odata=nometadata
 content-type: application/json
+content-id: 1
 prefer: return-content
 
 
@@ -241,6 +243,7 @@ Content-ID: 7
 
 PATCH http://127.0.0.1/devstoreaccount1/people(PartitionKey='p',RowKey='b') HTTP/1.1
 content-type: application/json
+Content-ID: 8
 
 
 {"PartitionKey":"p","RowKey":"b","N":2}
@@ -282,6 +285,7 @@ Content-Type: application/http
 Content-Transfer-Encoding: binary
 
 HTTP/1.1 201 Created
+Content-ID: 1
 Content-Type: application/json;odata=nometadata;streaming=true;charset=utf-8
 X-Content-Type-Options: nosniff
 Cache-Control: no-cache
@@ -294,9 +298,9 @@ ETag: W/"datetime'TIME'"
 --changesetresponse_ID
 Content-Type: application/http
 Content-Transfer-Encoding: binary
-Content-ID: 7
 
 HTTP/1.1 204 No Content
+Content-ID: 8
 X-Content-Type-Options: nosniff
 Cache-Control: no-cache
 DataServiceVersion: 1.0;
@@ -325,8 +329,10 @@ Content-Type: application/http
 Content-Transfer-Encoding: binary
 
 HTTP/1.1 409 Conflict
+Content-ID: 1
 X-Content-Type-Options: nosniff
 Cache-Control: no-cache
+Preference-Applied: return-content
 DataServiceVersion: 3.0;
 Content-Type: application/json;odata=minimalmetadata;streaming=true;charset=utf-8
 
@@ -431,7 +437,33 @@ func TestQueryInBatch(t *testing.T) {
 	require.Contains(t, do(inBatch(false, "GET /devstoreaccount1/people?$top=1 HTTP/1.1\r\n")), "x-ms-continuation-NextPartitionKey: 1!4!cA--\r\n")
 	require.Contains(t, do(inBatch(false, "GET /devstoreaccount1/people(PartitionKey='p',RowKey='a')?$select=RowKey HTTP/1.1\r\n")), `{"RowKey":"a"}`)
 	require.Contains(t, do(inBatch(false, "GET /devstoreaccount1/people(PartitionKey='p',RowKey='x') HTTP/1.1\r\n")), "HTTP/1.1 404 Not Found")
-	require.Contains(t, do(inBatch(true, "GET /devstoreaccount1/people() HTTP/1.1\r\n")), `"value":"0:A query operation cannot be in a change set.`)
+	require.Contains(t, do(inBatch(true, "GET /devstoreaccount1/people() HTTP/1.1\r\n")), `"value":"A query operation cannot be in a change set.`)
+}
+
+func TestEmptyChangeSet(t *testing.T) {
+	s := openPeople(t)
+	for _, body := range []string{inBatch(true), strings.TrimSuffix(inBatch(true), "\r\n")} {
+		answer := s.Do("POST", root+"$batch", body, "Content-Type: multipart/mixed; boundary=b", plain)
+		require.Equal(t, 202, answer.Status, answer)
+		require.Equal(t, "--batchresponse_ID\r\nContent-Type: multipart/mixed; boundary=changesetresponse_ID\r\n\r\n--changesetresponse_ID--\r\n--batchresponse_ID--\r\n", anonymous(string(answer.Body)))
+	}
+}
+
+// TestBatchOfTheFormerJava: its lengths count the line end after the entity, and it takes no third header in a part.
+func TestBatchOfTheFormerJava(t *testing.T) {
+	s := openPeople(t)
+	entity := `{"PartitionKey":"p","RowKey":"r"}`
+	op := func(line string) string {
+		return line + " HTTP/1.1\r\nContent-ID: 0\r\nContent-Length: " + strconv.Itoa(len(entity)+2) + "\r\nContent-Type: application/json\r\n\r\n" + entity
+	}
+	for _, line := range []string{"POST http://127.0.0.1/devstoreaccount1/people()", "PUT /devstoreaccount1/people(PartitionKey='p',RowKey='r')", "POST /devstoreaccount1/people()"} {
+		answer := s.Do("POST", root+"$batch", inBatch(true, op(line)), "Content-Type: multipart/mixed; boundary===b=", plain)
+		require.Equal(t, "InvalidInput", answer.Code())
+		answer = s.Do("POST", root+"$batch", strings.ReplaceAll(inBatch(true, op(line)), "--b", "--==b="), "Content-Type: multipart/mixed; boundary===b=", plain)
+		require.Equal(t, 202, answer.Status, answer)
+		require.Regexp(t, "Content-Transfer-Encoding: binary\r\n\r\nHTTP/1.1 (201 Created|204 No Content|409 Conflict)\r\nContent-ID: 0\r\n", string(answer.Body))
+	}
+	require.Contains(t, string(s.Do("GET", people, "", plain).Body), entity[:len(entity)-1])
 }
 
 func TestBadBatches(t *testing.T) {
@@ -445,7 +477,7 @@ func TestBadBatches(t *testing.T) {
 		{"two tables", inBatch(true, a, op("/devstoreaccount1/other(PartitionKey='p',RowKey='b')", `{}`)), `"code":"InvalidInput","message":{"lang":"en-US","value":"1:`},
 		{"a bad URL", inBatch(true, a, op("/devstoreaccount1/people(PartitionKey='p')", `{}`)), `"code":"InvalidUri","message":{"lang":"en-US","value":"1:`},
 		{"a table", inBatch(true, a, "DELETE /devstoreaccount1/Tables('people') HTTP/1.1\r\n"), `"code":"NotImplemented","message":{"lang":"en-US","value":"1:`},
-		{"a bad key", inBatch(true, op("/devstoreaccount1/people(PartitionKey='p',RowKey='%2F')", `{}`)), `"code":"OutOfRangeInput","message":{"lang":"en-US","value":"0:`},
+		{"a bad key", inBatch(true, op("/devstoreaccount1/people(PartitionKey='p',RowKey='%2F')", `{}`)), `"code":"OutOfRangeInput","message":{"lang":"en-US","value":"The`},
 		{"a method", inBatch(true, a, "POST /devstoreaccount1/people(PartitionKey='p',RowKey='b') HTTP/1.1\r\n"), `"code":"MethodNotAllowed"`},
 		{"no If-Match", inBatch(true, a, "DELETE /devstoreaccount1/people(PartitionKey='p',RowKey='b') HTTP/1.1\r\n"), `"code":"MissingRequiredHeader"`},
 	} {
@@ -453,7 +485,7 @@ func TestBadBatches(t *testing.T) {
 		require.Equal(t, 202, answer.Status, c.name)
 		require.Contains(t, string(answer.Body), c.want, c.name)
 	}
-	for name, body := range map[string]string{"empty": "", "no end": strings.TrimSuffix(inBatch(true, a), "--b--\r\n"), "nothing in it": "--b--\r\n", "empty set": inBatch(true), "no request": inBatch(true, "nope"), "two sets": strings.TrimSuffix(inBatch(true, a), "--b--\r\n") + inBatch(true, a)} {
+	for name, body := range map[string]string{"empty": "", "no end": strings.TrimSuffix(inBatch(true, a), "--b--\r\n"), "nothing in it": "--b--\r\n", "no request": inBatch(true, "nope"), "two sets": strings.TrimSuffix(inBatch(true, a), "--b--\r\n") + inBatch(true, a)} {
 		answer := s.Do("POST", root+"$batch", body, "Content-Type: multipart/mixed; boundary=b", plain)
 		require.Contains(t, []int{400, 202}, answer.Status, name)
 		require.Contains(t, string(answer.Body), "InvalidInput", name)
