@@ -28,6 +28,7 @@ var floors = [][]string{
 	{"internal/protocol"},
 	{"internal/account"},
 	{"internal/auth"},
+	{"internal/blob/lease", "internal/blob/tagquery"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/srp"},
 	{"internal/server"},

@@ -2,6 +2,8 @@ package blob
 
 import (
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -9,9 +11,9 @@ import (
 
 // access is on what terms a request uses a blob or container: its lease id, its conditions, what it may overwrite.
 type access struct {
-	lease   LeaseID
+	lease   lease.ID
 	cond    protocol.Conditions
-	tags    *where // x-ms-if-tags
+	tags    *tagquery.Where // x-ms-if-tags
 	version protocol.Version
 	now     engine.Stamp
 	// createOnly tells that the caller's SAS lets it create but not overwrite.
@@ -29,7 +31,7 @@ func decodeAccess(r *rest.Request) (a access, err error) {
 		return a, err
 	}
 	if text := r.Header("x-ms-if-tags"); text != "" {
-		if a.tags, err = parseWhere(text, ifDialect); err != nil {
+		if a.tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
 			return a, err
 		}
 	}
@@ -38,14 +40,14 @@ func decodeAccess(r *rest.Request) (a access, err error) {
 }
 
 // leaseHeader reads a header that holds a lease id; the zero id if there is none.
-func leaseHeader(r *rest.Request, name string) (LeaseID, error) {
+func leaseHeader(r *rest.Request, name string) (lease.ID, error) {
 	text := r.Header(name)
 	if text == "" {
-		return LeaseID{}, nil
+		return lease.ID{}, nil
 	}
-	id, ok := ParseLeaseID(text)
+	id, ok := lease.ParseID(text)
 	if !ok {
-		return LeaseID{}, protocol.InvalidHeader(name, text)
+		return lease.ID{}, protocol.InvalidHeader(name, text)
 	}
 	return id, nil
 }
@@ -55,7 +57,7 @@ func (a *access) read(rec *Record) error {
 	if rec == nil {
 		return protocol.ErrBlobNotFound
 	}
-	if err := rec.Lease.CheckRead(a.now, a.lease, BlobLease); err != nil {
+	if err := rec.Lease.CheckRead(a.now, a.lease, lease.Blob); err != nil {
 		return err
 	}
 	if err := a.cond.Read(rec.Changed, a.version); err != nil {
@@ -69,7 +71,7 @@ func (a *access) write(rec *Record) error {
 	if rec == nil {
 		return protocol.ErrBlobNotFound
 	}
-	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
 		return err
 	}
 	if err := a.cond.Write(rec.Changed, false); err != nil {
@@ -85,14 +87,14 @@ func (a *access) write(rec *Record) error {
 func (a *access) create(rec *Record) error {
 	if rec == nil {
 		switch {
-		case a.lease != LeaseID{}:
+		case a.lease != lease.ID{}:
 			return protocol.ErrLeaseNotPresentWithBlobOperation
 		case a.tags != nil:
 			return protocol.ErrConditionNotMet
 		}
 		return a.cond.Create()
 	}
-	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
 		return err
 	}
 	if err := a.cond.Write(rec.Changed, true); err != nil {
@@ -108,7 +110,7 @@ func (a *access) create(rec *Record) error {
 }
 
 func (a *access) checkTags(rec *Record) error {
-	if a.tags != nil && !a.tags.matches(a.container, rec.Tags) {
+	if a.tags != nil && !a.tags.Matches(a.container, rec.Tags) {
 		return protocol.ErrConditionNotMet
 	}
 	return nil

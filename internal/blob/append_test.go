@@ -88,7 +88,7 @@ func TestAppendLimits(t *testing.T) {
 	rec := &Record{Type: AppendBlob, Blocks: maxAppends - 1}
 	require.NoError(t, terms.check(rec, 1))
 	rec.Blocks++
-	require.Equal(t, "BlockCountExceedsLimit", codeOf(t, terms.check(rec, 1)))
+	require.ErrorIs(t, terms.check(rec, 1), protocol.ErrCommittedBlockCountExceedsLimit)
 	require.NoError(t, terms.check(rec, 0), "it can still be sealed")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -200,7 +201,7 @@ func (a *access) stage(rec *Record) error {
 	if rec == nil {
 		return nil
 	}
-	if err := rec.Lease.CheckWrite(a.now, a.lease, BlobLease); err != nil {
+	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
 		return err
 	}
 	if rec.Type != BlockBlob {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // The parts that stored records are made of.
@@ -48,7 +49,7 @@ func uvarintLen(v uint64) int {
 }
 
 // appendPairs appends a field of names and values unless there are none.
-func appendPairs(b []byte, tag byte, pairs []Pair) []byte {
+func appendPairs(b []byte, tag byte, pairs []protocol.Pair) []byte {
 	if len(pairs) == 0 {
 		return b
 	}
@@ -150,10 +151,10 @@ func (d *decoder) text() string {
 	return d.take(int(n))
 }
 
-func (d *decoder) pairs(p []Pair) []Pair {
+func (d *decoder) pairs(p []protocol.Pair) []protocol.Pair {
 	for d.more() {
 		name := d.text()
-		p = append(p, Pair{name, d.text()})
+		p = append(p, protocol.Pair{Name: name, Value: d.text()})
 	}
 	return p
 }

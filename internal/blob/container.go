@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -96,7 +97,7 @@ func (s *Service) readContainer(r *rest.Request) (*ContainerRecord, error) {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return nil, err
 	}
-	lease, err := leaseHeader(r, "x-ms-lease-id")
+	given, err := leaseHeader(r, "x-ms-lease-id")
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (s *Service) readContainer(r *rest.Request) (*ContainerRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Lease.CheckRead(engine.StampOf(r.Now), lease, ContainerLease)
+	return c, c.Lease.CheckRead(engine.StampOf(r.Now), given, lease.Container)
 }
 
 // getContainerProperties is Get Container Properties.
@@ -195,7 +196,7 @@ func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*Con
 	}
 	var changed engine.Stamp
 	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(tx engine.Tx, c *ContainerRecord) error {
-		if err := c.Lease.CheckRead(terms.now, terms.lease, ContainerLease); err != nil {
+		if err := c.Lease.CheckRead(terms.now, terms.lease, lease.Container); err != nil {
 			return err
 		}
 		if err := terms.cond.Write(c.Changed, false); err != nil {
@@ -250,7 +251,7 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 		if err != nil {
 			return err
 		}
-		if err := c.Lease.CheckWrite(terms.now, terms.lease, ContainerLease); err != nil {
+		if err := c.Lease.CheckWrite(terms.now, terms.lease, lease.Container); err != nil {
 			return err
 		}
 		if err := terms.cond.Write(c.Changed, false); err != nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // ContainerRecord is one container as it is stored. Its strings alias what it was decoded from.
@@ -14,9 +16,9 @@ type ContainerRecord struct {
 	Generation Generation
 	Changed    engine.Stamp // ETag and Last-Modified
 	Public     auth.PublicAccess
-	Metadata   []Pair
+	Metadata   []protocol.Pair
 	Policies   []auth.Policy // stored access policies, in the order set
-	Lease      Lease
+	Lease      lease.Lease
 	// DefaultScope is empty for $account-encryption-key.
 	DefaultScope      string
 	DenyScopeOverride bool
@@ -60,9 +62,9 @@ func (c *ContainerRecord) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(len(f)+1))
 		b = append(append(b, f...), flag(p.HasPermission))
 	}
-	if c.Lease.State != LeaseAvailable {
+	if c.Lease.State != lease.Available {
 		b = append(b, fieldContainerLease, leaseSize)
-		b = c.Lease.appendTo(b)
+		b = appendStoredLease(b, &c.Lease)
 	}
 	b = appendText(b, fieldContainerScope, c.DefaultScope)
 	if c.DenyScopeOverride {
@@ -107,7 +109,7 @@ func (c *ContainerRecord) Decode(v string) error {
 		case fieldContainerPolicy:
 			c.Policies = append(c.Policies, auth.Policy{ID: f.text(), Start: f.text(), Expiry: f.text(), Permission: f.text(), HasPermission: f.byte() != 0})
 		case fieldContainerLease:
-			c.Lease.decode(&f)
+			c.Lease = f.lease()
 		case fieldContainerScope:
 			c.DefaultScope = f.rest()
 		case fieldContainerDenyScope:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -22,7 +23,7 @@ func newCopyID() (id [16]byte) {
 }
 
 // copyTags reads x-ms-tags and x-ms-copy-source-tag-option.
-func copyTags(r *rest.Request) (tags []Pair, fromSource bool, err error) {
+func copyTags(r *rest.Request) (tags []protocol.Pair, fromSource bool, err error) {
 	if tags, err = decodeTags(r); err != nil {
 		return nil, false, err
 	}
@@ -44,8 +45,8 @@ type copying struct {
 	src        *sourceURL
 	terms      access
 	fetch      fetchTerms
-	metadata   []Pair
-	tags       []Pair
+	metadata   []protocol.Pair
+	tags       []protocol.Pair
 	sourceTags bool
 	tier       string
 	scope      string
@@ -161,7 +162,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 	}
 	c.scope = scope
 	check := func(old *Record) error {
-		if old.Lease.At(c.terms.now) == LeaseLeased && old.Lease.Duration != InfiniteLease {
+		if old.Lease.At(c.terms.now) == lease.Leased && old.Lease.Duration != lease.Infinite {
 			return protocol.ErrInfiniteLeaseDurationRequired
 		}
 		return nil
@@ -203,7 +204,7 @@ func setCopied(r *rest.Request, rec *Record) {
 		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
 	}
 	if rec.Copy != nil {
-		r.SetHeader("x-ms-copy-id", LeaseID(rec.Copy.ID).String())
+		r.SetHeader("x-ms-copy-id", lease.ID(rec.Copy.ID).String())
 		r.SetHeader("x-ms-copy-status", rec.Copy.Status.String())
 	}
 }

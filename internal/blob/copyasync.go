@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -355,12 +356,12 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if !ok {
 		return protocol.MissingQuery("copyid")
 	}
-	id, ok := ParseLeaseID(text)
+	id, ok := lease.ParseID(text)
 	if !ok {
 		return protocol.InvalidQuery("copyid", text, "")
 	}
 	err := s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
-		if err := rec.Lease.CheckWrite(terms.now, terms.lease, BlobLease); err != nil {
+		if err := rec.Lease.CheckWrite(terms.now, terms.lease, lease.Blob); err != nil {
 			return err
 		}
 		switch {

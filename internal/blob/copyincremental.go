@@ -3,6 +3,7 @@ package blob
 import (
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -88,7 +89,7 @@ func (s *Service) settleIncremental(r *rest.Request, p *place, terms *access, sr
 			}
 		}
 		snapshot := *rec
-		snapshot.Lease = Lease{}
+		snapshot.Lease = lease.Lease{}
 		if snapshot.Content, err = t.share(rec, Slot{}, slot); err != nil {
 			return err
 		}

@@ -237,7 +237,7 @@ func remoteRecord(resp *http.Response) *Record {
 	var m protocol.Metadata
 	for name, values := range h {
 		if key, ok := strings.CutPrefix(strings.ToLower(name), "x-ms-meta-"); ok && m.Add(key, values[0]) == nil {
-			rec.Metadata = append(rec.Metadata, Pair{key, strings.TrimSpace(values[0])})
+			rec.Metadata = append(rec.Metadata, protocol.Pair{Name: key, Value: strings.TrimSpace(values[0])})
 		}
 	}
 	return rec

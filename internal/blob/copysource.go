@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
@@ -31,7 +32,7 @@ type sourceURL struct {
 }
 
 // params is the query of a source.
-type params []Pair
+type params []protocol.Pair
 
 // Get implements auth.Fields.
 func (p params) Get(name string) (string, bool) {
@@ -84,7 +85,7 @@ func (s *Service) decodeSource(r *rest.Request) (*sourceURL, error) {
 		if err1 != nil || err2 != nil {
 			return nil, bad
 		}
-		src.query = append(src.query, Pair{name, value})
+		src.query = append(src.query, protocol.Pair{Name: name, Value: value})
 	}
 	if s.claim(r, src) && (src.container == "" || src.blob == "") {
 		return nil, bad
@@ -206,7 +207,7 @@ type fetched struct {
 	made   []engine.Ref
 	crc64  uint64
 	md5    [16]byte // if it was asked for
-	tags   []Pair
+	tags   []protocol.Pair
 	// laid is the page map or the long chunk list of a source that is to be copied as such; it is pinned until done.
 	laid *laidSource
 }
@@ -221,7 +222,7 @@ func (f *fetched) done() {
 // fetchTerms are what a request asks of its source.
 type fetchTerms struct {
 	cond    protocol.Conditions
-	tags    *where
+	tags    *tagquery.Where
 	rng     protocol.Range
 	ranged  bool
 	limit   int64 // bytes
@@ -240,7 +241,7 @@ func decodeFetch(r *rest.Request, limit int64) (t fetchTerms, err error) {
 		return t, err
 	}
 	if text := r.Header("x-ms-source-if-tags"); text != "" {
-		if t.tags, err = parseWhere(text, ifDialect); err != nil {
+		if t.tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
 			return t, err
 		}
 	}
@@ -257,7 +258,7 @@ func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64,
 	if rec == nil {
 		return 0, 0, protocol.ErrBlobNotFound
 	}
-	if t.cond.Read(rec.Changed, protocol.Newest) != nil || t.tags != nil && !t.tags.matches("", rec.Tags) {
+	if t.cond.Read(rec.Changed, protocol.Newest) != nil || t.tags != nil && !t.tags.Matches("", rec.Tags) {
 		return 0, 0, protocol.ErrSourceConditionNotMet
 	}
 	if !t.archive {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -19,7 +20,7 @@ const (
 // finder is one page of Find Blobs by Tags.
 type finder struct {
 	r       engine.Reader
-	q       *where
+	q       *tagquery.Where
 	account string
 	only    string // the container searched, empty for all
 	from    string // where to begin: container 00 key
@@ -36,7 +37,7 @@ func (s *Service) findBlobs(r *rest.Request) error {
 	if !ok || text == "" {
 		return protocol.MissingQuery("where")
 	}
-	q, err := parseWhere(text, findDialect)
+	q, err := tagquery.ParseWhere(text, tagquery.Find)
 	if err != nil {
 		return err
 	}
@@ -98,13 +99,13 @@ func (s *Service) findBlobs(r *rest.Request) error {
 				b = protocol.AppendElement(b, "VersionId", protocol.SnapshotID(rec.Version))
 				b = protocol.AppendElement(b, "IsCurrentVersion", "true")
 			}
-			var named []Pair
+			var named []protocol.Pair
 			for _, t := range rec.Tags {
-				if q.names(t.Name) {
+				if q.Names(t.Name) {
 					named = append(named, t)
 				}
 			}
-			b = appendTagSet(append(b, "<Tags>"...), named)
+			b = tagquery.AppendXML(append(b, "<Tags>"...), named)
 			b = append(b, "</Tags></Blob>"...)
 		}
 		return f.run()
@@ -126,12 +127,12 @@ func (s *Service) findBlobs(r *rest.Request) error {
 func (f *finder) run() error {
 	at, key, _ := strings.Cut(f.from, "\x00")
 	scope := append([]byte(f.account), 0)
-	for _, t := range f.q.terms {
-		if t.name == containerName {
-			if f.only != "" && f.only != t.value {
+	for _, t := range f.q.Terms {
+		if t.Name == tagquery.ContainerName {
+			if f.only != "" && f.only != t.Value {
 				return nil
 			}
-			f.only = t.value
+			f.only = t.Value
 		}
 	}
 	lower := append(append([]byte(nil), scope...), max(at, f.only)...)
@@ -172,30 +173,30 @@ func (f *finder) run() error {
 
 // bounds are the keys between which hints of the clause lie, after the partition: of the tag that is best bounded.
 func (f *finder) bounds() (lower, upper []byte) {
-	var best *whereNode
-	for _, t := range f.q.terms {
-		if t.name != containerName && (best == nil || t.op == whereEQ && best.op != whereEQ) {
+	var best *tagquery.Node
+	for _, t := range f.q.Terms {
+		if t.Name != tagquery.ContainerName && (best == nil || t.Op == tagquery.EQ && best.Op != tagquery.EQ) {
 			best = t
 		}
 	}
-	prefix := append([]byte(best.name), 0)
+	prefix := append([]byte(best.Name), 0)
 	lower, upper = prefix, after(append([]byte(nil), prefix...))
-	for _, t := range f.q.terms {
-		if t.name != best.name {
+	for _, t := range f.q.Terms {
+		if t.Name != best.Name {
 			continue
 		}
-		first := append(append(append([]byte(nil), prefix...), t.value...), 0)
+		first := append(append(append([]byte(nil), prefix...), t.Value...), 0)
 		last := after(append([]byte(nil), first...))
-		switch t.op {
-		case whereEQ:
+		switch t.Op {
+		case tagquery.EQ:
 			lower, upper = higher(lower, first), lowerOf(upper, last)
-		case whereGE:
+		case tagquery.GE:
 			lower = higher(lower, first)
-		case whereGT:
+		case tagquery.GT:
 			lower = higher(lower, last)
-		case whereLT:
+		case tagquery.LT:
 			upper = lowerOf(upper, first)
-		case whereLE:
+		case tagquery.LE:
 			upper = lowerOf(upper, last)
 		}
 	}
@@ -246,7 +247,7 @@ func (f *finder) container(name string, g Generation, from string) error {
 		if rec == nil {
 			continue
 		}
-		if v, ok := tagValue(rec.Tags, tag.Name); ok && v == tag.Value && f.q.matches(name, rec.Tags) {
+		if v, ok := tagquery.Value(rec.Tags, tag.Name); ok && v == tag.Value && f.q.Matches(name, rec.Tags) {
 			f.n++
 			f.visit(name, blob, rec)
 		}

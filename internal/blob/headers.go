@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -29,7 +31,7 @@ func decodeHTTP(r *rest.Request, plain bool) HTTPProperties {
 }
 
 // decodeMetadata reads the x-ms-meta- headers.
-func decodeMetadata(r *rest.Request) ([]Pair, error) {
+func decodeMetadata(r *rest.Request) ([]protocol.Pair, error) {
 	const prefix = "x-ms-meta-"
 	var m protocol.Metadata
 	var err error
@@ -41,15 +43,11 @@ func decodeMetadata(r *rest.Request) ([]Pair, error) {
 	if err != nil || len(m.Pairs) == 0 {
 		return nil, err
 	}
-	pairs := make([]Pair, len(m.Pairs))
-	for i, p := range m.Pairs {
-		pairs[i] = Pair(p)
-	}
-	return pairs, nil
+	return m.Pairs, nil
 }
 
 // decodeTags reads x-ms-tags, which takes a permission of its own.
-func decodeTags(r *rest.Request) ([]Pair, error) {
+func decodeTags(r *rest.Request) ([]protocol.Pair, error) {
 	text := r.Header("x-ms-tags")
 	if text == "" {
 		return nil, nil
@@ -60,7 +58,7 @@ func decodeTags(r *rest.Request) ([]Pair, error) {
 	if roles := r.Grant.Roles; roles != nil && !roles(auth.ActionTags, r.Container) {
 		return nil, protocol.ErrAuthorizationPermissionMismatch
 	}
-	return parseTagHeader(text)
+	return tagquery.ParseHeader(text)
 }
 
 // decodeBlob reads what a request that makes a blob says of it: properties, metadata, tags, tier, MD5 to be stored.
@@ -202,32 +200,24 @@ func setHTTP(r *rest.Request, h *HTTPProperties) {
 	}
 }
 
-func setMetadata(r *rest.Request, pairs []Pair) {
+func setMetadata(r *rest.Request, pairs []protocol.Pair) {
 	for i := range pairs {
 		r.SetHeader("x-ms-meta-"+pairs[i].Name, pairs[i].Value)
 	}
 }
 
 // setLease answers with the state of a lease.
-func setLease(r *rest.Request, l *Lease, now engine.Stamp) {
+func setLease(r *rest.Request, l *lease.Lease, now engine.Stamp) {
 	state := l.At(now)
 	r.SetHeader("x-ms-lease-status", state.Status())
 	r.SetHeader("x-ms-lease-state", state.String())
-	if state == LeaseLeased {
-		r.SetHeader("x-ms-lease-duration", l.durationName())
+	if state == lease.Leased {
+		r.SetHeader("x-ms-lease-duration", l.DurationName())
 	}
-}
-
-// durationName is how a lease's duration is told.
-func (l *Lease) durationName() string {
-	if l.Duration == InfiniteLease {
-		return "infinite"
-	}
-	return "fixed"
 }
 
 func setCopy(r *rest.Request, c *CopyState) {
-	r.SetHeader("x-ms-copy-id", LeaseID(c.ID).String())
+	r.SetHeader("x-ms-copy-id", lease.ID(c.ID).String())
 	r.SetHeader("x-ms-copy-source", c.Source)
 	r.SetHeader("x-ms-copy-status", c.Status.String())
 	r.SetHeader("x-ms-copy-progress", c.progress())

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -29,7 +30,7 @@ func (t *Txn) retire(old *Record, inlineFollows bool) (kept bool, err error) {
 		return false, nil
 	}
 	gone := *old
-	gone.Lease = Lease{}
+	gone.Lease = lease.Lease{}
 	var slot Slot
 	if t.account.Versioning {
 		slot = old.versionSlot()
@@ -77,7 +78,7 @@ func (t *Txn) move(r *Record, from, to Slot, inlineFollows bool) error {
 func (t *Txn) keepVersion(old *Record) error {
 	slot := old.versionSlot()
 	kept := *old
-	kept.Lease, kept.Version = Lease{}, slot.Stamp
+	kept.Lease, kept.Version = lease.Lease{}, slot.Stamp
 	var err error
 	if kept.Content, err = t.share(old, Slot{}, slot); err != nil {
 		return err
@@ -133,7 +134,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	var snap Record
 	var slot Slot
 	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
-		if err := rec.Lease.CheckRead(terms.now, terms.lease, BlobLease); err != nil {
+		if err := rec.Lease.CheckRead(terms.now, terms.lease, lease.Blob); err != nil {
 			return err
 		}
 		if err := terms.cond.Write(rec.Changed, false); err != nil {
@@ -147,7 +148,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 		}
 		slot = Slot{t.Stamp(), SlotSnapshot}
 		snap = *rec
-		snap.Lease = Lease{}
+		snap.Lease = lease.Lease{}
 		var err error
 		if snap.Content, err = t.share(rec, Slot{}, slot); err != nil {
 			return err
@@ -318,7 +319,7 @@ func (t *Txn) deletePast(q *deleteRequest) (kept bool, err error) {
 	if rec != nil && rec.Deleted.At != 0 {
 		rec = nil
 	}
-	q.lease = LeaseID{} // what is past has none
+	q.lease = lease.ID{} // what is past has none
 	if err := q.write(rec); err != nil {
 		return false, err
 	}
@@ -352,7 +353,7 @@ var errTagsMoved = errors.New("the tags changed meanwhile")
 
 func (s *Service) undelete(ctx context.Context, p *place) error {
 	// The tags of what comes back are put in the index before it is there.
-	var tags []Pair
+	var tags []protocol.Pair
 	err := s.store.View(ctx, p.key, func(v engine.Reader) error {
 		found, err := restorable(v, p)
 		if found != nil {

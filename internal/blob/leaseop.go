@@ -6,13 +6,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
 // decodeLease reads a lease operation. Versions before 2012-02-12 have leases of 60 seconds only.
-func decodeLease(r *rest.Request) (q LeaseRequest, err error) {
+func decodeLease(r *rest.Request) (q lease.Request, err error) {
 	action, ok := r.HeaderOK("x-ms-lease-action")
 	if !ok {
 		return q, protocol.MissingHeader("x-ms-lease-action")
@@ -20,26 +21,26 @@ func decodeLease(r *rest.Request) (q LeaseRequest, err error) {
 	needID, needProposed := false, false
 	switch strings.ToLower(action) {
 	case "acquire":
-		q.Action, q.Duration = LeaseAcquire, 60
+		q.Action, q.Duration = lease.Acquire, 60
 		text, ok := r.HeaderOK("x-ms-lease-duration")
 		if !ok && r.Version >= protocol.V20120212 {
 			return q, protocol.MissingHeader("x-ms-lease-duration")
 		}
 		if ok {
 			n, err := strconv.ParseInt(text, 10, 32)
-			if err != nil || n != InfiniteLease && (n < 15 || n > 60) {
+			if err != nil || n != lease.Infinite && (n < 15 || n > 60) {
 				return q, protocol.InvalidHeader("x-ms-lease-duration", text)
 			}
 			q.Duration = int32(n)
 		}
 	case "renew":
-		q.Action, needID = LeaseRenew, true
+		q.Action, needID = lease.Renew, true
 	case "change":
-		q.Action, needID, needProposed = LeaseChange, true, true
+		q.Action, needID, needProposed = lease.Change, true, true
 	case "release":
-		q.Action, needID = LeaseRelease, true
+		q.Action, needID = lease.Release, true
 	case "break":
-		q.Action, q.Period = LeaseBreak, -1
+		q.Action, q.Period = lease.Break, -1
 		if text, ok := r.HeaderOK("x-ms-lease-break-period"); ok {
 			n, err := strconv.ParseInt(text, 10, 32)
 			if err != nil || n < 0 || n > 60 {
@@ -51,7 +52,7 @@ func decodeLease(r *rest.Request) (q LeaseRequest, err error) {
 		return q, protocol.InvalidHeader("x-ms-lease-action", action)
 	}
 	if needID {
-		if q.ID, err = leaseHeader(r, "x-ms-lease-id"); err == nil && q.ID == (LeaseID{}) {
+		if q.ID, err = leaseHeader(r, "x-ms-lease-id"); err == nil && q.ID == (lease.ID{}) {
 			err = protocol.MissingHeader("x-ms-lease-id")
 		}
 		if err != nil {
@@ -61,11 +62,11 @@ func decodeLease(r *rest.Request) (q LeaseRequest, err error) {
 	if q.Proposed, err = leaseHeader(r, "x-ms-proposed-lease-id"); err != nil {
 		return q, err
 	}
-	if needProposed && q.Proposed == (LeaseID{}) {
+	if needProposed && q.Proposed == (lease.ID{}) {
 		return q, protocol.MissingHeader("x-ms-proposed-lease-id")
 	}
-	if q.Named = q.Proposed != (LeaseID{}); q.Action == LeaseAcquire && !q.Named {
-		q.Proposed = LeaseID(uuid.New())
+	if q.Named = q.Proposed != (lease.ID{}); q.Action == lease.Acquire && !q.Named {
+		q.Proposed = lease.ID(uuid.New())
 	}
 	return q, nil
 }
@@ -79,7 +80,7 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var res LeaseResult
+	var res lease.Result
 	var changed engine.Stamp
 	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
 		if err := terms.cond.Write(rec.Changed, false); err != nil {
@@ -116,7 +117,7 @@ func (s *Service) leaseContainer(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var res LeaseResult
+	var res lease.Result
 	var changed engine.Stamp
 	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(_ engine.Tx, c *ContainerRecord) error {
 		if err := terms.cond.Write(c.Changed, false); err != nil {
@@ -145,16 +146,16 @@ func containerLeaseError(err error) error {
 	return e.Saying(strings.ReplaceAll(e.Message, "blob", "container"))
 }
 
-func replyLease(r *rest.Request, q *LeaseRequest, res *LeaseResult, changed engine.Stamp) {
+func replyLease(r *rest.Request, q *lease.Request, res *lease.Result, changed engine.Stamp) {
 	setChanged(r, changed)
 	switch q.Action {
-	case LeaseAcquire:
+	case lease.Acquire:
 		r.SetHeader("x-ms-lease-id", res.Lease.ID.String())
 		r.Reply(201)
-	case LeaseBreak:
+	case lease.Break:
 		r.SetHeader("x-ms-lease-time", strconv.Itoa(int(res.Remaining)))
 		r.Reply(202)
-	case LeaseRelease:
+	case lease.Release:
 		r.Reply(200)
 	default:
 		r.SetHeader("x-ms-lease-id", res.Lease.ID.String())

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strconv"
 
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -92,7 +94,7 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	}
 	if q.include&includeTags != 0 && len(rec.Tags) > 0 {
 		b = append(b, "<Tags>"...)
-		b = appendTagSet(b, rec.Tags)
+		b = tagquery.AppendXML(b, rec.Tags)
 		b = append(b, "</Tags>"...)
 	}
 	b = append(b, "<OrMetadata />"...)
@@ -156,21 +158,21 @@ func (e *entry) appendTier(b []byte) []byte {
 	return b
 }
 
-func appendLease(b []byte, l *Lease, now engine.Stamp) []byte {
-	if l.State == LeaseAvailable {
+func appendLease(b []byte, l *lease.Lease, now engine.Stamp) []byte {
+	if l.State == lease.Available {
 		return append(b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"...)
 	}
 	state := l.At(now)
 	b = protocol.AppendElement(b, "LeaseStatus", state.Status())
 	b = protocol.AppendElement(b, "LeaseState", state.String())
-	if state == LeaseLeased {
-		b = protocol.AppendElement(b, "LeaseDuration", l.durationName())
+	if state == lease.Leased {
+		b = protocol.AppendElement(b, "LeaseDuration", l.DurationName())
 	}
 	return b
 }
 
 func appendCopy(b []byte, c *CopyState) []byte {
-	b = protocol.AppendElement(b, "CopyId", LeaseID(c.ID).String())
+	b = protocol.AppendElement(b, "CopyId", lease.ID(c.ID).String())
 	b = protocol.AppendElement(b, "CopySource", c.Source)
 	b = protocol.AppendElement(b, "CopyStatus", c.Status.String())
 	b = protocol.AppendElement(b, "CopyProgress", c.progress())
@@ -186,7 +188,7 @@ func appendCopy(b []byte, c *CopyState) []byte {
 	return b
 }
 
-func appendMetadata(b []byte, pairs []Pair) []byte {
+func appendMetadata(b []byte, pairs []protocol.Pair) []byte {
 	if len(pairs) == 0 {
 		return append(b, "<Metadata />"...)
 	}

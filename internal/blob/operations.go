@@ -3,6 +3,7 @@ package blob
 import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -85,7 +86,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "SnapshotBlob", Methods: "PUT", Level: rest.Blob, Comp: "snapshot", Needs: createsBlob, Handle: (*Service).snapshotBlob, Doc: everywhere()},
 	{Name: "UndeleteBlob", Methods: "PUT", Level: rest.Blob, Comp: "undelete", Since: protocol.V20170729, Needs: writesBlob, Handle: (*Service).undeleteBlob, Doc: rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "GetBlobTags", Methods: "GET", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Handle: (*Service).getBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
-	{Name: "SetBlobTags", Methods: "PUT", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Body: rest.BodyRule{Max: rest.AtMost(maxTagsXML), Length: true}, Handle: (*Service).setBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "SetBlobTags", Methods: "PUT", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Body: rest.BodyRule{Max: rest.AtMost(tagquery.MaxXML), Length: true}, Handle: (*Service).setBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-blob-type", Value: "BlockBlob"}}, Since: protocol.V20200408, Needs: createsBlob, Handle: (*Service).putBlobFromURL, Doc: beyond()},
 	{Name: "CopyBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-requires-sync", Value: "true"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).copyFromURL, Doc: everywhere()},
 	{Name: "CopyBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20120212, Needs: createsBlob, Handle: (*Service).copyBlob, Doc: everywhere()},

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Type is a blob's type.
@@ -41,9 +43,9 @@ type Record struct {
 	CRC64    uint64
 	HasCRC64 bool
 	Content  Content
-	Metadata []Pair // names in the case given
-	Tags     []Pair // by key
-	Lease    Lease
+	Metadata []protocol.Pair // names in the case given
+	Tags     []protocol.Pair // by key
+	Lease    lease.Lease
 	Tier     Tiering
 	Copy     *CopyState
 	// Sequence is a page blob's sequence number.
@@ -69,9 +71,6 @@ type HTTPProperties struct {
 
 // DefaultContentType is given to blobs that were put without one.
 const DefaultContentType = "application/octet-stream"
-
-// Pair is one item of metadata or one tag.
-type Pair struct{ Name, Value string }
 
 // Content tells where the bytes are.
 type Content struct {
@@ -210,9 +209,9 @@ func (r *Record) AppendTo(b []byte) []byte {
 	}
 	b = appendPairs(b, fieldMetadata, r.Metadata)
 	b = appendPairs(b, fieldTags, r.Tags)
-	if r.Lease.State != LeaseAvailable {
+	if r.Lease.State != lease.Available {
 		b = append(b, fieldLease, leaseSize)
-		b = r.Lease.appendTo(b)
+		b = appendStoredLease(b, &r.Lease)
 	}
 	if r.Tier != (Tiering{}) {
 		b = append(b, fieldTier, 11, byte(r.Tier.Tier))
@@ -307,7 +306,7 @@ func (r *Record) decodeField(tag byte, f *decoder) {
 	case fieldTags:
 		r.Tags = f.pairs(r.Tags)
 	case fieldLease:
-		r.Lease.decode(f)
+		r.Lease = f.lease()
 	case fieldTier:
 		r.Tier = Tiering{Tier(f.byte()), engine.Stamp(f.uint64()), Tier(f.byte()), f.byte() != 0}
 		if r.Tier.Tier >= tierEnd || r.Tier.Pending >= tierEnd {
@@ -381,21 +380,22 @@ func appendChunk(b []byte, c *engine.Chunk) []byte {
 
 const leaseSize = 1 + 16 + 4 + 8
 
-func (l *Lease) appendTo(b []byte) []byte {
+func appendStoredLease(b []byte, l *lease.Lease) []byte {
 	b = append(b, byte(l.State))
 	b = append(b, l.ID[:]...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(l.Duration))
 	return binary.LittleEndian.AppendUint64(b, uint64(l.Until))
 }
 
-func (l *Lease) decode(f *decoder) {
-	l.State = LeaseState(f.byte())
-	copy(l.ID[:], f.take(16))
-	l.Duration = int32(f.uint32())
-	l.Until = engine.Stamp(f.uint64())
-	if l.State < LeaseLeased || l.State > LeaseBroken {
-		f.fail()
+func (d *decoder) lease() (l lease.Lease) {
+	l.State = lease.State(d.byte())
+	copy(l.ID[:], d.take(16))
+	l.Duration = int32(d.uint32())
+	l.Until = engine.Stamp(d.uint64())
+	if l.State < lease.Leased || l.State > lease.Broken {
+		d.fail()
 	}
+	return l
 }
 
 func (c *CopyState) appendField(b []byte) []byte {

@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 func ref(b byte) (r engine.Ref) {
@@ -31,8 +33,8 @@ var sampleRecords = map[string]Record{
 	"everything": {Type: PageBlob, Changed: 3, Created: 4, Size: 8 << 40,
 		HTTP:     HTTPProperties{"t", "e", "l", "d", "c"},
 		Content:  Content{Kind: ContentChunks, Chunks: []engine.Chunk{{Ref: ref(1), Size: 8 << 20, CRC64: 5}, {Ref: ref(2), Size: 1, CRC64: 6}}},
-		Metadata: []Pair{{"CamelCase", "Value"}, {"b", ""}}, Tags: []Pair{{"k 1", "v"}},
-		Lease: Lease{State: LeaseBreaking, ID: LeaseID(id(3)), Duration: -1, Until: 9},
+		Metadata: []protocol.Pair{{Name: "CamelCase", Value: "Value"}, {Name: "b", Value: ""}}, Tags: []protocol.Pair{{Name: "k 1", Value: "v"}},
+		Lease: lease.Lease{State: lease.Breaking, ID: lease.ID(id(3)), Duration: -1, Until: 9},
 		Tier:  Tiering{TierArchive, 10, TierHot, true},
 		Copy: &CopyState{ID: id(4), Status: CopyFailed, Incremental: true, Source: "http://x/y", Progress: 1, Total: 2,
 			Completed: 11, Description: "404", Snapshot: 12},
@@ -126,9 +128,9 @@ func FuzzRecord(f *testing.F) {
 
 var sampleContainers = map[string]ContainerRecord{
 	"container minimal": {Generation: 1, Changed: 2},
-	"container everything": {Generation: 0x8DB00B42101E88C, Changed: 3, Public: auth.PublicBlob, Metadata: []Pair{{"A", "b"}},
+	"container everything": {Generation: 0x8DB00B42101E88C, Changed: 3, Public: auth.PublicBlob, Metadata: []protocol.Pair{{Name: "A", Value: "b"}},
 		Policies: []auth.Policy{{ID: "one", Start: "2024-01-01", Expiry: "2025-01-01", Permission: "r", HasPermission: true}, {ID: "two"}},
-		Lease:    Lease{State: LeaseLeased, ID: LeaseID(id(3)), Duration: 15, Until: 9}, DefaultScope: "s", DenyScopeOverride: true,
+		Lease:    lease.Lease{State: lease.Leased, ID: lease.ID(id(3)), Duration: 15, Until: 9}, DefaultScope: "s", DenyScopeOverride: true,
 		Deleted: SoftDelete{4, 5}},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -26,7 +27,7 @@ func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, 
 	}
 	now := tx.Stamp()
 	gone := *c
-	gone.Lease = Lease{}
+	gone.Lease = lease.Lease{}
 	gone.Deleted = SoftDelete{At: now, Until: now + engine.Stamp(a.ContainerRetentionDays)*day}
 	tx.Set(engine.SpaceContainer, deletedContainerKey(key, c.Generation), gone.AppendTo(nil))
 	tx.Set(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainerExpiry, engine.Stamp(c.Generation)), nil)

@@ -92,14 +92,14 @@ type Txn struct {
 	delta   int64                   // bytes that the account's use grows by
 	wake    bool                    // work for the sweeper was left
 	settled bool                    // the uncommitted blocks are taken care of
-	untag   []Pair                  // tags whose hints lose their owner
+	untag   []protocol.Pair         // tags whose hints lose their owner
 	shares  map[engine.Stamp]uint64 // what the transaction has made of counts, which it does not see otherwise
 }
 
 // change runs fn as a transaction on a blob name and books the account's use.
 func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
 	var wake, untagging bool
-	var untag []Pair
+	var untag []protocol.Pair
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		t := Txn{Tx: tx, place: p, svc: s}
 		if err := fn(&t); err != nil {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // The index of tags lies beside the blobs, in a partition of each container's own: a transaction on a blob cannot write it. So
@@ -34,22 +35,22 @@ func appendTagPartition(b []byte, account string, g Generation) []byte {
 	return appendGeneration(b, g)
 }
 
-func appendTagKey(b, partition []byte, tag Pair, name string) []byte {
+func appendTagKey(b, partition []byte, tag protocol.Pair, name string) []byte {
 	b = append(append(append(b, partition...), tag.Name...), 0)
 	b = append(append(b, tag.Value...), 0)
 	return append(appendEscaped(b, name), escapeByte, terminator)
 }
 
 // parseTagKey reads what follows the partition.
-func parseTagKey(k []byte) (tag Pair, name string, ok bool) {
+func parseTagKey(k []byte) (tag protocol.Pair, name string, ok bool) {
 	n, rest, ok1 := bytes.Cut(k, []byte{0})
 	v, rest, ok2 := bytes.Cut(rest, []byte{0})
 	b, end, ok3 := splitKey(append(make([]byte, 8, 8+len(rest)), rest...))
-	return Pair{string(n), string(v)}, string(b), ok1 && ok2 && ok3 && end == 8+len(rest)
+	return protocol.Pair{Name: string(n), Value: string(v)}, string(b), ok1 && ok2 && ok3 && end == 8+len(rest)
 }
 
 // countTags counts the hints of a blob's tags up or down.
-func (s *Service) countTags(ctx context.Context, p *place, tags []Pair, delta int) error {
+func (s *Service) countTags(ctx context.Context, p *place, tags []protocol.Pair, delta int) error {
 	if len(tags) == 0 {
 		return nil
 	}
@@ -76,7 +77,7 @@ func (s *Service) countTags(ctx context.Context, p *place, tags []Pair, delta in
 }
 
 // changeTagged is change for a transaction that gives the current blob these tags.
-func (s *Service) changeTagged(ctx context.Context, p *place, tags []Pair, fn func(*Txn) error) error {
+func (s *Service) changeTagged(ctx context.Context, p *place, tags []protocol.Pair, fn func(*Txn) error) error {
 	if len(tags) > 0 {
 		s.tagging.add(p.key, 1)
 		defer s.tagging.add(p.key, -1)
@@ -92,13 +93,13 @@ func (s *Service) changeTagged(ctx context.Context, p *place, tags []Pair, fn fu
 }
 
 // untag counts hints down that have lost their owner. If that fails they stay until the next start, and searches see through them.
-func (s *Service) untag(ctx context.Context, p *place, tags []Pair) {
+func (s *Service) untag(ctx context.Context, p *place, tags []protocol.Pair) {
 	if err := s.countTags(context.WithoutCancel(ctx), p, tags, -1); err != nil && !errors.Is(err, engine.ErrClosed) {
 		s.log.Warn("tag index", zap.Error(err))
 	}
 }
 
-func samePairs(a, b []Pair) bool { return slices.Equal(a, b) }
+func samePairs(a, b []protocol.Pair) bool { return slices.Equal(a, b) }
 
 // dropTagIndex takes the index of a dead container away.
 func (s *Service) dropTagIndex(ctx context.Context, account string, g Generation) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // TestTagKey holds the key of a hint to its bytes (docs/format.md).
@@ -17,11 +18,11 @@ func TestTagKey(t *testing.T) {
 	partition := appendTagPartition(nil, "acct", 0x0102030405060708)
 	require.Equal(t, "acct\x00\x01\x02\x03\x04\x05\x06\x07\x08", string(partition))
 	for name, want := range map[string]string{"dir/b": "k\x00v\x00dir/b\x00\x01", "a\x00b": "k\x00v\x00a\x00\xFFb\x00\x01"} {
-		key := appendTagKey(nil, partition, Pair{"k", "v"}, name)
+		key := appendTagKey(nil, partition, protocol.Pair{Name: "k", Value: "v"}, name)
 		require.Equal(t, string(partition)+want, string(key))
 		tag, back, ok := parseTagKey(key[len(partition):])
 		require.True(t, ok)
-		require.Equal(t, Pair{"k", "v"}, tag)
+		require.Equal(t, protocol.Pair{Name: "k", Value: "v"}, tag)
 		require.Equal(t, name, back)
 	}
 	for _, bad := range []string{"", "k", "k\x00v", "k\x00v\x00name", "k\x00v\x00name\x00\x01more"} {
@@ -35,7 +36,7 @@ func TestTagKey(t *testing.T) {
 func TestHintsOutliveWhatNeedsThem(t *testing.T) {
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
-	p, tags := h.at(t, "box", "b"), []Pair{{"k", "v"}}
+	p, tags := h.at(t, "box", "b"), []protocol.Pair{{Name: "k", Value: "v"}}
 	hints := func() (n int) {
 		require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) error {
 			it := r.Scan(engine.SpaceBlobTag, nil, nil)
@@ -58,7 +59,7 @@ func TestHintsOutliveWhatNeedsThem(t *testing.T) {
 	require.NotContains(t, h.text(t, find), "<Blob>")
 	require.Equal(t, 1, hints(), "the leftover")
 	h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-tags: k=v&l=w")
-	require.NoError(t, h.svc.countTags(context.Background(), p, []Pair{{"k", "x"}, {"l", "w"}}, 1))
+	require.NoError(t, h.svc.countTags(context.Background(), p, []protocol.Pair{{Name: "k", Value: "x"}, {Name: "l", Value: "w"}}, 1))
 	require.Equal(t, 3, hints())
 	h.svc.tagging.add(p.key, 1) // a write is under way: nothing is touched
 	require.NoError(t, h.svc.sweepTags(context.Background()))

@@ -3,6 +3,8 @@ package blob
 import (
 	"errors"
 
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -48,7 +50,7 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 		return err
 	}
 	b := append(append(make([]byte, 0, 512), protocol.XMLHead...), "<Tags>"...)
-	r.ReplyXML(200, append(appendTagSet(b, rec.Tags), "</Tags>"...))
+	r.ReplyXML(200, append(tagquery.AppendXML(b, rec.Tags), "</Tags>"...))
 	return nil
 }
 
@@ -70,14 +72,14 @@ func (s *Service) setBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	doc, err := r.ReadBody(maxTagsXML)
+	doc, err := r.ReadBody(tagquery.MaxXML)
 	if err != nil {
 		return err
 	}
 	if err := want.check(sumBytes(doc, want.hasMD5)); err != nil {
 		return err
 	}
-	tags, err := parseTagsXML(doc)
+	tags, err := tagquery.ParseXML(doc)
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (s *Service) setBlobTags(r *rest.Request) error {
 			return err
 		}
 		if at.Kind != SlotCurrent {
-			terms.lease = LeaseID{}
+			terms.lease = lease.ID{}
 		}
 		if err := terms.write(rec); err != nil && !errors.Is(err, protocol.ErrPendingCopyOperation) {
 			return err

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // tagBatch is how many hints the sweep of the tag index looks at in one short read.
@@ -66,7 +68,7 @@ func (s *Service) sweepTags(ctx context.Context) error {
 type hint struct {
 	partition []byte
 	place     *place
-	tag       Pair
+	tag       protocol.Pair
 }
 
 func parseHint(key []byte) (h hint, err error) {
@@ -89,7 +91,7 @@ func (h *hint) owned(r engine.Reader) (bool, error) {
 	if rec == nil || err != nil {
 		return false, err
 	}
-	v, ok := tagValue(rec.Tags, h.tag.Name)
+	v, ok := tagquery.Value(rec.Tags, h.tag.Name)
 	return ok && v == h.tag.Value, nil
 }
 

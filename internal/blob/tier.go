@@ -3,6 +3,7 @@ package blob
 import (
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -128,7 +129,7 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 		if rec == nil {
 			return protocol.ErrBlobNotFound
 		}
-		if err := rec.Lease.CheckRead(terms.now, terms.lease, BlobLease); err != nil {
+		if err := rec.Lease.CheckRead(terms.now, terms.lease, lease.Blob); err != nil {
 			return err
 		}
 		if err := terms.checkTags(rec); err != nil {

@@ -1,4 +1,4 @@
-package blob
+package tagquery
 
 import (
 	"strconv"
@@ -19,55 +19,55 @@ import (
 // but @container, and <> as well. Keywords may have any case. Values compare as bytes. A comparison with a tag that the blob
 // does not have is false, <> too.
 
-// maxWhereDepth bounds the nesting of parentheses and NOT, so that a clause cannot exhaust the stack.
-const maxWhereDepth = 64
+// maxDepth bounds the nesting of parentheses and NOT, so that a clause cannot exhaust the stack.
+const maxDepth = 64
 
-// maxWhere bounds the length of a clause in bytes.
-const maxWhere = 8 << 10
+// maxClause bounds the length of a clause in bytes.
+const maxClause = 8 << 10
 
-// where is a parsed clause.
-type where struct {
+// Where is a parsed clause.
+type Where struct {
 	text string
-	root *whereNode
-	// terms are the comparisons of a conjunction: what the index is searched by. Empty for an if-tags clause.
-	terms []*whereNode
+	root *Node
+	// Terms are the comparisons of a conjunction: what the index is searched by. Empty for an if-tags clause.
+	Terms []*Node
 }
 
-type whereNode struct {
-	op          whereOp
-	name, value string // of a comparison; containerName for @container
-	left, right *whereNode
+type Node struct {
+	Op          Op
+	Name, Value string // of a comparison; containerName for @container
+	left, right *Node
 }
 
-type whereOp byte
+type Op byte
 
 const (
-	whereEQ whereOp = iota
-	whereNE
-	whereLT
-	whereLE
-	whereGT
-	whereGE
-	whereAnd
-	whereOr
-	whereNot
+	EQ Op = iota
+	NE
+	LT
+	LE
+	GT
+	GE
+	and
+	or
+	not
 )
 
-const containerName = "@container"
+const ContainerName = "@container"
 
-// whereDialect is which grammar a clause is held to.
-type whereDialect byte
+// Dialect is which grammar a clause is held to.
+type Dialect byte
 
 const (
-	findDialect whereDialect = iota // the query parameter where
-	ifDialect                       // the header x-ms-if-tags
+	Find Dialect = iota // the query parameter where
+	If                  // the header x-ms-if-tags
 )
 
-// parseWhere parses a clause. The result does not alias s.
-func parseWhere(s string, dialect whereDialect) (*where, error) {
-	p := whereParser{s: clone(s), dialect: dialect}
-	if len(s) > maxWhere {
-		return nil, p.fail(maxWhere, "the expression is too long")
+// ParseWhere parses a clause. The result does not alias s.
+func ParseWhere(s string, dialect Dialect) (*Where, error) {
+	p := parser{s: strings.Clone(s), dialect: dialect}
+	if len(s) > maxClause {
+		return nil, p.fail(maxClause, "the expression is too long")
 	}
 	p.next()
 	root := p.expression(0)
@@ -77,14 +77,14 @@ func parseWhere(s string, dialect whereDialect) (*where, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	w := &where{text: p.s, root: root}
-	if dialect == findDialect {
-		w.terms = root.conjuncts(nil)
+	w := &Where{text: p.s, root: root}
+	if dialect == Find {
+		w.Terms = root.conjuncts(nil)
 		tags := 0
-		for _, t := range w.terms {
-			if t.name != containerName {
+		for _, t := range w.Terms {
+			if t.Name != ContainerName {
 				tags++
-			} else if t.op != whereEQ {
+			} else if t.Op != EQ {
 				return nil, p.fail(0, "only = is supported for @container")
 			}
 		}
@@ -98,63 +98,65 @@ func parseWhere(s string, dialect whereDialect) (*where, error) {
 	return w, nil
 }
 
-func (n *whereNode) conjuncts(to []*whereNode) []*whereNode {
-	if n.op == whereAnd {
+func (n *Node) conjuncts(to []*Node) []*Node {
+	if n.Op == and {
 		return n.right.conjuncts(n.left.conjuncts(to))
 	}
 	return append(to, n)
 }
 
-// matches tells whether a blob in a container with tags sorted by key meets the clause.
-func (w *where) matches(container string, tags []Pair) bool { return w.root.matches(container, tags) }
+// Matches tells whether a blob in a container with tags sorted by key meets the clause.
+func (w *Where) Matches(container string, tags []protocol.Pair) bool {
+	return w.root.matches(container, tags)
+}
 
-func (n *whereNode) matches(container string, tags []Pair) bool {
-	switch n.op {
-	case whereAnd:
+func (n *Node) matches(container string, tags []protocol.Pair) bool {
+	switch n.Op {
+	case and:
 		return n.left.matches(container, tags) && n.right.matches(container, tags)
-	case whereOr:
+	case or:
 		return n.left.matches(container, tags) || n.right.matches(container, tags)
-	case whereNot:
+	case not:
 		return !n.left.matches(container, tags)
 	}
-	if n.name == containerName {
+	if n.Name == ContainerName {
 		return n.compare(container)
 	}
-	v, ok := tagValue(tags, n.name)
+	v, ok := Value(tags, n.Name)
 	return ok && n.compare(v)
 }
 
-func (n *whereNode) compare(v string) bool {
-	switch c := strings.Compare(v, n.value); n.op {
-	case whereEQ:
+func (n *Node) compare(v string) bool {
+	switch c := strings.Compare(v, n.Value); n.Op {
+	case EQ:
 		return c == 0
-	case whereNE:
+	case NE:
 		return c != 0
-	case whereLT:
+	case LT:
 		return c < 0
-	case whereLE:
+	case LE:
 		return c <= 0
-	case whereGT:
+	case GT:
 		return c > 0
 	default:
 		return c >= 0
 	}
 }
 
-// names tells whether the clause compares the tag.
-func (w *where) names(tag string) bool {
-	for _, t := range w.terms {
-		if t.name == tag {
+// Names tells whether the clause compares the tag.
+func (w *Where) Names(tag string) bool {
+	for _, t := range w.Terms {
+		if t.Name == tag {
 			return true
 		}
 	}
 	return false
 }
 
-type whereToken byte
+type token byte
 
 const (
-	tokenEnd whereToken = iota
+	tokenEnd token = iota
 	tokenBad
 	tokenWord      // a bare name
 	tokenName      // a name in double quotes
@@ -168,21 +170,21 @@ const (
 	tokenNot
 )
 
-type whereParser struct {
+type parser struct {
 	s       string
-	dialect whereDialect
+	dialect Dialect
 	pos     int // after the token
 	at      int // where the token begins
-	kind    whereToken
+	kind    token
 	text    string
-	op      whereOp
+	op      Op
 	err     error
 }
 
 // fail keeps the first failure. Azure counts characters from 1.
-func (p *whereParser) fail(at int, why string) error {
+func (p *parser) fail(at int, why string) error {
 	if p.err == nil {
-		if p.dialect == ifDialect {
+		if p.dialect == If {
 			p.err = protocol.InvalidHeader("x-ms-if-tags", p.s)
 		} else {
 			p.err = protocol.InvalidQuery("where", p.s, "").
@@ -193,7 +195,7 @@ func (p *whereParser) fail(at int, why string) error {
 	return p.err
 }
 
-func (p *whereParser) unexpected() {
+func (p *parser) unexpected() {
 	if p.kind == tokenEnd {
 		p.fail(p.at, "unexpected end of query")
 	} else {
@@ -202,7 +204,7 @@ func (p *whereParser) unexpected() {
 }
 
 // next moves to the next token.
-func (p *whereParser) next() {
+func (p *parser) next() {
 	if p.err != nil {
 		return
 	}
@@ -222,18 +224,18 @@ func (p *whereParser) next() {
 	case ')':
 		p.kind = tokenClose
 	case '=':
-		p.kind, p.op = tokenOperator, whereEQ
+		p.kind, p.op = tokenOperator, EQ
 	case '<':
-		p.kind, p.op = tokenOperator, whereLT
+		p.kind, p.op = tokenOperator, LT
 		if p.accept('=') {
-			p.op = whereLE
-		} else if p.dialect == ifDialect && p.accept('>') {
-			p.op = whereNE
+			p.op = LE
+		} else if p.dialect == If && p.accept('>') {
+			p.op = NE
 		}
 	case '>':
-		p.kind, p.op = tokenOperator, whereGT
+		p.kind, p.op = tokenOperator, GT
 		if p.accept('=') {
-			p.op = whereGE
+			p.op = GE
 		}
 	case '\'', '"':
 		p.quoted(c)
@@ -242,7 +244,7 @@ func (p *whereParser) next() {
 	}
 }
 
-func (p *whereParser) accept(c byte) bool {
+func (p *parser) accept(c byte) bool {
 	if p.pos < len(p.s) && p.s[p.pos] == c {
 		p.pos++
 		return true
@@ -250,7 +252,7 @@ func (p *whereParser) accept(c byte) bool {
 	return false
 }
 
-func (p *whereParser) quoted(quote byte) {
+func (p *parser) quoted(quote byte) {
 	end := strings.IndexByte(p.s[p.pos:], quote)
 	if end < 0 {
 		p.fail(p.at, "the quotation is not closed")
@@ -259,11 +261,11 @@ func (p *whereParser) quoted(quote byte) {
 	p.text = p.s[p.pos : p.pos+end]
 	p.pos += end + 1
 	switch {
-	case !validTagText(p.text):
+	case !validText(p.text):
 		p.fail(p.at, "an invalid character in a tag name or value")
-	case quote == '"' && (p.text == "" || len(p.text) > maxTagKey):
+	case quote == '"' && (p.text == "" || len(p.text) > maxKey):
 		p.fail(p.at, "a tag name must be between 1 and 128 characters in length")
-	case quote == '\'' && len(p.text) > maxTagValue:
+	case quote == '\'' && len(p.text) > maxValue:
 		p.fail(p.at, "a tag value must be between 0 and 256 characters in length")
 	case quote == '"':
 		p.kind = tokenName
@@ -272,7 +274,7 @@ func (p *whereParser) quoted(quote byte) {
 	}
 }
 
-func (p *whereParser) word(first byte) {
+func (p *parser) word(first byte) {
 	if !isWord(first) && first != '@' {
 		p.fail(p.at, "unexpected '"+p.s[p.at:p.pos]+"'")
 		return
@@ -284,7 +286,7 @@ func (p *whereParser) word(first byte) {
 	switch {
 	case first == '@':
 		p.kind = tokenContainer
-		if p.text != containerName || p.dialect == ifDialect {
+		if p.text != ContainerName || p.dialect == If {
 			p.fail(p.at, "unsupported parameter '"+p.text+"'")
 		}
 	case strings.EqualFold(p.text, "and"):
@@ -293,7 +295,7 @@ func (p *whereParser) word(first byte) {
 		p.kind = tokenOr
 	case strings.EqualFold(p.text, "not"):
 		p.kind = tokenNot
-	case len(p.text) > maxTagKey:
+	case len(p.text) > maxKey:
 		p.fail(p.at, "a tag name must be between 1 and 128 characters in length")
 	default:
 		p.kind = tokenWord
@@ -304,43 +306,43 @@ func isWord(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-func (p *whereParser) expression(depth int) *whereNode {
+func (p *parser) expression(depth int) *Node {
 	n := p.conjunction(depth)
 	for p.kind == tokenOr {
-		if p.dialect == findDialect {
+		if p.dialect == Find {
 			p.unexpected()
 			return nil
 		}
 		p.next()
-		n = &whereNode{op: whereOr, left: n, right: p.conjunction(depth)}
+		n = &Node{Op: or, left: n, right: p.conjunction(depth)}
 	}
 	return n
 }
 
-func (p *whereParser) conjunction(depth int) *whereNode {
+func (p *parser) conjunction(depth int) *Node {
 	n := p.factor(depth)
 	for p.kind == tokenAnd {
 		p.next()
-		n = &whereNode{op: whereAnd, left: n, right: p.factor(depth)}
+		n = &Node{Op: and, left: n, right: p.factor(depth)}
 	}
 	return n
 }
 
-func (p *whereParser) factor(depth int) *whereNode {
-	if depth > maxWhereDepth {
+func (p *parser) factor(depth int) *Node {
+	if depth > maxDepth {
 		p.fail(p.at, "the expression is nested too deeply")
 		return nil
 	}
 	switch p.kind {
 	case tokenNot:
-		if p.dialect == findDialect {
+		if p.dialect == Find {
 			p.unexpected()
 			return nil
 		}
 		p.next()
-		return &whereNode{op: whereNot, left: p.factor(depth + 1)}
+		return &Node{Op: not, left: p.factor(depth + 1)}
 	case tokenOpen:
-		if p.dialect == findDialect {
+		if p.dialect == Find {
 			p.unexpected()
 			return nil
 		}
@@ -359,8 +361,8 @@ func (p *whereParser) factor(depth int) *whereNode {
 	return nil
 }
 
-func (p *whereParser) comparison() *whereNode {
-	n := &whereNode{name: p.text}
+func (p *parser) comparison() *Node {
+	n := &Node{Name: p.text}
 	p.next()
 	if p.kind != tokenOperator {
 		if p.err == nil {
@@ -368,13 +370,13 @@ func (p *whereParser) comparison() *whereNode {
 		}
 		return nil
 	}
-	n.op = p.op
+	n.Op = p.op
 	p.next()
 	if p.kind != tokenValue {
 		p.unexpected()
 		return nil
 	}
-	n.value = p.text
+	n.Value = p.text
 	p.next()
 	return n
 }

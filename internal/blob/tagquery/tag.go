@@ -1,4 +1,6 @@
-package blob
+// Package tagquery holds the tags of blobs to their rules, in the forms in which they travel, and parses and evaluates the clauses that
+// compare them with constants: x-ms-if-tags and the where of Find Blobs by Tags. Nothing in it knows a store.
+package tagquery
 
 import (
 	"bytes"
@@ -15,31 +17,31 @@ import (
 
 // Bounds of a blob's tags (REST page "Set Blob Tags").
 const (
-	maxTags     = 10
-	maxTagKey   = 128     // characters
-	maxTagValue = 256     // characters
-	maxTagsXML  = 8 << 10 // bytes: ten of the longest tags with their mark-up take less
+	maxTags  = 10
+	maxKey   = 128     // characters
+	maxValue = 256     // characters
+	MaxXML   = 8 << 10 // bytes: ten of the longest tags with their mark-up take less
 )
 
-// tagChars are the characters allowed in keys and values of tags.
-var tagChars = func() (set [256]bool) {
+// chars are the characters allowed in keys and values of tags.
+var chars = func() (set [256]bool) {
 	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-./:=_" {
 		set[c] = true
 	}
 	return set
 }()
 
-func validTagText(s string) bool {
+func validText(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if !tagChars[s[i]] {
+		if !chars[s[i]] {
 			return false
 		}
 	}
 	return true
 }
 
-// checkTags sorts tags by key, as records keep them, and holds them to the rules.
-func checkTags(tags []Pair) ([]Pair, error) {
+// check sorts tags by key, as records keep them, and holds them to the rules.
+func check(tags []protocol.Pair) ([]protocol.Pair, error) {
 	if len(tags) > maxTags {
 		return nil, protocol.ErrTagsTooLarge
 	}
@@ -47,13 +49,13 @@ func checkTags(tags []Pair) ([]Pair, error) {
 		switch {
 		case t.Name == "":
 			return nil, protocol.ErrEmptyTagName
-		case utf8.RuneCountInString(t.Name) > maxTagKey, utf8.RuneCountInString(t.Value) > maxTagValue:
+		case utf8.RuneCountInString(t.Name) > maxKey, utf8.RuneCountInString(t.Value) > maxValue:
 			return nil, protocol.ErrTagsTooLarge
-		case !validTagText(t.Name), !validTagText(t.Value):
+		case !validText(t.Name), !validText(t.Value):
 			return nil, protocol.ErrInvalidTag
 		}
 	}
-	slices.SortFunc(tags, func(a, b Pair) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(tags, func(a, b protocol.Pair) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(tags); i++ {
 		if tags[i].Name == tags[i-1].Name {
 			return nil, protocol.ErrDuplicateTagNames
@@ -62,15 +64,15 @@ func checkTags(tags []Pair) ([]Pair, error) {
 	return tags, nil
 }
 
-// parseTagHeader reads x-ms-tags: k1=v1&k2=v2, URL-encoded. An empty header is no tags. The tags do not alias s.
-func parseTagHeader(s string) ([]Pair, error) {
+// ParseHeader reads x-ms-tags: k1=v1&k2=v2, URL-encoded. An empty header is no tags. The tags do not alias s.
+func ParseHeader(s string) ([]protocol.Pair, error) {
 	if s == "" {
 		return nil, nil
 	}
 	if strings.Count(s, "&") >= maxTags {
 		return nil, protocol.ErrTagsTooLarge
 	}
-	var tags []Pair
+	var tags []protocol.Pair
 	for _, item := range strings.Split(s, "&") {
 		k, v, ok := strings.Cut(item, "=")
 		if !ok {
@@ -84,13 +86,13 @@ func parseTagHeader(s string) ([]Pair, error) {
 		if err != nil {
 			return nil, protocol.InvalidHeader("x-ms-tags", s)
 		}
-		tags = append(tags, Pair{clone(key), clone(value)})
+		tags = append(tags, protocol.Pair{Name: strings.Clone(key), Value: strings.Clone(value)})
 	}
-	return checkTags(tags)
+	return check(tags)
 }
 
-// parseTagsXML reads the body of Set Blob Tags.
-func parseTagsXML(body []byte) ([]Pair, error) {
+// ParseXML reads the body of Set Blob Tags.
+func ParseXML(body []byte) ([]protocol.Pair, error) {
 	type tag struct {
 		Key   *string
 		Value *string
@@ -126,7 +128,7 @@ func parseTagsXML(body []byte) ([]Pair, error) {
 	if doc.TagSet == nil {
 		return nil, protocol.ErrMissingRequiredXmlNode.With("XmlNodeName", "TagSet")
 	}
-	var tags []Pair
+	var tags []protocol.Pair
 	for _, t := range doc.TagSet.Tag {
 		switch {
 		case t.Key == nil:
@@ -134,13 +136,13 @@ func parseTagsXML(body []byte) ([]Pair, error) {
 		case t.Value == nil:
 			return nil, protocol.ErrMissingRequiredXmlNode.With("XmlNodeName", "Value")
 		}
-		tags = append(tags, Pair{*t.Key, *t.Value})
+		tags = append(tags, protocol.Pair{Name: *t.Key, Value: *t.Value})
 	}
-	return checkTags(tags)
+	return check(tags)
 }
 
-// appendTagSet appends <TagSet>…</TagSet>. No character that a tag may hold needs escaping.
-func appendTagSet(b []byte, tags []Pair) []byte {
+// AppendXML appends <TagSet>…</TagSet>. No character that a tag may hold needs escaping.
+func AppendXML(b []byte, tags []protocol.Pair) []byte {
 	b = append(b, "<TagSet>"...)
 	for _, t := range tags {
 		b = append(b, "<Tag><Key>"...)
@@ -152,9 +154,9 @@ func appendTagSet(b []byte, tags []Pair) []byte {
 	return append(b, "</TagSet>"...)
 }
 
-// tagValue returns the value of a key among sorted tags.
-func tagValue(tags []Pair, key string) (string, bool) {
-	i, ok := slices.BinarySearchFunc(tags, key, func(p Pair, k string) int { return strings.Compare(p.Name, k) })
+// Value returns the value of a key among sorted tags.
+func Value(tags []protocol.Pair, key string) (string, bool) {
+	i, ok := slices.BinarySearchFunc(tags, key, func(p protocol.Pair, k string) int { return strings.Compare(p.Name, k) })
 	if !ok {
 		return "", false
 	}

@@ -1,4 +1,4 @@
-package blob
+package tagquery
 
 import (
 	"errors"
@@ -32,15 +32,15 @@ func TestParseTagHeader(t *testing.T) {
 	}
 	for _, row := range []struct {
 		in   string
-		want []Pair
+		want []protocol.Pair
 		code string
 	}{
 		{in: ""},
-		{in: "b=2&a=1", want: []Pair{{"a", "1"}, {"b", "2"}}},
-		{in: "a=", want: []Pair{{"a", ""}}},
-		{in: "a+b%20c=1%2B1%3D2", want: []Pair{{"a b c", "1+1=2"}}},
-		{in: "a=1&A=2", want: []Pair{{"A", "2"}, {"a", "1"}}}, // case-sensitive
-		{in: "a=1=2", want: []Pair{{"a", "1=2"}}},
+		{in: "b=2&a=1", want: []protocol.Pair{{Name: "a", Value: "1"}, {Name: "b", Value: "2"}}},
+		{in: "a=", want: []protocol.Pair{{Name: "a", Value: ""}}},
+		{in: "a+b%20c=1%2B1%3D2", want: []protocol.Pair{{Name: "a b c", Value: "1+1=2"}}},
+		{in: "a=1&A=2", want: []protocol.Pair{{Name: "A", Value: "2"}, {Name: "a", Value: "1"}}}, // case-sensitive
+		{in: "a=1=2", want: []protocol.Pair{{Name: "a", Value: "1=2"}}},
 		{in: "a", code: "InvalidHeaderValue"},
 		{in: "a=%zz", code: "InvalidHeaderValue"},
 		{in: "a=1&", code: "InvalidHeaderValue"},
@@ -48,16 +48,16 @@ func TestParseTagHeader(t *testing.T) {
 		{in: "a=1&a=2", code: "DuplicateTagNames"},
 		{in: "a=%21", code: "InvalidTag"},
 		{in: "%C3%A4=1", code: "InvalidTag"},
-		{in: strings.Repeat("k", 128) + "=" + strings.Repeat("v", 256), want: []Pair{{strings.Repeat("k", 128), strings.Repeat("v", 256)}}},
+		{in: strings.Repeat("k", 128) + "=" + strings.Repeat("v", 256), want: []protocol.Pair{{Name: strings.Repeat("k", 128), Value: strings.Repeat("v", 256)}}},
 		{in: strings.Repeat("k", 129) + "=v", code: "TagsTooLarge"},
 		{in: "k=" + strings.Repeat("v", 257), code: "TagsTooLarge"},
 		{in: many(11), code: "TagsTooLarge"},
 	} {
-		got, err := parseTagHeader(row.in)
+		got, err := ParseHeader(row.in)
 		require.Equal(t, row.code, codeOf(t, err), row.in)
 		require.Equal(t, row.want, got, row.in)
 	}
-	ten, err := parseTagHeader(many(10))
+	ten, err := ParseHeader(many(10))
 	require.NoError(t, err)
 	require.Len(t, ten, 10)
 }
@@ -68,12 +68,12 @@ func TestParseTagsXML(t *testing.T) {
 	}
 	for _, row := range []struct {
 		in   string
-		want []Pair
+		want []protocol.Pair
 		code string
 	}{
 		{in: doc("")},
 		{in: "<Tags><TagSet/></Tags>"},
-		{in: doc("<Tag><Key>b</Key><Value>2</Value></Tag> <Tag><Key>a</Key><Value/></Tag>"), want: []Pair{{"a", ""}, {"b", "2"}}},
+		{in: doc("<Tag><Key>b</Key><Value>2</Value></Tag> <Tag><Key>a</Key><Value/></Tag>"), want: []protocol.Pair{{Name: "a", Value: ""}, {Name: "b", Value: "2"}}},
 		{in: "", code: "InvalidXmlDocument"},
 		{in: "<Tags>", code: "InvalidXmlDocument"},
 		{in: "<TagX><TagSet/></TagX>", code: "InvalidXmlDocument"},
@@ -87,7 +87,7 @@ func TestParseTagsXML(t *testing.T) {
 		{in: doc("<Tag><Key>a&lt;</Key><Value>2</Value></Tag>"), code: "InvalidTag"},
 		{in: doc(strings.Repeat("<Tag><Key>a</Key><Value>2</Value></Tag>", 11)), code: "TagsTooLarge"},
 	} {
-		got, err := parseTagsXML([]byte(row.in))
+		got, err := ParseXML([]byte(row.in))
 		require.Equal(t, row.code, codeOf(t, err), row.in)
 		require.Equal(t, row.want, got, row.in)
 	}
@@ -99,16 +99,16 @@ func FuzzTags(f *testing.F) {
 	f.Add("a+b=%2F")
 	f.Add("<Tags><TagSet><Tag><Key>a</Key><Value>2</Value></Tag></TagSet></Tags>")
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, parse := range []func() ([]Pair, error){
-			func() ([]Pair, error) { return parseTagHeader(s) },
-			func() ([]Pair, error) { return parseTagsXML([]byte(s)) },
+		for _, parse := range []func() ([]protocol.Pair, error){
+			func() ([]protocol.Pair, error) { return ParseHeader(s) },
+			func() ([]protocol.Pair, error) { return ParseXML([]byte(s)) },
 		} {
 			tags, err := parse()
 			if err != nil {
 				codeOf(t, err)
 				continue
 			}
-			again, err := parseTagsXML(append(appendTagSet([]byte("<Tags>"), tags), "</Tags>"...))
+			again, err := ParseXML(append(AppendXML([]byte("<Tags>"), tags), "</Tags>"...))
 			require.NoError(t, err)
 			require.Equal(t, tags, again)
 		}
@@ -116,7 +116,7 @@ func FuzzTags(f *testing.F) {
 }
 
 func TestWhere(t *testing.T) {
-	tags := []Pair{{"Date", "2026-11-23"}, {"empty", ""}, {"k 1", "v=1"}, {"n", "10"}}
+	tags := []protocol.Pair{{Name: "Date", Value: "2026-11-23"}, {Name: "empty", Value: ""}, {Name: "k 1", Value: "v=1"}, {Name: "n", Value: "10"}}
 	for _, row := range []struct {
 		in    string
 		match bool
@@ -145,21 +145,21 @@ func TestWhere(t *testing.T) {
 		{`NOT NOT n='10'`, true, false},
 		{`NOT none='x'`, true, false},
 	} {
-		w, err := parseWhere(row.in, ifDialect)
+		w, err := ParseWhere(row.in, If)
 		require.NoError(t, err, row.in)
-		require.Equal(t, row.match, w.matches("c", tags), row.in)
-		w, err = parseWhere(row.in, findDialect)
+		require.Equal(t, row.match, w.Matches("c", tags), row.in)
+		w, err = ParseWhere(row.in, Find)
 		require.Equal(t, row.both, err == nil, row.in)
 		if err == nil {
-			require.Equal(t, row.match, w.matches("c", tags), row.in)
+			require.Equal(t, row.match, w.Matches("c", tags), row.in)
 		}
 	}
-	w, err := parseWhere(`@container='c' AND n='10'`, findDialect)
+	w, err := ParseWhere(`@container='c' AND n='10'`, Find)
 	require.NoError(t, err)
-	require.True(t, w.matches("c", tags))
-	require.False(t, w.matches("d", tags))
-	require.True(t, w.names("n"))
-	require.False(t, w.names("Date"))
+	require.True(t, w.Matches("c", tags))
+	require.False(t, w.Matches("d", tags))
+	require.True(t, w.Names("n"))
+	require.False(t, w.Names("Date"))
 }
 
 func TestWhereErrors(t *testing.T) {
@@ -184,7 +184,7 @@ func TestWhereErrors(t *testing.T) {
 		{`""='a'`, "1: a tag name must be between 1 and 128 characters in length"},
 		{`n='` + strings.Repeat("v", 257) + `'`, "3: a tag value must be between 0 and 256 characters in length"},
 	} {
-		_, err := parseWhere(row.in, findDialect)
+		_, err := ParseWhere(row.in, Find)
 		require.Equal(t, "InvalidQueryParameterValue", codeOf(t, err), row.in)
 		var e *protocol.Error
 		require.ErrorAs(t, err, &e)
@@ -192,7 +192,7 @@ func TestWhereErrors(t *testing.T) {
 		require.Equal(t, []protocol.Detail{{Name: "QueryParameterName", Value: "where"}, {Name: "QueryParameterValue", Value: row.in}}, e.Details)
 	}
 	for _, in := range []string{`n`, `@container='c'`, `(n='1'`, `NOT`, strings.Repeat("(", 1000), strings.Repeat("NOT ", 1000), strings.Repeat("x", 10000)} {
-		_, err := parseWhere(in, ifDialect)
+		_, err := ParseWhere(in, If)
 		require.Equal(t, "InvalidHeaderValue", codeOf(t, err), in)
 	}
 }
@@ -202,15 +202,15 @@ func FuzzWhere(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, d := range []whereDialect{findDialect, ifDialect} {
-			w, err := parseWhere(s, d)
+		for _, d := range []Dialect{Find, If} {
+			w, err := ParseWhere(s, d)
 			if err != nil {
 				codeOf(t, err)
 				continue
 			}
-			w.matches("c", []Pair{{"a", "1"}, {"b", "2"}})
-			if d == findDialect { // what one takes the other takes with the same meaning, containers apart
-				if _, err := parseWhere(s, ifDialect); err != nil {
+			w.Matches("c", []protocol.Pair{{Name: "a", Value: "1"}, {Name: "b", Value: "2"}})
+			if d == Find { // what one takes the other takes with the same meaning, containers apart
+				if _, err := ParseWhere(s, If); err != nil {
 					require.Contains(t, s, "@container")
 				}
 			}
