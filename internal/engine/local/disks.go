@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // widths are the erasure codes by number of disks: k data and m parity columns.
@@ -41,11 +43,19 @@ type diskSet struct {
 	store [16]byte
 	ids   [maxDisks][16]byte
 	k, m  int
+	since since
 	disks []*disk // k+m; those that are not there have detail and, if known, dir
 
 	mu      sync.Mutex
 	epoch   uint64 // 0: the store is being made
 	members uint32
+}
+
+// since is what a store has since version 2 of its format, and from where on.
+type since struct {
+	secret siphash.Key
+	extent uint64 // the first extent of version 2
+	log    uint64 // the first log of version 2
 }
 
 // openDisks locks and recognises the directories. If all are empty it makes a new store on them.
@@ -176,6 +186,7 @@ func (set *diskSet) create(found []*disk) error {
 	}
 	f := &format{k: w[0], m: w[1]}
 	_, _ = rand.Read(f.store[:]) // never fails
+	_, _ = rand.Read(f.secret[:])
 	for i := range found {
 		_, _ = rand.Read(f.disks[i][:])
 	}
@@ -186,6 +197,9 @@ func (set *diskSet) create(found []*disk) error {
 func (set *diskSet) begin(f *format, found []*disk) error {
 	if len(found) != f.n() {
 		return fmt.Errorf("%d data directories given, but the making of a store on %d was interrupted here", len(found), f.n())
+	}
+	if f.secret == (siphash.Key{}) { // version 1 began it
+		_, _ = rand.Read(f.secret[:])
 	}
 	set.take(f)
 	var blank []*disk
@@ -225,6 +239,7 @@ func (set *diskSet) finish() error {
 func (set *diskSet) take(f *format) {
 	set.store, set.ids, set.k, set.m = f.store, f.disks, int(f.k), int(f.m)
 	set.epoch, set.members = f.epoch, f.members
+	set.since = since{f.secret, f.extent, f.log}
 	set.disks = make([]*disk, f.n())
 	for i := range set.disks {
 		set.disks[i] = &disk{detail: "missing: its directory is not given, or empty"}
@@ -274,7 +289,45 @@ func (set *diskSet) adopt(newest *format, found []*disk) error {
 	if set.current() == 0 {
 		return fmt.Errorf("no disk with current metadata is there: %w (%s)", engine.ErrUnavailable, set.missing())
 	}
+	if set.since.secret == (siphash.Key{}) {
+		return set.migrate()
+	}
 	return nil
+}
+
+// migrate takes a store from version 1 of its format to version 2. setMembers writes it down, as it does for every disk whose format
+// file is not as it is written today, before anything of version 2 is made.
+func (set *diskSet) migrate() error {
+	_, _ = rand.Read(set.since.secret[:]) // never fails
+	for _, d := range set.disks {
+		if d.format == nil {
+			continue
+		}
+		extents, err := set.after(d, extentDir, extent.Number)
+		if err != nil {
+			return err
+		}
+		logs, err := set.after(d, metaDir, logNumber)
+		if err != nil {
+			return err
+		}
+		set.since.extent, set.since.log = max(set.since.extent, extents), max(set.since.log, logs)
+	}
+	return nil
+}
+
+// after returns the number that follows the highest in the names of files.
+func (set *diskSet) after(d *disk, sub string, number func(name string) (uint64, bool)) (next uint64, err error) {
+	names, err := set.fs.List(set.fs.PathJoin(d.dir, sub))
+	if err != nil && !oserror.IsNotExist(err) {
+		return 0, fmt.Errorf("list %s in data directory %s: %w", sub, d.dir, kind(err))
+	}
+	for _, name := range names {
+		if n, ok := number(name); ok {
+			next = max(next, n+1)
+		}
+	}
+	return next, nil
 }
 
 // missing names the disks that are not there.
@@ -326,7 +379,7 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 			continue
 		}
 		f := &format{store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: epoch,
-			members: members, disks: set.ids}
+			members: members, disks: set.ids, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
 		if err := writeFile(set.fs, d.dir, formatName, f.encode()); err != nil {
 			errs = append(errs, fmt.Errorf("write %s in %s: %w", formatName, d.dir, kind(err)))
 			if set.fresh() {

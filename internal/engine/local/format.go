@@ -11,13 +11,14 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // The format file says which store and which of its disks a directory is. docs/format.md, "Format file", has its bytes.
 const (
 	formatName    = "blobd.format"
 	formatMagic   = "BLOBDFMT"
-	formatVersion = 1
+	formatVersion = 2
 	formatRecord  = 512  // bytes of the record, its checksum in the last 8
 	formatCopyAt  = 4096 // offset of the second copy: another sector, another flash page
 	formatSize    = formatCopyAt + formatRecord
@@ -33,6 +34,11 @@ type format struct {
 	epoch   uint64             // raised by every change of members; 0 while the store is being made
 	members uint32             // bit i: the metadata replica on disk i is current in this epoch
 	disks   [maxDisks][16]byte // ids of all disks by index, zero beyond k+m
+
+	// Since version 2; zero in what was read of version 1.
+	secret siphash.Key // of the store: marks what is its own beside bytes that clients chose
+	extent uint64      // extents below this number are of version 1
+	log    uint64      // logs below this number are of version 1
 }
 
 func (f *format) n() int { return int(f.k) + int(f.m) }
@@ -50,6 +56,9 @@ func (f *format) encode() []byte {
 	for i, id := range f.disks {
 		copy(b[64+16*i:], id[:])
 	}
+	copy(b[320:], f.secret[:])
+	binary.BigEndian.PutUint64(b[336:], f.extent)
+	binary.BigEndian.PutUint64(b[344:], f.log)
 	binary.BigEndian.PutUint64(b[formatRecord-8:], crc64nvme.Checksum(b[:formatRecord-8]))
 	copy(b[formatCopyAt:], b[:formatRecord])
 	return b
@@ -87,7 +96,8 @@ func decodeRecord(b []byte) (*format, error) {
 	if string(b[:8]) != formatMagic || binary.BigEndian.Uint64(b[formatRecord-8:]) != crc64nvme.Checksum(b[:formatRecord-8]) {
 		return nil, fmt.Errorf("format record: %w", engine.ErrCorrupt)
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != formatVersion {
+	v := binary.BigEndian.Uint32(b[8:])
+	if v < 1 || v > formatVersion {
 		return nil, fmt.Errorf("format version %d, known is %d: %w", v, formatVersion, errFormatVersion)
 	}
 	f := &format{index: b[48], k: b[49], m: b[50], members: binary.BigEndian.Uint32(b[52:]), epoch: binary.BigEndian.Uint64(b[56:])}
@@ -95,6 +105,13 @@ func decodeRecord(b []byte) (*format, error) {
 	copy(f.disk[:], b[32:])
 	for i := range f.disks {
 		copy(f.disks[i][:], b[64+16*i:])
+	}
+	if v > 1 {
+		copy(f.secret[:], b[320:])
+		f.extent, f.log = binary.BigEndian.Uint64(b[336:]), binary.BigEndian.Uint64(b[344:])
+		if f.secret == (siphash.Key{}) {
+			return nil, fmt.Errorf("format record without a secret: %w", engine.ErrCorrupt)
+		}
 	}
 	if f.k < 1 || f.n() > maxDisks || int(f.index) >= f.n() || f.disks[f.index] != f.disk {
 		return nil, fmt.Errorf("format record names disk %d of %d+%d: %w", f.index, f.k, f.m, engine.ErrCorrupt)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -44,7 +46,36 @@ func testFormat() *format {
 		}
 	}
 	f.disk = f.disks[1]
+	f.extent, f.log = 5, 12
+	copy(f.secret[:], "sixteen secrets!")
 	return f
+}
+
+// TestFormatFileOfVersion1 is read, and to be written again.
+func TestFormatFileOfVersion1(t *testing.T) {
+	want := testFormat()
+	want.extent, want.log, want.secret = 0, 0, siphash.Key{}
+	dump, err := os.ReadFile(filepath.Join("testdata", "format-v1.hex"))
+	require.NoError(t, err)
+	f, whole, err := decodeFormat(undump(t, dump))
+	require.NoError(t, err)
+	assert.False(t, whole)
+	assert.Equal(t, want, f)
+}
+
+// undump is the reverse of hex.Dump.
+func undump(t testing.TB, dump []byte) (b []byte) {
+	t.Helper()
+	for line := range strings.Lines(string(dump)) {
+		words := strings.Fields(strings.Split(line, "|")[0])
+		if len(words) == 0 {
+			continue
+		}
+		part, err := hex.DecodeString(strings.Join(words[1:], ""))
+		require.NoError(t, err)
+		b = append(b, part...)
+	}
+	return b
 }
 
 func TestFormatFileGolden(t *testing.T) {
@@ -153,6 +184,9 @@ func TestKeySpaceGolden(t *testing.T) {
 func FuzzFormatFile(f *testing.F) {
 	f.Add(testFormat().encode())
 	f.Add([]byte(formatMagic))
+	dump, err := os.ReadFile(filepath.Join("testdata", "format-v1.hex"))
+	require.NoError(f, err)
+	f.Add(undump(f, dump))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, whole, err := decodeFormat(b)
 		if err != nil {
@@ -164,6 +198,10 @@ func FuzzFormatFile(f *testing.F) {
 		enc := got.encode()
 		if whole != bytes.Equal(enc, b) {
 			t.Fatalf("whole is %v of %x", whole, b)
+		}
+		if got.secret == (siphash.Key{}) { // of version 1
+			got.secret[0] = 1
+			enc = got.encode()
 		}
 		again, whole, err := decodeFormat(enc)
 		if err != nil || !whole || *again != *got {

@@ -151,6 +151,12 @@ func parseColumnName(name string) (id uint64, c int, ok bool) {
 	return id, c, true
 }
 
+// Number returns the extent that a file is a column of.
+func Number(name string) (uint64, bool) {
+	id, _, ok := parseColumnName(name)
+	return id, ok
+}
+
 // scan lists the columns on a disk.
 func (s *Store) scan(d *disk) error {
 	if err := makeDir(d.FS, d.Dir); err != nil {
