@@ -83,8 +83,9 @@ func (a *access) write(rec *Record) error {
 	return pending(rec)
 }
 
-// create checks the terms of a write that makes a blob, in place of rec if that is not nil.
-func (a *access) create(rec *Record) error {
+// create checks the terms of a write that makes a blob of type t, in place of rec if that is not nil: a blob keeps its type for
+// life, and one in the archive tier is not written to (blob.md sections 9 and 13).
+func (a *access) create(rec *Record, t Type) error {
 	if rec == nil {
 		switch {
 		case a.lease != lease.ID{}:
@@ -106,7 +107,18 @@ func (a *access) create(rec *Record) error {
 	if a.createOnly {
 		return protocol.ErrUnauthorizedBlobOverwrite
 	}
-	return pending(rec)
+	return a.replaceable(rec, t)
+}
+
+// replaceable tells whether content of a blob of type t may be written in place of rec, or staged for it.
+func (a *access) replaceable(rec *Record, t Type) error {
+	if err := pending(rec); err != nil {
+		return err
+	}
+	if rec.Type != t {
+		return protocol.ErrInvalidBlobType
+	}
+	return rec.readable(a.now)
 }
 
 func (a *access) checkTags(rec *Record) error {

@@ -60,7 +60,7 @@ func (s *Service) createEmpty(r *rest.Request, blobType Type, decode func(*rest.
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old); err != nil {
+		if err := terms.create(old, blobType); err != nil {
 			return err
 		}
 		if blobType == PageBlob {

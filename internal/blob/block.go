@@ -204,13 +204,10 @@ func (a *access) stage(rec *Record) error {
 	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
 		return err
 	}
-	if rec.Type != BlockBlob {
-		return protocol.ErrInvalidBlobType
-	}
 	if a.createOnly {
 		return protocol.ErrUnauthorizedBlobOverwrite
 	}
-	return pending(rec)
+	return a.replaceable(rec, BlockBlob)
 }
 
 // stageBlock keeps a block until it is committed.

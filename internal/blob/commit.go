@@ -111,7 +111,7 @@ func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *
 		if err != nil {
 			return err
 		}
-		if err := admitCommit(old, terms); err != nil {
+		if err := terms.create(old, BlockBlob); err != nil {
 			return err
 		}
 		now := *sel
@@ -131,20 +131,6 @@ type selection struct {
 	blocks []*block
 }
 
-// admitCommit tells whether a block list may be committed over old.
-func admitCommit(old *Record, terms *access) error {
-	if err := terms.create(old); err != nil {
-		return err
-	}
-	if old == nil {
-		return nil
-	}
-	if old.Type != BlockBlob {
-		return protocol.ErrInvalidBlobType
-	}
-	return old.readable(terms.now)
-}
-
 // selectBlocks finds the blocks that a list names. errLong if they have more than most chunks; with most below 0 they come without
 // their chunks.
 func selectBlocks(r engine.Reader, p *place, terms *access, refs []blockRef, most int) (*selection, error) {
@@ -152,7 +138,7 @@ func selectBlocks(r engine.Reader, p *place, terms *access, refs []blockRef, mos
 	if err != nil {
 		return nil, err
 	}
-	if err := admitCommit(old, terms); err != nil {
+	if err := terms.create(old, BlockBlob); err != nil {
 		return nil, err
 	}
 	h, err := getPending(r, p)

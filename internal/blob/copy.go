@@ -108,7 +108,7 @@ func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 // settle makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
 func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Record, f *fetched, check func(old *Record) error) error {
 	if f.laid != nil {
-		if err := s.precopy(ctx, p, terms, check); err != nil {
+		if err := s.precopy(ctx, p, terms, rec.Type, check); err != nil {
 			return err
 		}
 		if err := s.copyLaid(ctx, p, f.laid); err != nil {
@@ -120,7 +120,7 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old); err != nil {
+		if err := terms.create(old, rec.Type); err != nil {
 			return err
 		}
 		if check != nil && old != nil {
@@ -181,12 +181,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 				return err
 			}
 			rec.Copy = &CopyState{ID: newCopyID(), Status: CopySuccess, Source: c.src.shown(), Progress: f.size, Total: f.size}
-			return s.settle(r.Context, p, &c.terms, rec, f, func(old *Record) error {
-				if old.Type != rec.Type {
-					return protocol.ErrInvalidBlobType
-				}
-				return check(old)
-			})
+			return s.settle(r.Context, p, &c.terms, rec, f, check)
 		})
 	}
 	if err != nil {

@@ -108,13 +108,10 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*R
 		if err != nil {
 			return err
 		}
-		if err := c.terms.create(old); err != nil {
+		if err := c.terms.create(old, rec.Type); err != nil {
 			return err
 		}
 		if old != nil {
-			if old.Type != rec.Type {
-				return protocol.ErrInvalidBlobType
-			}
 			if err := check(old); err != nil {
 				return err
 			}

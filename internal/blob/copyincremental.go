@@ -44,7 +44,7 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 			return protocol.ErrInvalidSourceBlobType
 		}
 		follows := func(old *Record) error { return old.follows(src) }
-		if err := s.precopy(r.Context, p, &terms, follows); err != nil {
+		if err := s.precopy(r.Context, p, &terms, PageBlob, follows); err != nil {
 			return err
 		}
 		if err := s.copyLaid(r.Context, p, f.laid); err != nil {
@@ -68,7 +68,7 @@ func (s *Service) settleIncremental(r *rest.Request, p *place, terms *access, sr
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old); err != nil {
+		if err := terms.create(old, PageBlob); err != nil {
 			return err
 		}
 		rec = &Record{Type: PageBlob, HTTP: f.rec.HTTP, MD5: f.rec.MD5, Metadata: f.rec.Metadata, Size: f.size, Sequence: f.rec.Sequence}

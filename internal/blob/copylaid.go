@@ -88,13 +88,13 @@ func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fet
 }
 
 // precopy checks the terms of a copy before its content is laid.
-func (s *Service) precopy(ctx context.Context, p *place, terms *access, check func(old *Record) error) error {
+func (s *Service) precopy(ctx context.Context, p *place, terms *access, kind Type, check func(old *Record) error) error {
 	return s.store.View(ctx, p.key, func(v engine.Reader) error {
 		old, err := getRecord(v, p, Slot{})
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old); err != nil || old == nil || check == nil {
+		if err := terms.create(old, kind); err != nil || old == nil || check == nil {
 			return err
 		}
 		return check(old)

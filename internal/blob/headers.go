@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"encoding/base64"
 	"strconv"
 
 	"github.com/blobd/blobd/internal/auth"
@@ -89,7 +90,7 @@ func decodeBlob(r *rest.Request, t Type) (rec *Record, err error) {
 	return rec, nil
 }
 
-// decodeStoredMD5 reads x-ms-blob-content-md5, which is stored and not compared.
+// decodeStoredMD5 reads x-ms-blob-content-md5.
 func decodeStoredMD5(r *rest.Request) (string, error) {
 	text := r.Header("x-ms-blob-content-md5")
 	if text == "" {
@@ -100,6 +101,18 @@ func decodeStoredMD5(r *rest.Request) (string, error) {
 		return "", err
 	}
 	return string(sum[:]), nil
+}
+
+// maxAnyMD5 bounds what decodeAnyMD5 takes, in bytes, as it is a part of the record.
+const maxAnyMD5 = 1024
+
+// decodeAnyMD5 reads x-ms-blob-content-md5 where nothing is compared with it: Set Blob Properties stores one of any length.
+func decodeAnyMD5(r *rest.Request) (string, error) {
+	sum, err := base64.StdEncoding.DecodeString(r.Header("x-ms-blob-content-md5"))
+	if err != nil || len(sum) > maxAnyMD5 {
+		return "", protocol.ErrInvalidMd5
+	}
+	return string(sum), nil
 }
 
 // refuseUnsupported refuses features that blobd does not have yet, rather than overlook what they ask for: customer-provided

@@ -81,6 +81,9 @@ var linModel = porcupine.Model{
 				return out.status == 412, s
 			}
 		}
+		if s.there && s.append != (in.op == "start") { // a blob keeps its type
+			return out.status == 409, s
+		}
 		return out.status == 201, linState{true, in.op == "start", in.value, out.tag}
 	},
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },

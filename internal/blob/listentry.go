@@ -125,9 +125,8 @@ func appendHTTP(b []byte, rec *Record) []byte {
 	if rec.MD5 == "" {
 		b = append(b, "<Content-MD5 />"...)
 	} else {
-		var sum [16]byte
-		copy(sum[:], rec.MD5)
-		b = base64.StdEncoding.AppendEncode(append(b, "<Content-MD5>"...), sum[:])
+		var buf [16]byte
+		b = base64.StdEncoding.AppendEncode(append(b, "<Content-MD5>"...), append(buf[:0], rec.MD5...))
 		b = append(b, "</Content-MD5>"...)
 	}
 	b = protocol.AppendElement(b, "Cache-Control", h.CacheControl)

@@ -296,6 +296,9 @@ func (m *model) create(name string, n *mName) {
 		body = string(b.content)
 		header = append(header, isBlock)
 	}
+	if want == "" && n.cur != nil && n.cur.kind != b.kind {
+		want = "409 InvalidBlobType"
+	}
 	r := m.do(want, "PUT", name, "", body, append(header, m.dress(b)...)...)
 	if want == "" {
 		m.replace(n, b, r)

@@ -238,7 +238,7 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 		return protocol.InvalidHeader("x-ms-sequence-number-action", r.Header("x-ms-sequence-number-action"))
 	}
 	props := decodeHTTP(r, false)
-	md5, err := decodeStoredMD5(r)
+	md5, err := decodeAnyMD5(r)
 	if err != nil {
 		return err
 	}
@@ -268,9 +268,7 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 			rec.Size = size
 		}
 		if props != (HTTPProperties{}) || md5 != "" {
-			if rec.HTTP, rec.MD5 = props, md5; rec.HTTP.ContentType == "" {
-				rec.HTTP.ContentType = DefaultContentType
-			}
+			rec.HTTP, rec.MD5 = props, md5
 		}
 		rec.Changed = t.Stamp()
 		after = *rec

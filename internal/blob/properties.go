@@ -10,10 +10,7 @@ import (
 // sequence number are set by the same operation (see page.go).
 func (s *Service) setProperties(r *rest.Request) error {
 	props := decodeHTTP(r, false)
-	if props.ContentType == "" {
-		props.ContentType = DefaultContentType
-	}
-	md5, err := decodeStoredMD5(r)
+	md5, err := decodeAnyMD5(r)
 	if err != nil {
 		return err
 	}

@@ -109,6 +109,9 @@ func (s *Service) putBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	if rec.MD5 != "" { // the sum to be stored is held to the content, and wins over Content-MD5
+		want.md5, want.hasMD5 = [16]byte([]byte(rec.MD5)), true
+	}
 	body, err := openContent(r, putBlobLimit(r.Version))
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (s *Service) putBlob(r *rest.Request) error {
 	}
 	rec.EncryptionScope = scope
 	if body.size > engine.MaxInline {
-		if err := s.precheck(r, p, terms.create); err != nil {
+		if err := s.precheck(r, p, func(old *Record) error { return terms.create(old, BlockBlob) }); err != nil {
 			return err
 		}
 	}
@@ -134,9 +137,7 @@ func (s *Service) putBlob(r *rest.Request) error {
 	if err := want.check(in); err != nil {
 		return err
 	}
-	if rec.MD5 == "" {
-		rec.MD5 = string(in.md5[:])
-	}
+	rec.MD5 = string(in.md5[:])
 	if err := s.put(r.Context, p, &terms, rec, in); err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (s *Service) put(ctx context.Context, p *place, terms *access, rec *Record,
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old); err != nil {
+		if err := terms.create(old, rec.Type); err != nil {
 			return err
 		}
 		rec.Size, rec.CRC64, rec.HasCRC64 = in.size, in.crc64, true

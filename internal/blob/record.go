@@ -38,7 +38,7 @@ type Record struct {
 	Created engine.Stamp
 	Size    int64 // bytes of content
 	HTTP    HTTPProperties
-	MD5     string // 16 bytes, or empty: the stored Content-MD5
+	MD5     string // the stored Content-MD5: empty, 16 bytes, or whatever Set Blob Properties was given
 	// CRC64 is the CRC-64/NVME of the content when HasCRC64 is set.
 	CRC64    uint64
 	HasCRC64 bool

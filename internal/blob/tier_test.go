@@ -78,6 +78,8 @@ func TestSetTierOnTheWire(t *testing.T) {
 	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/con/b?comp=tier", "")
 	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Warm")
 	h.fails(t, 404, "BlobNotFound", "PUT", "/acct/con/none?comp=tier", "", "x-ms-access-tier: Hot")
+	h.fails(t, 409, "BlobBeingRehydrated", "PUT", "/acct/con/b", "over", "x-ms-blob-type: BlockBlob")
+	h.must(t, 202, "DELETE", "/acct/con/b", "")
 	h.must(t, 201, "PUT", "/acct/con/b", "over", "x-ms-blob-type: BlockBlob")
 	h.must(t, 200, "GET", "/acct/con/b", "")
 }
