@@ -39,21 +39,27 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, offset, length int64) 
 		return nil, engine.ErrClosed
 	}
 	defer s.gate.leave()
-	for at := ref; ; {
-		at, err := s.resolve(at)
-		if err != nil {
-			return nil, err
-		}
+	at, err := s.resolve(ref)
+	if err != nil {
+		return nil, err
+	}
+	return s.openAt(ctx, ref, at, offset, length)
+}
+
+// openAt opens a chunk that was found at a place. A collection may have moved it meanwhile, or dropped it.
+func (s *Store) openAt(ctx context.Context, ref, at engine.Ref, offset, length int64) (io.ReadCloser, error) {
+	for {
 		r, err := s.extents.Open(ctx, at, offset, length)
 		if err == nil || !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, engine.ErrUnavailable) {
 			return r, kind(err)
 		}
-		// A collection may have moved the chunk, or dropped it, since it was resolved.
-		moved, rerr := s.resolve(at)
+		// From its own end of the chain: the forwards between are gone as soon as one leads past them.
+		now, rerr := s.resolve(ref)
 		if rerr != nil {
 			return nil, rerr
 		}
-		if moved != at {
+		if now != at {
+			at = now
 			continue
 		}
 		gone, rerr := s.gone(ref)

@@ -1,10 +1,14 @@
 package local
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -32,6 +36,7 @@ const (
 	collectThreshold = 0.5      // an extent with a smaller part alive is emptied
 	collectSeal      = 16 << 20 // bytes from which on an open extent that is mostly garbage is closed to new chunks
 	collectRun       = 64       // forwards to a transaction
+	buryRun          = 4096     // counts to a transaction
 )
 
 // survey is what a collection knows of an extent.
@@ -40,9 +45,11 @@ type survey struct {
 	live   int64        // bytes of chunks alive in it
 	refs   []engine.Ref // those that are owned
 	pinned bool         // someone is between Put and Forget of a chunk in it that nobody owns
+	newest bool         // it keeps its id from being given again
 }
 
-// Collect frees what is garbage now. Chunks that became garbage while it runs are left for the next time.
+// Collect frees what is garbage now. Chunks that became garbage while it runs are left for the next time. What fails in one extent is
+// no reason to leave the others.
 func (s *Store) Collect(ctx context.Context) error {
 	if !s.gate.enter() {
 		return engine.ErrClosed
@@ -50,44 +57,88 @@ func (s *Store) Collect(ctx context.Context) error {
 	defer s.gate.leave()
 	s.collector.Lock()
 	defer s.collector.Unlock()
-	if err := s.state.working(); err != nil {
-		return err
+	sealed, err := s.collect(ctx)
+	if err == nil && sealed {
+		_, err = s.collect(ctx) // what lives in an extent that was open is known only now that it takes no more chunks
 	}
-	if err := s.sweepForwards(ctx); err != nil {
-		return fmt.Errorf("collect: %w", err)
-	}
-	all, dead, err := s.survey(ctx)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)
 	}
+	return nil
+}
+
+// collect goes over the extents once, and tells whether it closed one to new chunks.
+func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
+	if err := s.state.working(); err != nil {
+		return false, err
+	}
+	if err := s.sweepForwards(ctx); err != nil {
+		return false, err
+	}
+	all, dead, err := s.survey(ctx)
+	if err != nil {
+		return false, err
+	}
 	if err := s.bury(dead); err != nil {
-		return fmt.Errorf("collect: %w", err)
+		return false, err
 	}
 	// What made a chunk garbage must not be lost by a crash after its bytes are.
 	if err := s.synced(); err != nil {
-		return fmt.Errorf("collect: %w", err)
+		return false, err
 	}
-	for _, x := range all {
+	var errs []error
+	for _, x := range inOrder(all) {
 		if err := ctx.Err(); err != nil {
-			return err
+			return sealed, err
 		}
-		mostly := float64(x.live) < collectThreshold*float64(x.info.Data)
-		switch {
-		case x.info.Open:
-			if mostly && x.info.Data >= s.opts.SealGarbage {
-				if err := s.extents.Seal(x.info.ID); err != nil && !errors.Is(err, engine.ErrNotFound) {
-					return fmt.Errorf("collect: %w", err)
-				}
-			}
-		case x.live == 0 && !x.pinned:
-			if err := s.extents.Drop(x.info.ID); err != nil {
-				return fmt.Errorf("collect: %w", err)
-			}
-		case mostly && !x.pinned && s.state.noRoom() == nil: // the copies take room before the extent gives it back
-			if err := s.empty(ctx, x); err != nil {
-				return fmt.Errorf("collect extent %016x: %w", x.info.ID, err)
-			}
+		err := s.collectExtent(ctx, x, &sealed)
+		if errors.Is(err, engine.ErrClosed) || err != nil && s.state.working() != nil {
+			return sealed, err
 		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("extent %016x: %w", x.info.ID, err))
+		}
+	}
+	return sealed, errors.Join(errs...)
+}
+
+// inOrder lists extents as they are collected: first those that give room and take none, then those in which least lives.
+func inOrder(all map[uint64]*survey) []*survey {
+	list := make([]*survey, 0, len(all))
+	for _, x := range all {
+		list = append(list, x)
+	}
+	slices.SortFunc(list, func(a, b *survey) int {
+		return cmp.Or(cmp.Compare(a.alive(), b.alive()), cmp.Compare(a.info.ID, b.info.ID))
+	})
+	return list
+}
+
+// alive is the part of an extent's content that lives.
+func (x *survey) alive() float64 { return float64(x.live) / float64(max(1, x.info.Data)) }
+
+// collectExtent frees an extent if that is worth it. One that is still open is closed to new chunks.
+func (s *Store) collectExtent(ctx context.Context, x *survey, sealed *bool) error {
+	mostly := x.alive() < collectThreshold
+	switch {
+	case x.info.Data == 0 && (x.info.Open || x.newest):
+		return nil
+	case x.info.Open:
+		if x.live > 0 && (!mostly || x.info.Data < s.opts.SealGarbage) {
+			return nil
+		}
+		err := s.extents.Seal(x.info.ID)
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil
+		}
+		*sealed = err == nil
+		return err
+	case x.pinned:
+		return nil
+	case x.live == 0:
+		return s.extents.Drop(x.info.ID)
+	case mostly && s.state.noRoom() == nil: // the copies take room before the extent gives it back
+		return s.empty(ctx, x)
 	}
 	return nil
 }
@@ -100,8 +151,9 @@ func (s *Store) Collect(ctx context.Context) error {
 // no transaction is between its check of a chunk that it retains and its application.
 func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engine.Ref, err error) {
 	all = make(map[uint64]*survey)
-	for _, info := range s.extents.Extents() {
-		all[info.ID] = &survey{info: info}
+	infos := s.extents.Extents()
+	for i, info := range infos {
+		all[info.ID] = &survey{info: info, newest: i == len(infos)-1}
 	}
 	pinned := s.pins.all()
 	s.collecting.Lock()
@@ -151,22 +203,41 @@ func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engi
 	return all, dead, err
 }
 
-// bury removes the counts of chunks whose extent is gone. They are zero, and nobody can raise them: only an owner could.
+// bury removes the counts of chunks whose extent is gone. They are zero, and nobody can raise them: only an owner could, or who has a
+// pin. The survey cannot tell: an extent that it does not know may have been made since, and a chunk of it be pinned, or owned by now.
 func (s *Store) bury(dead []engine.Ref) error {
 	for len(dead) > 0 {
-		n := min(len(dead), 1<<14)
-		b := s.db.NewBatch()
-		for _, ref := range dead[:n] {
-			if err := b.Delete(systemKey(sysRef, ref[:]), nil); err != nil {
-				return errors.Join(err, b.Close())
-			}
-		}
-		if err := errors.Join(s.commit(b), b.Close()); err != nil {
+		n := min(len(dead), buryRun)
+		if err := s.buryRun(dead[:n]); err != nil {
 			return err
 		}
 		dead = dead[n:]
 	}
 	return nil
+}
+
+// buryRun looks at each chunk again while no transaction is between its check of what it retains and its application.
+func (s *Store) buryRun(dead []engine.Ref) error {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
+	b := s.db.NewBatch()
+	defer b.Close()
+	for _, ref := range dead {
+		gone, err := s.gone(ref)
+		if err != nil {
+			return err
+		}
+		if !gone || s.extents.Has(extent.ID(ref)) {
+			continue
+		}
+		if err := b.Delete(systemKey(sysRef, ref[:]), nil); err != nil {
+			return err
+		}
+	}
+	if b.Empty() {
+		return nil
+	}
+	return s.apply(b)
 }
 
 // eachRef runs fn on the entries of a family that is keyed by Ref.
@@ -193,16 +264,28 @@ func (s *Store) eachRef(ctx context.Context, src source, family byte, fn func(re
 	return errors.Join(err, kind(it.Close()))
 }
 
-// empty copies what lives in an extent elsewhere, and drops it.
+// empty copies what lives in an extent elsewhere, and drops it. A chunk that cannot be read stays, and the extent with it, until its
+// owners let go of it.
 func (s *Store) empty(ctx context.Context, x *survey) error {
-	for refs := x.refs; len(refs) > 0; {
+	refs := slices.DeleteFunc(x.refs, func(ref engine.Ref) bool { return s.damaged[ref] })
+	stays := len(x.refs) > len(refs)
+	if len(refs) == 0 {
+		return nil
+	}
+	s.noteForwarded(x.info.ID) // before the first forward is there: a reader that finds no chunk looks for one
+	buf := make([]byte, 0, engine.MaxChunk)
+	for len(refs) > 0 {
 		n := min(len(refs), collectRun)
-		if err := s.move(ctx, refs[:n]); err != nil {
+		moved, err := s.move(ctx, refs[:n], buf)
+		if err != nil {
 			return err
 		}
+		stays = stays || moved < n
 		refs = refs[n:]
 	}
-	s.noteForwarded(x.info.ID)
+	if stays {
+		return nil
+	}
 	if err := s.extents.Drop(x.info.ID); err != nil {
 		return err
 	}
@@ -210,29 +293,60 @@ func (s *Store) empty(ctx context.Context, x *survey) error {
 	return nil
 }
 
-// move copies chunks to the open extent and commits their forwards.
-func (s *Store) move(ctx context.Context, refs []engine.Ref) error {
+// move copies chunks to the open extent and commits their forwards. It tells how many could be read.
+func (s *Store) move(ctx context.Context, refs []engine.Ref, buf []byte) (moved int, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
 	var copies []engine.Ref
 	defer func() { s.Forget(copies...) }()
 	for _, ref := range refs {
-		r, err := s.extents.Open(ctx, ref, 0, extent.Size(ref))
-		if err != nil {
-			return err
+		// It is read whole before any of it is written: what cannot be read would leave half a copy at every collection.
+		content := buf[:extent.Size(ref)]
+		if err := s.readWhole(ctx, ref, content); err != nil {
+			if ok := s.noteDamaged(ref, err); ok {
+				continue
+			}
+			return 0, err
 		}
-		c, err := s.extents.Put(ctx, r, extent.Size(ref))
-		if err = errors.Join(err, r.Close()); err != nil {
-			return kind(err)
+		c, err := s.extents.Put(ctx, bytes.NewReader(content), int64(len(content)))
+		if err != nil {
+			return 0, kind(err)
 		}
 		copies = append(copies, c.Ref)
 		err = errors.Join(b.Set(systemKey(sysForward, ref[:]), c.Ref[:], nil),
 			b.Merge(systemKey(sysRef, c.Ref[:]), appendInt(nil, 1), nil))
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return s.commit(b)
+	if b.Empty() {
+		return 0, nil
+	}
+	return len(copies), s.commit(b)
+}
+
+func (s *Store) readWhole(ctx context.Context, ref engine.Ref, p []byte) error {
+	r, err := s.extents.Open(ctx, ref, 0, int64(len(p)))
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadFull(r, p)
+	return errors.Join(err, r.Close())
+}
+
+// noteDamaged tells whether a collection passes over a chunk for an error. One that is damaged is not read again by this process; one
+// of which too little is there now may be whole when the disks are back.
+func (s *Store) noteDamaged(ref engine.Ref, err error) bool {
+	if !errors.Is(err, engine.ErrCorrupt) {
+		return errors.Is(err, engine.ErrUnavailable)
+	}
+	s.log.Error("a chunk is damaged and cannot be rebuilt; it stays where it is, and its extent with it",
+		zap.String("chunk", fmt.Sprintf("%x", ref)), zap.Uint64("extent", extent.ID(ref)), zap.Error(err))
+	if s.damaged == nil {
+		s.damaged = make(map[engine.Ref]bool)
+	}
+	s.damaged[ref] = true
+	return true
 }
 
 // sweepForwards removes the forwards of chunks that nobody owns any more, and lets a chain of them end in one step.
@@ -330,22 +444,26 @@ func (s *Store) commit(b *pebble.Batch) error {
 	return s.synced()
 }
 
-// runCollector collects from time to time, when something was released since the last time.
+// runCollector collects at the start, as what an earlier run left is garbage that nobody will tell of: a process may live for seconds,
+// and leave as much each time. Then it collects from time to time, if something was released since, and when it is asked to.
 func (s *Store) runCollector(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
-	for {
+	for first := true; ; first = false {
+		if s.released.Swap(false) || first {
+			if err := s.Collect(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+				s.log.Warn("collection did not finish", zap.Error(err))
+				s.released.Store(true)
+			}
+		}
+		if first {
+			close(s.collected)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if !s.released.Swap(false) {
-			continue
-		}
-		if err := s.Collect(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-			s.log.Warn("collection did not finish", zap.Error(err))
-			s.released.Store(true)
+		case <-s.collectDue:
 		}
 	}
 }

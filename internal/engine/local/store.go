@@ -101,6 +101,9 @@ type Store struct {
 	collector  sync.Mutex                          // held by the one collection that runs
 	forwarded  atomic.Pointer[map[uint64]struct{}] // extents with forwards; nil if there are none
 	released   atomic.Bool                         // a chunk was released since the last collection
+	collectDue chan struct{}                       // receives when a collection cannot wait
+	collected  chan struct{}                       // closed when the collection of the start has ended
+	damaged    map[engine.Ref]bool                 // chunks that a collection could not read; guarded by collector
 
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -116,7 +119,8 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize, opts.NamesSize), clock: clock{now: opts.Now}, state: newState(opts.Logger)}
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize, opts.NamesSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
+		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
 	s.syncs = newSyncer(s.syncLog)
 	s.gate.init()
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {

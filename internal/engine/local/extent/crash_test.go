@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -137,7 +139,9 @@ func TestIdsAreNotGivenTwice(t *testing.T) {
 		seen[id] = true
 		require.NoError(t, s.Seal(id))
 		require.NoError(t, s.Drop(id))
-		require.Empty(t, s.Extents()[min(1, len(s.Extents())):])
+		for _, info := range s.Extents() {
+			require.Zero(t, info.Data)
+		}
 		require.NoError(t, s.Close())
 		s = open(t, opts)
 		for _, info := range s.Extents() {
@@ -145,4 +149,43 @@ func TestIdsAreNotGivenTwice(t *testing.T) {
 		}
 		require.NoError(t, s.Close())
 	}
+}
+
+// TestTheNewestExtentGivesItsRoomBack: its id is kept by the next one, unless there is no room for that.
+func TestTheNewestExtentGivesItsRoomBack(t *testing.T) {
+	mem := vfs.NewMem()
+	var full atomic.Bool
+	disks := disksOn(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpCreate {
+			return syscall.ENOSPC
+		}
+		return nil
+	})), 3)
+	s := open(t, options(2, 1, disks))
+	columns := func(id uint64) (n int) {
+		for _, d := range disks {
+			names, err := mem.List(d.Dir)
+			require.NoError(t, err)
+			for _, name := range names {
+				if have, _, ok := parseColumnName(name); ok && have == id {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	drop := func() uint64 {
+		id := ID(put(t, s, pattern(1, 300_000)))
+		require.NoError(t, s.Seal(id))
+		s.work.idle()
+		full.Store(id > 1)
+		require.NoError(t, s.Drop(id))
+		full.Store(false)
+		return id
+	}
+	require.Zero(t, columns(drop()))
+	last := drop()
+	require.Equal(t, 3, columns(last), "they keep the id")
+	require.Greater(t, ID(put(t, s, pattern(2, 100))), last)
+	require.Zero(t, columns(last))
 }

@@ -357,6 +357,13 @@ func (s *Store) release(x *extent) {
 	}
 }
 
+// Has tells whether an extent is there and not dropped.
+func (s *Store) Has(id uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.extents[id] != nil
+}
+
 // Drop removes an extent that is not open and in which nobody owns a chunk. Those who read from it read on to their end.
 func (s *Store) Drop(id uint64) error {
 	if !s.enter() {
@@ -384,13 +391,20 @@ func (s *Store) Drop(id uint64) error {
 	return nil
 }
 
-// keepLast puts off the removal of the newest extent: its files are what keeps its id from being given again after a restart.
+// keepLast puts off the removal of the newest extent: its files are what keeps its id from being given again after a restart. The next
+// one is made for that if there is room for its headers, so that the room of this one comes back.
 func (s *Store) keepLast(x *extent) bool {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	if x.id != s.last {
 		return false
 	}
+	next, err := s.create()
+	if err == nil {
+		s.current = next
+		return false
+	}
+	s.log.Warn("the newest extent is dropped when the next one is made", zap.Uint64("extent", x.id), zap.Error(err))
 	s.deferred = x
 	return true
 }
