@@ -82,11 +82,11 @@ func (c *accessSettings) masters() ([][]byte, error) {
 	return keys, nil
 }
 
-// apply sets the switches of the configured accounts.
-func (c *accessSettings) apply(accounts []*account.Account) {
-	for _, a := range accounts {
-		a.RequireHTTPS, a.DenyPublicAccess, a.DenySharedKey = c.SecureTransfer, c.NoPublicAccess, c.NoSharedKey
-		a.Versioning, a.ContainerRetentionDays = c.Versioning, c.ContainerRetention
+// switches are those of every configured account.
+func (c *accessSettings) switches() account.Switches {
+	return account.Switches{
+		RequireHTTPS: c.SecureTransfer, DenyPublicAccess: c.NoPublicAccess, DenySharedKey: c.NoSharedKey,
+		Versioning: c.Versioning, ContainerRetentionDays: c.ContainerRetention,
 	}
 }
 

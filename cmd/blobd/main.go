@@ -56,11 +56,7 @@ const (
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	var c cli
 	exited := false
-	parser, err := kong.New(&c,
-		kong.Name("blobd"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110, NoExpandSubcommands: true}),
-		kong.DefaultEnvars("BLOBD"), kong.Configuration(loadYAML), kong.Exit(func(int) { exited = true }),
-		kong.Vars{"default_data": defaultData})
+	parser, err := commandLine(&c, stdout, stderr, kong.Exit(func(int) { exited = true }))
 	if err != nil {
 		fmt.Fprintln(stderr, "blobd:", err)
 		return exitFailed
@@ -90,6 +86,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitFailed
 	}
 	return exitOK
+}
+
+func commandLine(c *cli, stdout, stderr io.Writer, more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(c, append([]kong.Option{
+		kong.Name("blobd"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110, NoExpandSubcommands: true}),
+		kong.DefaultEnvars("BLOBD"), kong.Configuration(loadYAML), kong.Vars{"default_data": defaultData},
+	}, more...)...)
 }
 
 // output is where a command prints: answers and errors.

@@ -95,7 +95,9 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	c.apply(accounts)
+	for _, a := range accounts {
+		a.Switches = c.switches()
+	}
 	tokens, err := c.openIssuer(certificate.source(c))
 	if err != nil {
 		return errors.Join(err, store.Close())

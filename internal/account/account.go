@@ -26,19 +26,23 @@ type Account struct {
 
 	// Configured tells that the account is served only while the configuration names it.
 	Configured bool
-
-	// Switches of the resource provider, as their defaults for a new account are in Azure's.
-	DenyPublicAccess bool // allowBlobPublicAccess=false
-	DenySharedKey    bool // allowSharedKeyAccess=false
-	RequireHTTPS     bool // supportsHttpsTrafficOnly
-	Disabled         bool
-
-	// Blob service settings that only the resource provider switches.
-	Versioning             bool // isVersioningEnabled
-	ContainerRetentionDays int  // containerDeleteRetentionPolicy; 0 is off
+	Disabled   bool
+	Switches
 
 	// What Set Service Properties has set; nil for nothing yet.
 	Blob, Table *Properties
+}
+
+// Switches are what the configuration, or else the resource provider, says of an account. They are one value, which is stored, compared
+// and replaced whole: a new one is a field here and where it is asked. Azure's names of them stand beside; the zero value is Azure's
+// default for a new account, but for secure transfer.
+type Switches struct {
+	DenyPublicAccess bool `json:"denyPublicAccess,omitempty"` // allowBlobPublicAccess=false
+	DenySharedKey    bool `json:"denySharedKey,omitempty"`    // allowSharedKeyAccess=false
+	RequireHTTPS     bool `json:"requireHTTPS,omitempty"`     // supportsHttpsTrafficOnly
+
+	Versioning             bool `json:"versioning,omitempty"`             // isVersioningEnabled
+	ContainerRetentionDays int  `json:"containerRetentionDays,omitempty"` // containerDeleteRetentionPolicy; 0 is off
 }
 
 // Properties returns what Set Service Properties has set for the service, which may be nil.

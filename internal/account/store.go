@@ -73,13 +73,8 @@ type record struct {
 	Secrets *secrets `json:"secrets,omitempty"`
 	Sealed  string   `json:"sealed,omitempty"`
 
-	DenyPublicAccess bool `json:"denyPublicAccess,omitempty"`
-	DenySharedKey    bool `json:"denySharedKey,omitempty"`
-	RequireHTTPS     bool `json:"requireHTTPS,omitempty"`
-	Disabled         bool `json:"disabled,omitempty"`
-
-	Versioning             bool `json:"versioning,omitempty"`
-	ContainerRetentionDays int  `json:"containerRetentionDays,omitempty"`
+	Switches
+	Disabled bool `json:"disabled,omitempty"`
 
 	Blob  *Properties `json:"blob,omitempty"`
 	Table *Properties `json:"table,omitempty"`
@@ -140,8 +135,8 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 	return s, nil
 }
 
-// Configure serves an account that the configuration names, with the keys and switches that it gives. What was stored of it before,
-// such as its service properties, stays.
+// Configure serves an account that the configuration names, with the keys and switches that it gives: what it does not switch on is off,
+// whatever was stored. What else was stored of it before, such as its service properties, stays.
 func (s *Store) Configure(ctx context.Context, a *Account) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,10 +144,8 @@ func (s *Store) Configure(ctx context.Context, a *Account) error {
 	c.Configured = true
 	if old := s.saved[a.Name]; old != nil {
 		c = *old
-		c.Configured, c.Keys = true, a.Keys
-		c.DenyPublicAccess, c.DenySharedKey, c.RequireHTTPS = a.DenyPublicAccess, a.DenySharedKey, a.RequireHTTPS
-		if sameKeys(old.Keys, a.Keys) && old.Configured &&
-			old.DenyPublicAccess == a.DenyPublicAccess && old.DenySharedKey == a.DenySharedKey && old.RequireHTTPS == a.RequireHTTPS {
+		c.Configured, c.Keys, c.Switches = true, a.Keys, a.Switches
+		if old.Configured && old.Switches == a.Switches && sameKeys(old.Keys, a.Keys) {
 			s.registry.Put(old)
 			return nil
 		}
@@ -262,8 +255,7 @@ func partition(name string) []byte { return []byte("account/" + name + "/") }
 func (s *Store) encode(a *Account) ([]byte, error) {
 	r := record{
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
-		DenyPublicAccess: a.DenyPublicAccess, DenySharedKey: a.DenySharedKey, RequireHTTPS: a.RequireHTTPS, Disabled: a.Disabled,
-		Versioning: a.Versioning, ContainerRetentionDays: a.ContainerRetentionDays, Blob: a.Blob, Table: a.Table,
+		Switches: a.Switches, Disabled: a.Disabled, Blob: a.Blob, Table: a.Table,
 	}
 	sec := secrets{Delegation: a.Delegation.Base64()}
 	for _, k := range a.Keys {
@@ -306,8 +298,7 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
-		DenyPublicAccess: r.DenyPublicAccess, DenySharedKey: r.DenySharedKey, RequireHTTPS: r.RequireHTTPS, Disabled: r.Disabled,
-		Versioning: r.Versioning, ContainerRetentionDays: r.ContainerRetentionDays, Blob: r.Blob, Table: r.Table,
+		Switches: r.Switches, Disabled: r.Disabled, Blob: r.Blob, Table: r.Table,
 	}
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+)
+
+// What the flags say of an account is what it has after the next start on the same data, whatever it had before: on and off again.
+func TestEveryFlagOfAnAccountReachesTheNextStart(t *testing.T) {
+	disk := enginetest.NewDisk()
+	start := func(args ...string) account.Switches {
+		var c cli
+		parser, err := commandLine(&c, nil, nil)
+		require.NoError(t, err)
+		_, err = parser.Parse(args)
+		require.NoError(t, err)
+		a := account.Development(time.Now())
+		a.Switches = c.Serve.switches()
+		store := disk.Open(t)
+		defer func() { require.NoError(t, store.Close()) }()
+		b, stop, err := c.Serve.services(context.Background(), store, []*account.Account{a}, nil, zap.NewNop())
+		require.NoError(t, err)
+		require.NoError(t, stop())
+		return b.Accounts.Lookup(a.Name).Switches
+	}
+	var all []string
+	var seen account.Switches
+	for _, c := range []struct {
+		args []string
+		want account.Switches
+	}{
+		{[]string{"--secure-transfer"}, account.Switches{RequireHTTPS: true}},
+		{[]string{"--no-public-access"}, account.Switches{DenyPublicAccess: true}},
+		{[]string{"--no-shared-key"}, account.Switches{DenySharedKey: true}},
+		{[]string{"--versioning"}, account.Switches{Versioning: true}},
+		{[]string{"--container-retention", "7"}, account.Switches{ContainerRetentionDays: 7}},
+	} {
+		require.Zero(t, start())
+		require.Equal(t, c.want, start(c.args...))
+		all = append(all, c.args...)
+		merge(&seen, c.want)
+	}
+	require.Zero(t, start())
+	require.Equal(t, seen, start(all...))
+	require.Zero(t, start())
+	for v, i := reflect.ValueOf(seen), 0; i < v.NumField(); i++ {
+		require.False(t, v.Field(i).IsZero(), "no flag sets %s", v.Type().Field(i).Name)
+	}
+}
+
+// merge sets what is set in s.
+func merge(to *account.Switches, s account.Switches) {
+	from, into := reflect.ValueOf(s), reflect.ValueOf(to).Elem()
+	for i := range from.NumField() {
+		if !from.Field(i).IsZero() {
+			into.Field(i).Set(from.Field(i))
+		}
+	}
+}
