@@ -8,6 +8,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -117,6 +118,7 @@ func sumBytes(b []byte, wantMD5 bool) *intake {
 // done ends the protection of what no transaction has come to own.
 func (in *intake) done() {
 	if in.pooled != nil {
+		invariants.Overwrite(*in.pooled)
 		inlineBuffers.Put(in.pooled)
 		in.pooled, in.inline = nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -423,6 +424,7 @@ func (p *page) WriteTo(w io.Writer) (int64, error) {
 
 func (p *page) Close() error {
 	if cap(p.b) <= keepPage {
+		invariants.Overwrite(p.b)
 		pages.Put(p)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest/framing"
 )
@@ -161,6 +162,12 @@ var requests = sync.Pool{New: func() any { return new(Request) }}
 func (r *Request) release() {
 	if r.cancel != nil {
 		r.cancel()
+	}
+	if invariants.Enabled {
+		h := &r.ctx.Request.Header
+		for _, b := range [][]byte{h.Method(), h.RequestURI(), h.RawHeaders(), r.scratch.b, r.idText[:]} {
+			invariants.Overwrite(b)
+		}
 	}
 	clear(r.headers)
 	clear(r.query)

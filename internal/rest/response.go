@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // SetHeader sets a response header. Names are sent as given. A CR, LF or NUL in name or value is taken out: nothing that a
@@ -80,6 +82,7 @@ func (s *replyStream) WriteTo(w io.Writer) (n int64, err error) {
 	} else {
 		b := copyBuffers.Get().(*[]byte)
 		n, err = io.CopyBuffer(w, struct{ io.Reader }{s.body}, *b)
+		invariants.Overwrite(*b)
 		copyBuffers.Put(b)
 	}
 	s.r.sent += n

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/table/entity"
@@ -60,6 +61,12 @@ func (c *call) reset() {
 	clear(c.seen)
 	clear(c.ops)
 	c.parts.Clear()
+	if invariants.Enabled {
+		for _, b := range [][]byte{c.in, c.rows, c.out, c.base, c.keys} {
+			invariants.Overwrite(b)
+		}
+		c.decoder.Overwrite()
+	}
 	next := call{
 		decoder: c.decoder, in: c.in, rows: c.rows[:0], out: c.out[:0], base: c.base[:0], writer: w, changes: c.changes[:0],
 		parts: c.parts, ops: c.ops[:0], keys: c.keys[:0], seen: c.seen,

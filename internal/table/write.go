@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
 )
@@ -96,6 +97,9 @@ var writers = sync.Pool{New: func() any {
 // release gives the writer back for its next use.
 func (w *writer) release() {
 	w.tx, w.changes = nil, nil
+	for _, b := range [][]byte{w.partition, w.key, w.keyBytes, w.rows} {
+		invariants.Overwrite(b)
+	}
 	if cap(w.rows) > keepBuffer {
 		w.rows = nil
 	}

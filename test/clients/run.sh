@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the heavier clients against the real binary: the Python SDKs, az CLI, rclone and restic. Installs what is missing into
 # ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
+# TAGS=invariants has blobd check itself meanwhile.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -24,7 +25,7 @@ if ! command -v restic >/dev/null; then
   apt-get update -qq && apt-get install -y -qq restic >/dev/null
 fi
 
-(cd "$root" && go build -o bin/blobd ./cmd/blobd)
+(cd "$root" && go build -tags "${TAGS:-}" -o bin/blobd ./cmd/blobd)
 export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
 cd "$here"
 exec "$tools/sdk/bin/python" -m pytest -q -p no:cacheprovider "$@"

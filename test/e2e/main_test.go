@@ -27,6 +27,9 @@ import (
 	"github.com/blobd/blobd/internal/account"
 )
 
+// buildFlags are those of the binary under test.
+var buildFlags []string
+
 // root is the project's root folder, js the folder with the Node packages, and blobdBinary the blobd under test.
 var root, js, blobdBinary string
 
@@ -45,7 +48,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(tmp)
 	blobdBinary = filepath.Join(tmp, "blobd")
-	if err := command(root, "go", "build", "-o", blobdBinary, "./cmd/blobd"); err != nil {
+	if err := command(root, "go", append(append([]string{"build"}, buildFlags...), "-o", blobdBinary, "./cmd/blobd")...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

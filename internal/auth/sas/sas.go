@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -100,7 +101,10 @@ var tokens = sync.Pool{New: func() any {
 }}
 
 // Release gives the token back; it is not used afterwards.
-func (t *Token) Release() { tokens.Put(t) }
+func (t *Token) Release() {
+	invariants.Overwrite(t.buf)
+	tokens.Put(t)
+}
 
 // Present reports whether a request wants in by a shared access signature.
 func Present(query auth.Fields) bool {

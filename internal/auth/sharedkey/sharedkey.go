@@ -16,6 +16,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -52,7 +53,7 @@ func Verify(_ context.Context, acct *account.Account, r *auth.Request, c Credent
 		return err
 	}
 	s := signers.Get().(*signer)
-	defer signers.Put(s)
+	defer s.release()
 	s.reset(r, c.Lite)
 	for more := true; more; more = s.next() {
 		message := s.message()
@@ -157,6 +158,12 @@ var signers = sync.Pool{New: func() any {
 	s.visitQuery = func(name, value string) { s.query = append(s.query, s.field(name, value)) }
 	return s
 }}
+
+func (s *signer) release() {
+	invariants.Overwrite(s.names)
+	invariants.Overwrite(s.buf)
+	signers.Put(s)
+}
 
 func (s *signer) field(name, value string) field {
 	from := len(s.names)

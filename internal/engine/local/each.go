@@ -1,11 +1,13 @@
 package local
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // GetEach implements engine.Reader. One iterator serves all keys. It is never let go beyond the key sought, so that it does not
@@ -35,7 +37,12 @@ func (r *reader) GetEach(space engine.Space, keys [][]byte, fn func(i int, value
 			if err != nil {
 				return fmt.Errorf("get: %w", kind(err))
 			}
-			if err := fn(i, value); err != nil {
+			if invariants.Enabled {
+				value = bytes.Clone(value)
+			}
+			err = fn(i, value)
+			invariants.Overwrite(value)
+			if err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,6 @@
-//go:build race
+//go:build race || invariants
 
 package local_test
 
-// Under the race detector a power cut or a flip costs ten times as much, and more of them find no other races.
+// Under the race detector and with invariants checked a power cut or a flip costs ten times as much, and more of them find no other races.
 func init() { *crashPoints, *bitFlips, *everyByte, faultStep = 300, 80, 401, 1 }

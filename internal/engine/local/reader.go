@@ -1,13 +1,16 @@
 package local
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // source is what a reader reads from: a snapshot, or the store under a stripe's lock.
@@ -25,6 +28,8 @@ type reader struct {
 	rows  *rows  // where values and names are kept in memory; nil for none
 	count uint64 // of batches that are visible, at least
 	adds  bool   // what is read is kept
+
+	lent [][]byte // values handed out, where they are copies: see checked
 }
 
 // release lets go of the values handed out.
@@ -34,6 +39,11 @@ func (r *reader) release() {
 		r.closers[i] = nil
 	}
 	r.closers = r.closers[:0]
+	invariants.Overwrite(r.key)
+	for _, b := range r.lent {
+		invariants.Overwrite(b)
+	}
+	r.lent = nil
 	r.src, r.rows, r.adds = nil, nil, false
 }
 
@@ -56,6 +66,40 @@ func (r *reader) get(key []byte) ([]byte, error) {
 
 // Get implements engine.Reader.
 func (r *reader) Get(space engine.Space, key []byte) ([]byte, error) {
+	if invariants.Enabled {
+		return r.checked(space, key)
+	}
+	return r.find(space, key)
+}
+
+// checked is find of a value that is nonsense after its time, and that the key space, asked again, has too. What a transaction reads of
+// other partitions may change between the two; then the row is not the same any more, or the filter has the name.
+func (r *reader) checked(space engine.Space, key []byte) ([]byte, error) {
+	lend := func(v []byte) []byte {
+		v = bytes.Clone(v)
+		r.lent = append(r.lent, v)
+		return v
+	}
+	v, err := r.find(space, key)
+	if r.rows == nil || err != nil && err != engine.ErrNotFound {
+		return lend(v), err
+	}
+	stored := append([]byte{byte(space)}, key...)
+	hash := r.rows.hash(stored)
+	real, realErr := r.get(stored)
+	if kept(byte(space)) && err == nil {
+		row, ok := r.rows.get(hash, stored, r.count)
+		if ok && unsafe.SliceData(row) == unsafe.SliceData(v) && (realErr != nil || !bytes.Equal(row, real)) {
+			invariants.Violated("the row cache has %x at %x, the key space %x (%v)", row, stored, real, realErr)
+		}
+	}
+	if named(byte(space)) && err == engine.ErrNotFound && realErr == nil && r.rows.names.lacks(hash, r.count) {
+		invariants.Violated("the Bloom filter lacks %x, which is there", stored)
+	}
+	return lend(v), err
+}
+
+func (r *reader) find(space engine.Space, key []byte) ([]byte, error) {
 	k := r.stored(space, key)
 	keeps := kept(byte(space))
 	if r.rows == nil || !keeps && !named(byte(space)) {
@@ -96,6 +140,9 @@ func (r *reader) integer(family byte, key []byte) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
 	}
+	if invariants.Enabled && family == sysRef && n < 0 {
+		invariants.Violated("chunk %x has %d owners", key, n)
+	}
 	return n, nil
 }
 
@@ -123,12 +170,33 @@ type iterator struct {
 	started bool
 	key     []byte // scratch of seeks
 	err     error
+
+	lent [][]byte // keys and values handed out, where they are copies that end with the next move
+}
+
+// moves ends the life of what was handed out.
+func (i *iterator) moves() {
+	for _, b := range i.lent {
+		invariants.Overwrite(b)
+	}
+	i.lent = i.lent[:0]
+}
+
+// lend hands out b, or a copy that is nonsense after the next move.
+func (i *iterator) lend(b []byte) []byte {
+	if !invariants.Enabled {
+		return b
+	}
+	b = bytes.Clone(b)
+	i.lent = append(i.lent, b)
+	return b
 }
 
 func (i *iterator) Next() bool {
 	if i.it == nil {
 		return false
 	}
+	i.moves()
 	if !i.started {
 		i.started = true
 		return i.it.First()
@@ -142,6 +210,7 @@ func (i *iterator) SeekGE(key []byte) bool {
 	}
 	i.started = true
 	i.key = append(append(i.key[:0], i.space), key...)
+	i.moves() // key may be one that was handed out
 	return i.it.SeekGE(i.key)
 }
 
@@ -151,23 +220,25 @@ func (i *iterator) SeekLT(key []byte) bool {
 	}
 	i.started = true
 	i.key = append(append(i.key[:0], i.space), key...)
+	i.moves() // key may be one that was handed out
 	return i.it.SeekLT(i.key)
 }
 
-func (i *iterator) Key() []byte { return i.it.Key()[1:] }
+func (i *iterator) Key() []byte { return i.lend(i.it.Key()[1:]) }
 
 func (i *iterator) Value() ([]byte, error) {
 	v, err := i.it.ValueAndErr()
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", kind(err))
 	}
-	return v, nil
+	return i.lend(v), nil
 }
 
 func (i *iterator) Close() error {
 	if i.it == nil {
 		return i.err
 	}
+	i.moves()
 	err := i.it.Close()
 	i.it = nil
 	if err != nil {

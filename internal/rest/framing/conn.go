@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // Conn is one accepted connection. Read gives the HTTP parser header blocks and nothing else; ReadBody gives the handler the
@@ -90,7 +92,7 @@ func (c *Conn) Room(n int) []byte {
 // sent takes the room back. Close does not: it may be called while an answer is made.
 func (c *Conn) sent() {
 	if c.room != nil {
-		pool.Put(c.room)
+		free(c.room)
 		c.room = nil
 	}
 }
@@ -246,7 +248,7 @@ func (c *Conn) finish() bool {
 		return true
 	}
 	trash := pool.Get().(*[]byte)
-	defer pool.Put(trash)
+	defer free(trash)
 	for c.left > 0 {
 		if _, err := c.ReadBody(*trash); err != nil {
 			return false
@@ -385,7 +387,7 @@ func (c *Conn) drain() {
 	}
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.l.limits.Linger))
 	b := pool.Get().(*[]byte)
-	defer pool.Put(b)
+	defer free(b)
 	for {
 		if _, err := c.Conn.Read(*b); err != nil {
 			return
@@ -428,7 +430,7 @@ func (c *Conn) grow() bool {
 // release gives a pooled buffer back.
 func (c *Conn) release() {
 	if c.from != nil {
-		pool.Put(c.from)
+		free(c.from)
 		c.from = nil
 	}
 	c.buf = nil
@@ -440,3 +442,9 @@ const pooled = 16 << 10
 const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 var pool = sync.Pool{New: func() any { b := make([]byte, pooled); return &b }}
+
+// free gives a buffer back to the pool.
+func free(b *[]byte) {
+	invariants.Overwrite(*b)
+	pool.Put(b)
+}

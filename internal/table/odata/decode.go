@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
 )
@@ -72,6 +73,9 @@ const (
 
 // maxItems bounds what one body can make us keep: more than an entity's properties, their annotations and nulls.
 const maxItems = 1024
+
+// Overwrite ends the life of what Entity refers to beside the body; see package invariants.
+func (d *Decoder) Overwrite() { invariants.Overwrite(d.scratch) }
 
 func (d *Decoder) reset() {
 	clear(d.items)
