@@ -77,6 +77,9 @@ type Needs struct {
 	Role Action
 	// Public is the least container access level that lets anybody in.
 	Public PublicAccess
+	// Prefix tells that an operation on a container reaches only what the query parameter prefix begins; others are not for the SAS
+	// of a directory.
+	Prefix bool
 	// BearerOnly refuses every other scheme (Get User Delegation Key).
 	BearerOnly bool
 	// Open lets everybody in (CORS preflight).

@@ -134,9 +134,6 @@ func (s *Service) appendBlock(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	terms, err := decodeAppend(r)
 	if err != nil {
 		return err
@@ -260,9 +257,6 @@ func (t *Txn) takeOver(rec *Record) error {
 
 // sealBlob is Append Blob Seal.
 func (s *Service) sealBlob(r *rest.Request) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	terms, err := decodeAppend(r)
 	if err != nil {
 		return err

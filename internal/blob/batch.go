@@ -22,7 +22,7 @@ func batchRouter() *rest.Router[*Service] {
 			rows = append(rows, op)
 		}
 	}
-	return rest.NewRouter(rows)
+	return rest.NewRouter(rows, tagUses...)
 }
 
 // submitBatch is Blob Batch, at account and container scope. Every part is a request of its own that takes the way of any other:

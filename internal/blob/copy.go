@@ -73,6 +73,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 	if c.tags, c.sourceTags, err = copyTags(r); err != nil {
 		return c, err
 	}
+	c.fetch.copyTags = c.sourceTags
 	if c.tier = clone(r.Header("x-ms-access-tier")); c.tier != "" {
 		if _, err := parseTierName(c.tier, r.Version); err != nil {
 			return c, err

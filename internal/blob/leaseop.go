@@ -73,9 +73,6 @@ func decodeLease(r *rest.Request) (q lease.Request, err error) {
 
 // leaseBlob is Lease Blob. It changes neither ETag nor Last-Modified.
 func (s *Service) leaseBlob(r *rest.Request) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	q, err := decodeLease(r)
 	if err != nil {
 		return err

@@ -27,10 +27,13 @@ func public(n auth.Needs, level auth.PublicAccess) auth.Needs {
 var (
 	readsBlob      = public(needs("r", "r", "o", auth.ActionRead), auth.PublicBlob)
 	readsContainer = public(needs("", "r", "c", auth.ActionRead), auth.PublicContainer)
+	listsBlobs     = auth.Needs{SAS: "l", AccountSAS: "l", ResourceTypes: "c", Role: auth.ActionRead, Public: auth.PublicContainer, Prefix: true}
 	writesBlob     = needs("w", "w", "o", auth.ActionWrite)
 	createsBlob    = needs("w|c", "w|c", "o", auth.ActionWrite)
 	ofContainer    = needs("", "w", "c", auth.ActionWrite)
 	accountInfo    = needs("r", "*", "sco", auth.ActionRead)
+	usesTags       = needs("t", "t", "o", auth.ActionTags)
+	besideTags     = needs("t", "t", "", auth.ActionTags) // of whatever the operation is on
 )
 
 // everywhere is the page's word on operations that all of them have.
@@ -62,7 +65,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "GetContainerACL", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Handle: (*Service).getContainerACL, Doc: everywhere()},
 	{Name: "SetContainerACL", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Body: rest.BodyRule{Max: rest.AtMost(maxPoliciesXML)}, Handle: (*Service).setContainerACL, Doc: everywhere()},
 	{Name: "DeleteContainer", Methods: "DELETE", Level: rest.Container, Restype: "container", Needs: needs("", "d", "c", auth.ActionWrite), Handle: (*Service).deleteContainer, Doc: everywhere()},
-	{Name: "ListBlobs", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "list", Needs: public(needs("l", "l", "c", auth.ActionRead), auth.PublicContainer), Handle: (*Service).listBlobs, Doc: everywhere()},
+	{Name: "ListBlobs", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "list", Needs: listsBlobs, Handle: (*Service).listBlobs, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Container, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "RestoreContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "undelete", Since: protocol.V20191212, Needs: ofContainer, Handle: (*Service).restoreContainer, Doc: rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "LeaseContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "lease", Since: protocol.V20120212, When: []rest.Selector{{Name: "x-ms-lease-action", Value: "break"}}, Needs: needs("", "w|d", "c", auth.ActionWrite), Handle: (*Service).leaseContainer, Doc: everywhere()},
@@ -78,42 +81,51 @@ var Operations = rest.Table[*Service]{
 	{Name: "SealAppendBlob", Methods: "PUT", Level: rest.Blob, Comp: "seal", Since: protocol.V20191212, Needs: writesBlob, Handle: (*Service).sealBlob, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutPageBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "PageBlob"}}, Needs: createsBlob, Handle: (*Service).createPageBlob, Doc: everywhere()},
 	{Name: "PutPage", Methods: "PUT", Level: rest.Blob, Comp: "page", Needs: writesBlob, Body: rest.BodyRule{Max: withStructure(rest.AtMost(maxPutPage)), Length: true}, Handle: (*Service).putPage, Doc: everywhere()},
-	{Name: "GetPageRanges", Methods: "GET", Level: rest.Blob, Comp: "pagelist", Needs: readsBlob, Handle: (*Service).getPageRanges, Doc: everywhere()},
+	{Name: "GetPageRanges", Methods: "GET", Level: rest.Blob, Slots: true, Comp: "pagelist", Needs: readsBlob, Handle: (*Service).getPageRanges, Doc: everywhere()},
 	{Name: "ResizePageBlob", Methods: "PUT", Level: rest.Blob, Comp: "properties", When: []rest.Selector{{Name: "x-ms-blob-content-length"}}, Needs: writesBlob, Handle: (*Service).setPageProperties, Doc: everywhere()},
 	{Name: "UpdateSequenceNumber", Methods: "PUT", Level: rest.Blob, Comp: "properties", When: []rest.Selector{{Name: "x-ms-sequence-number-action"}}, Needs: writesBlob, Handle: (*Service).setPageProperties, Doc: everywhere()},
 	{Name: "LeaseBlob", Methods: "PUT", Level: rest.Blob, Comp: "lease", When: []rest.Selector{{Name: "x-ms-lease-action", Value: "break"}}, Needs: needs("w|d", "w|d", "o", auth.ActionWrite), Handle: (*Service).leaseBlob, Doc: everywhere()},
 	{Name: "LeaseBlob", Methods: "PUT", Level: rest.Blob, Comp: "lease", Needs: writesBlob, Handle: (*Service).leaseBlob, Doc: everywhere()},
 	{Name: "SnapshotBlob", Methods: "PUT", Level: rest.Blob, Comp: "snapshot", Needs: createsBlob, Handle: (*Service).snapshotBlob, Doc: everywhere()},
 	{Name: "UndeleteBlob", Methods: "PUT", Level: rest.Blob, Comp: "undelete", Since: protocol.V20170729, Needs: writesBlob, Handle: (*Service).undeleteBlob, Doc: rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no", Azure: "yes"}},
-	{Name: "GetBlobTags", Methods: "GET", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Handle: (*Service).getBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
-	{Name: "SetBlobTags", Methods: "PUT", Level: rest.Blob, Comp: "tags", Since: protocol.V20191212, Needs: needs("t", "t", "o", auth.ActionTags), Body: rest.BodyRule{Max: rest.AtMost(tagquery.MaxXML), Length: true}, Handle: (*Service).setBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "GetBlobTags", Methods: "GET", Level: rest.Blob, Slots: true, Comp: "tags", Since: protocol.V20191212, Needs: usesTags, Handle: (*Service).getBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "SetBlobTags", Methods: "PUT", Level: rest.Blob, Slots: true, Comp: "tags", Since: protocol.V20191212, Needs: usesTags, Body: rest.BodyRule{Max: rest.AtMost(tagquery.MaxXML), Length: true}, Handle: (*Service).setBlobTags, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-blob-type", Value: "BlockBlob"}}, Since: protocol.V20200408, Needs: createsBlob, Handle: (*Service).putBlobFromURL, Doc: beyond()},
 	{Name: "CopyBlobFromURL", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}, {Name: "x-ms-requires-sync", Value: "true"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).copyFromURL, Doc: everywhere()},
 	{Name: "CopyBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20120212, Needs: createsBlob, Handle: (*Service).copyBlob, Doc: everywhere()},
 	{Name: "IncrementalCopyBlob", Methods: "PUT", Level: rest.Blob, Comp: "incrementalcopy", Since: protocol.V20160531, Needs: createsBlob, Handle: (*Service).copyIncremental, Doc: rest.Doc{Blobd: "from this server, else 409 InvalidSourceBlobUrl", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "AbortCopyBlob", Methods: "PUT", Level: rest.Blob, Comp: "copy", Since: protocol.V20120212, Needs: writesBlob, Handle: (*Service).abortCopy, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, When: []rest.Selector{{Name: "x-ms-blob-type", Value: "BlockBlob"}}, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit), Length: true}, Handle: (*Service).putBlob, Doc: everywhere()},
-	{Name: "GetBlob", Methods: "GET", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getBlob, Doc: everywhere()},
-	{Name: "GetBlobProperties", Methods: "HEAD", Level: rest.Blob, Needs: readsBlob, Handle: (*Service).getProperties, Doc: everywhere()},
-	{Name: "GetBlobMetadata", Methods: "GET HEAD", Level: rest.Blob, Comp: "metadata", Needs: readsBlob, Handle: (*Service).getMetadata, Doc: everywhere()},
+	{Name: "GetBlob", Methods: "GET", Level: rest.Blob, Slots: true, Needs: readsBlob, Handle: (*Service).getBlob, Doc: everywhere()},
+	{Name: "GetBlobProperties", Methods: "HEAD", Level: rest.Blob, Slots: true, Needs: readsBlob, Handle: (*Service).getProperties, Doc: everywhere()},
+	{Name: "GetBlobMetadata", Methods: "GET HEAD", Level: rest.Blob, Slots: true, Comp: "metadata", Needs: readsBlob, Handle: (*Service).getMetadata, Doc: everywhere()},
 	{Name: "SetBlobProperties", Methods: "PUT", Level: rest.Blob, Comp: "properties", Needs: writesBlob, Handle: (*Service).setProperties, Doc: everywhere()},
 	{Name: "SetBlobMetadata", Methods: "PUT", Level: rest.Blob, Comp: "metadata", Needs: writesBlob, Handle: (*Service).setMetadata, Doc: everywhere()},
-	{Name: "DeleteBlob", Methods: "DELETE", Level: rest.Blob, Needs: needs("d|x|y", "d|x|y", "o", auth.ActionDelete), Handle: (*Service).deleteBlob, Doc: everywhere()},
-	{Name: "SetBlobTier", Methods: "PUT", Level: rest.Blob, Comp: "tier", Since: protocol.V20170417, Needs: writesBlob, Handle: (*Service).setBlobTier, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
+	{Name: "DeleteBlob", Methods: "DELETE", Level: rest.Blob, Slots: true, Needs: needs("d|x|y", "d|x|y", "o", auth.ActionDelete), Handle: (*Service).deleteBlob, Doc: everywhere()},
+	{Name: "SetBlobTier", Methods: "PUT", Level: rest.Blob, Slots: true, Comp: "tier", Since: protocol.V20170417, Needs: writesBlob, Handle: (*Service).setBlobTier, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "block", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).putBlockFromURL, Doc: rest.Doc{Blobd: "yes", Azurite: "within the emulator", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlock", Methods: "PUT", Level: rest.Blob, Comp: "block", Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlockLimit), Length: true}, Handle: (*Service).putBlock, Doc: everywhere()},
 	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
-	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
+	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Slots: true, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Blob, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit)}, Handle: (*Service).putUntyped, Doc: everywhere()},
 
 	// later work: refused in Azure's words
 	{Name: "RenameContainer", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "rename", Since: protocol.V20200612, Needs: ofContainer, Handle: (*Service).notSupported, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
-	{Name: "QueryBlobContents", Methods: "POST", Level: rest.Blob, Comp: "query", Since: protocol.V20191212, Needs: readsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxQueryXML)}, Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
-	{Name: "SetImmutabilityPolicy", Methods: "PUT", Level: rest.Blob, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
-	{Name: "DeleteImmutabilityPolicy", Methods: "DELETE", Level: rest.Blob, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
-	{Name: "SetLegalHold", Methods: "PUT", Level: rest.Blob, Comp: "legalhold", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "QueryBlobContents", Methods: "POST", Level: rest.Blob, Slots: true, Comp: "query", Since: protocol.V20191212, Needs: readsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxQueryXML)}, Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "SetImmutabilityPolicy", Methods: "PUT", Level: rest.Blob, Slots: true, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "DeleteImmutabilityPolicy", Methods: "DELETE", Level: rest.Blob, Slots: true, Comp: "immutabilityPolicies", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+	{Name: "SetLegalHold", Methods: "PUT", Level: rest.Blob, Slots: true, Comp: "legalhold", Since: protocol.V20200612, Needs: needs("i", "i", "o", auth.ActionOwn), Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
 	{Name: "SetBlobExpiry", Methods: "PUT", Level: rest.Blob, Comp: "expiry", Since: protocol.V20200210, Needs: writesBlob, Handle: (*Service).notSupportedOnBlob, Doc: rest.Doc{Blobd: "refused", Azurite: "no", Stack: "no", Azure: "yes"}},
+}
+
+// tagUses are the ways to read, test or write tags beside the operations on them. Each needs what those need: without it, a condition
+// on tags would tell them one by one. What a copy does with the tags of its source is for the source's credentials: admit.
+var tagUses = []rest.Demand{
+	{Selector: rest.Selector{Name: "x-ms-if-tags"}, Needs: &besideTags},
+	{Selector: rest.Selector{Name: "x-ms-tags"}, Needs: &besideTags},
+	{Selector: rest.Selector{Name: "x-ms-copy-source-tag-option", Value: "COPY"}, Needs: &besideTags},
+	{Selector: rest.Selector{Name: "include", Value: "tags", Query: true}, Needs: &besideTags},
 }
 
 // maxQueryXML bounds the body of Query Blob Contents, in bytes.

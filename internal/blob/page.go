@@ -110,9 +110,6 @@ func (s *Service) putPage(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	mode := strings.ToLower(r.Header("x-ms-page-write"))
 	if mode == "" {
 		return protocol.MissingHeader("x-ms-page-write")

@@ -65,9 +65,6 @@ func (s *Service) setMetadata(r *rest.Request) error {
 
 // modify changes the current blob's record, on the request's terms, with the content that it has.
 func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error {
-	if err := baseOnly(r); err != nil {
-		return err
-	}
 	return s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
 		if err := terms.write(rec); err != nil {
 			return err

@@ -96,7 +96,7 @@ func (s *Service) wake() {
 	}
 }
 
-var router = rest.NewRouter(Operations)
+var router = rest.NewRouter(Operations, tagUses...)
 
 // Serve implements rest.Service.
 func (s *Service) Serve(r *rest.Request) {
@@ -107,7 +107,7 @@ func (s *Service) Serve(r *rest.Request) {
 func level(r *rest.Request) rest.Level {
 	restype := r.Query("restype")
 	switch {
-	case r.Container == "" || restype == "service":
+	case r.Container == "":
 		return rest.Account
 	case r.Blob != "":
 		return rest.Blob

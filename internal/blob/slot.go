@@ -59,13 +59,3 @@ func findSlot(r engine.Reader, p *place, slot Slot) (*Record, Slot, error) {
 	}
 	return rec, slot, err
 }
-
-// baseOnly refuses snapshot= and versionid= on operations that change the base blob.
-func baseOnly(r *rest.Request) error {
-	for _, name := range [...]string{"snapshot", "versionid"} {
-		if text, ok := r.QueryOK(name); ok {
-			return protocol.InvalidQuery(name, text, "")
-		}
-	}
-	return nil
-}

@@ -28,13 +28,49 @@ func dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer
 		return err
 	}
 	r.Operation = op.Name
+	if !level.of(&r.Address) {
+		return protocol.ErrInvalidUri
+	}
 	if r.Grant, err = authorizer.Authorize(r.Context, r.Account, r.AuthRequest(), &op.Needs); err != nil {
 		return err
+	}
+	if err := rt.meet(r); err != nil {
+		return err
+	}
+	if level == Blob && !op.Slots {
+		if err := r.refuseSlot(); err != nil {
+			return err
+		}
 	}
 	if err := r.checkBody(&op.Body); err != nil {
 		return err
 	}
 	return op.Handle(s, r)
+}
+
+// meet compares what the caller was granted with what the request demands beside its operation. An account's key may everything.
+func (rt *Router[S]) meet(r *Request) error {
+	if r.Grant.Scheme == auth.SharedKey {
+		return nil
+	}
+	for i := range rt.demands {
+		if d := &rt.demands[i]; d.made(r) {
+			if err := r.Grant.Permits(d.Needs, r.Container+r.Table); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refuseSlot refuses a query that names a snapshot or version.
+func (r *Request) refuseSlot() error {
+	for _, name := range [...]string{"snapshot", "versionid"} {
+		if text, ok := r.QueryOK(name); ok {
+			return protocol.InvalidQuery(name, text, "")
+		}
+	}
+	return nil
 }
 
 // Fail answers with an error, worded by w or, if that is nil, in XML. If the request broke off within its body, or the client has

@@ -22,6 +22,21 @@ const (
 	Batch
 )
 
+// of tells whether an address has what the level says, and nothing below it: what is authorized is what the handler works on.
+func (l Level) of(a *Address) bool {
+	switch l {
+	case Account, Batch:
+		return a.Container == "" && a.Blob == "" && a.Table == ""
+	case Container:
+		return a.Container != "" && a.Blob == ""
+	case Blob:
+		return a.Container != "" && a.Blob != ""
+	case Entities, TableEntity:
+		return a.Table != ""
+	}
+	return a.Container == "" && a.Blob == ""
+}
+
 func (l Level) String() string {
 	return [...]string{"account", "container", "blob", "table", "entity", "entities", "batch"}[l]
 }
@@ -37,6 +52,9 @@ type Operation[S any] struct {
 	Restype, Comp string
 	// When selects further, all of them; among rows that differ only in When the first that fits is taken.
 	When []Selector
+	// Slots tells that the operation works on the snapshot or version that the query names. Other operations on a blob refuse such a
+	// query, lest they work on the base blob instead.
+	Slots bool
 	// Since is the first version that has the operation.
 	Since protocol.Version
 	Needs auth.Needs
@@ -52,6 +70,38 @@ type Selector struct {
 	Name  string // lower case
 	Value string
 	Query bool
+}
+
+func (s *Selector) fits(r *Request) bool {
+	v, ok := s.value(r)
+	return ok && (s.Value == "" || strings.EqualFold(v, s.Value))
+}
+
+func (s *Selector) value(r *Request) (string, bool) {
+	if s.Query {
+		return r.query.get(s.Name)
+	}
+	return r.headers.get(s.Name)
+}
+
+// Demand is what a request needs beside what its operation needs, because of a header or query parameter that it has. With a
+// Value, that is one of a list at commas.
+type Demand struct {
+	Selector
+	Needs *auth.Needs
+}
+
+func (d *Demand) made(r *Request) bool {
+	list, _ := d.value(r)
+	if d.Value == "" || list == "" {
+		return list != ""
+	}
+	for v := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.TrimSpace(v), d.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 // BodyRule bounds an operation's body before a byte of it is read.
@@ -73,8 +123,9 @@ type Table[S any] []Operation[S]
 
 // Router finds rows. It is made once and safe for concurrent use.
 type Router[S any] struct {
-	rows  map[routeKey][]*Operation[S]
-	verbs map[string]bool
+	rows    map[routeKey][]*Operation[S]
+	verbs   map[string]bool
+	demands []Demand
 }
 
 type routeKey struct {
@@ -83,9 +134,9 @@ type routeKey struct {
 	restype, comp string
 }
 
-// NewRouter indexes a table.
-func NewRouter[S any](t Table[S]) *Router[S] {
-	rt := &Router[S]{rows: map[routeKey][]*Operation[S]{}, verbs: map[string]bool{}}
+// NewRouter indexes a table. demands are made of every request.
+func NewRouter[S any](t Table[S], demands ...Demand) *Router[S] {
+	rt := &Router[S]{rows: map[routeKey][]*Operation[S]{}, verbs: map[string]bool{}, demands: demands}
 	for i := range t {
 		op := &t[i]
 		for _, m := range strings.Fields(op.Methods) {
@@ -118,12 +169,8 @@ func (rt *Router[S]) Find(r *Request, level Level) (*Operation[S], error) {
 }
 
 func (op *Operation[S]) fits(r *Request) bool {
-	for _, s := range op.When {
-		v, ok := r.headers.get(s.Name)
-		if s.Query {
-			v, ok = r.query.get(s.Name)
-		}
-		if !ok || s.Value != "" && !strings.EqualFold(v, s.Value) {
+	for i := range op.When {
+		if !op.When[i].fits(r) {
 			return false
 		}
 	}

@@ -74,7 +74,6 @@ func (t *Token) Grant(ctx context.Context, r *auth.Request, needs *auth.Needs, r
 			return g, auth.Failed(notWellFormed)
 		}
 	} else {
-		g.Table = t.value[tn]
 		if t.given&overrides != 0 && t.Version >= protocol.V20130815 {
 			g.Override = &auth.Override{
 				CacheControl: t.value[rscc], ContentDisposition: t.value[rscd], ContentEncoding: t.value[rsce],
@@ -83,17 +82,19 @@ func (t *Token) Grant(ctx context.Context, r *auth.Request, needs *auth.Needs, r
 		}
 	}
 	if r.Service == auth.Table {
+		if t.Scheme != auth.AccountSAS {
+			g.Table = t.value[tn]
+		}
 		if g.Keys, ok = t.keyRange(); !ok {
 			return g, auth.Failed(notWellFormed)
 		}
 	}
-	if err := g.Permits(needs, r.Container+r.Table); err != nil {
-		return g, t.asVersion(err)
+	err := g.Permits(needs, r.Container+r.Table)
+	if err == nil && t.Scheme != auth.AccountSAS && t.value[sr] == "d" && r.Service == auth.Blob && r.Blob == "" && !needs.Prefix {
+		err = protocol.ErrAuthorizationFailure // which is of the whole container
 	}
-	if r.Service == auth.Blob && r.Method == "PUT" && !g.Letters.Has('t') && r.Version >= protocol.V20191212 {
-		if tags, _ := r.Headers.Get("x-ms-tags"); tags != "" {
-			return g, protocol.ErrAuthorizationPermissionMismatch
-		}
+	if err != nil {
+		return g, t.asVersion(err)
 	}
 	return g, nil
 }

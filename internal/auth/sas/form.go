@@ -140,7 +140,8 @@ func signedBy(form []field) (set uint64) {
 	return set
 }
 
-// resource writes the canonical name of what the signature opens, taken from what the request addresses.
+// resource writes the canonical name of what the signature opens, taken from what the request addresses. A name that could be
+// read as another one fits no signature: a container's with a slash in it as a blob's, and one with a line feed as two lines.
 func (t *Token) resource(r *auth.Request, prefixed bool) bool {
 	if r.Service == auth.Table {
 		if prefixed {
@@ -155,18 +156,19 @@ func (t *Token) resource(r *auth.Request, prefixed bool) bool {
 	}
 	t.buf = append(append(t.buf, '/'), r.Account...)
 	t.buf = append(append(t.buf, '/'), r.Container...)
+	plain := r.Container != "" && strings.IndexByte(r.Container, '/') < 0 && strings.IndexByte(r.Container, '\n') < 0
 	switch t.value[sr] {
 	case "c":
-		return r.Container != ""
+		return plain
 	case "b", "bs", "bv":
 		t.buf = append(append(t.buf, '/'), r.Blob...)
-		return r.Blob != "" && (t.value[sr] != "bs" || !t.has(versionid)) && (t.value[sr] != "bv" || !t.has(snapshot))
+		return plain && r.Blob != "" && strings.IndexByte(r.Blob, '\n') < 0 && (t.value[sr] != "bs" || !t.has(versionid)) && (t.value[sr] != "bv" || !t.has(snapshot))
 	case "d":
 		dir, ok := t.directory(r)
 		if dir != "" {
 			t.buf = append(append(t.buf, '/'), dir...)
 		}
-		return ok
+		return plain && ok && strings.IndexByte(dir, '\n') < 0
 	}
 	return false
 }
@@ -175,7 +177,7 @@ func (t *Token) resource(r *auth.Request, prefixed bool) bool {
 // prefix that a listing is bound to.
 func (t *Token) directory(r *auth.Request) (string, bool) {
 	depth, err := strconv.ParseUint(t.value[sdd], 10, 8)
-	if err != nil || r.Container == "" {
+	if err != nil {
 		return "", false
 	}
 	name := r.Blob

@@ -5,7 +5,8 @@
 //   - no part of a signature is believed before the signature is verified over exactly the text that was sent, for exactly the
 //     resource that the request addresses;
 //   - a parameter that is given twice, is not text or does not fit its form refuses the signature; nothing is guessed;
-//   - what a signature opens is never more than its own version knew: letters of later versions open nothing.
+//   - what a signature opens is never more than its own version knew: letters of later versions open nothing;
+//   - what the signature does not cover cannot change what it opens: such a parameter has no effect, can only narrow, or refuses.
 //
 // The order of the letters in sp is not enforced, as clients of all ages write several orders; it is signed, so it cannot be
 // altered. The order of the parameters in the query has no meaning.
@@ -208,13 +209,30 @@ func (t *Token) check(service auth.Service, strict bool) error {
 		if service == auth.Table {
 			return t.mandatory(protocol.V20250705, tn)
 		}
-		return t.mandatory("", sr)
+		return t.signedResource()
 	}
 	t.Scheme = auth.ServiceSAS
 	if service == auth.Table {
 		return t.mandatory(protocol.V20120212, sv, tn, sig)
 	}
-	return t.mandatory("", sr, sig)
+	if err := t.mandatory("", sig); err != nil {
+		return err
+	}
+	return t.signedResource()
+}
+
+// signedResource checks sr. Before 2018-11-09 it was not signed, and sdd never is: only b and c were there then, which the
+// canonical name tells apart. Directories of accounts with a flat namespace, as all accounts here are, came with 2026-06-06.
+func (t *Token) signedResource() error {
+	switch t.value[sr] {
+	case "bs":
+		return t.mandatory(protocol.V20181109, sr, snapshot)
+	case "bv":
+		return t.mandatory(protocol.V20181109, sr, versionid)
+	case "d":
+		return t.mandatory(protocol.V20260606, sr, sdd)
+	}
+	return t.mandatory("", sr)
 }
 
 func (t *Token) mandatory(since protocol.Version, fields ...field) error {
