@@ -50,7 +50,8 @@ type serveCommand struct {
 
 	MaxHeader      int           `help:"Most bytes of a request's header (default: ${default})." default:"65536" placeholder:"BYTES" group:"Limits"`
 	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI (default: ${default})." default:"32768" placeholder:"BYTES" group:"Limits"`
-	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit (default: ${default})." default:"50000" placeholder:"N" group:"Limits"`
+	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit (default: ${default}). All together take no more descriptors than the store can spare." default:"50000" placeholder:"N" group:"Limits"`
+	MaxPerClient   int           `name:"max-connections-per-client" help:"Most connections at a time from one client address (an IPv6 client is a /64); 0 for no limit, as behind a proxy." default:"0" placeholder:"N" group:"Limits"`
 	IdleTimeout    time.Duration `help:"Close a connection that asks nothing for so long." default:"2m" group:"Limits"`
 	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
@@ -75,10 +76,14 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return usageError{err}
 	}
+	files, err := descriptors()
+	if err != nil {
+		return err
+	}
 	var certificate certificates
 	srv, err := server.Listen(server.Options{
 		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr),
-		Certificate: certificate.source(c), Limits: c.limits(), Domains: c.Domain, Strict: c.StrictVersions,
+		Certificate: certificate.source(c), Limits: c.limits(files), Domains: c.Domain, Strict: c.StrictVersions,
 		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log,
 	})
 	if err != nil {
@@ -88,7 +93,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if accounts, err = c.accounts(accounts, srv); err != nil {
 		return usageError{err}
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Logger: log})
+	store, err := local.Open(local.Options{Dirs: c.Data, Logger: log, MaxFiles: files.store})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
@@ -141,8 +146,8 @@ func (c *serveCommand) check() error {
 		return errors.New("--max-header must be at least 4096 and --max-uri at least 1024: clients need as much")
 	case c.MaxURI > c.MaxHeader:
 		return errors.New("--max-uri is over --max-header, of which it is a part")
-	case c.MaxConnections < 0 || c.MinProgress < 1 || c.AccessLogSample < 1:
-		return errors.New("--max-connections, --min-progress and --access-log-sample must not be negative or zero")
+	case c.MaxConnections < 0 || c.MaxPerClient < 0 || c.MinProgress < 1 || c.AccessLogSample < 1:
+		return errors.New("--max-connections, --max-connections-per-client, --min-progress and --access-log-sample must not be negative or zero")
 	case c.IdleTimeout <= 0 || c.HeaderTimeout <= 0 || c.StallTimeout <= 0 || c.StopTimeout < 0:
 		return errors.New("timeouts must be more than zero, as in 30s or 2m")
 	}
@@ -171,8 +176,9 @@ func (c *serveCommand) check() error {
 	return nil
 }
 
-func (c *serveCommand) limits() framing.Limits {
+func (c *serveCommand) limits(files fileBudget) framing.Limits {
 	l := framing.DefaultLimits()
+	l.Quota = framing.NewQuota(files.connections, c.MaxPerClient)
 	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
 	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress
 	return l

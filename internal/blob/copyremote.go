@@ -202,7 +202,7 @@ func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms
 }
 
 func isStoreError(err error) bool {
-	for _, kind := range [...]error{engine.ErrNoSpace, engine.ErrUnavailable, engine.ErrClosed, engine.ErrCorrupt} {
+	for _, kind := range [...]error{engine.ErrNoSpace, engine.ErrUnavailable, engine.ErrBusy, engine.ErrClosed, engine.ErrCorrupt} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -42,6 +42,8 @@ var (
 	ErrNoSpace = errors.New("no space left on the data disks")
 	// ErrUnavailable: too few disks are there to write (or to read) safely.
 	ErrUnavailable = errors.New("too few data disks are available")
+	// ErrBusy: the process or the machine is short of file descriptors or memory just now. Nothing was written; to try again helps.
+	ErrBusy = errors.New("short of file descriptors or memory")
 	// ErrTooLarge: a value, a transaction or a chunk is over its limit. A defect of the caller.
 	ErrTooLarge = errors.New("over the engine's limit")
 	// ErrReleased: a chunk was let go of by its last owner between the look-up of its Ref and its use. Look again.

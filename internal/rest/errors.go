@@ -21,6 +21,8 @@ func WireError(err error) *protocol.Error {
 		return protocol.ErrServerBusy.Saying("The server cannot take writes: no space is left on its data disks.").Because(err)
 	case errors.Is(err, engine.ErrUnavailable):
 		return protocol.ErrServerBusy.Saying("The server cannot serve this request: too few of its data disks are available.").Because(err)
+	case errors.Is(err, engine.ErrBusy):
+		return protocol.ErrServerBusy.Saying("The server is short of resources at the moment. Please retry your request.").Because(err)
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, context.Canceled):
 		return protocol.ErrServerBusy.Saying("The server is shutting down. Please retry your request.").Because(err)
 	case errors.Is(err, context.DeadlineExceeded):

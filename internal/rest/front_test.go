@@ -89,6 +89,8 @@ func TestErrorsOnTheWire(t *testing.T) {
 	}{
 		"protocol error": {protocol.InvalidHeader("x-ms-x", "<1>"), 400, "InvalidHeaderValue"},
 		"full":           {engine.ErrNoSpace, 503, "ServerBusy"},
+		"disks missing":  {engine.ErrUnavailable, 503, "ServerBusy"},
+		"descriptors":    {engine.ErrBusy, 503, "ServerBusy"},
 		"too slow":       {context.DeadlineExceeded, 500, "OperationTimedOut"},
 		"corrupt":        {engine.ErrCorrupt, 500, "InternalError"},
 		"defect":         {errors.New("secret"), 500, "InternalError"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/rest/framing"
 )
 
 // metrics is what /metrics shows. A request costs one look-up in a map that changes only when a new kind of answer appears.
@@ -62,7 +63,7 @@ func newMetrics() *metrics {
 }
 
 // watch adds what is read at every scrape.
-func (m *metrics) watch(store engine.Store, fronts []front) {
+func (m *metrics) watch(store engine.Store, fronts []front, quota *framing.Quota) {
 	for _, f := range fronts {
 		labels := prometheus.Labels{"service": f.service.String()}
 		m.registry.MustRegister(
@@ -74,6 +75,13 @@ func (m *metrics) watch(store engine.Store, fronts []front) {
 			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "blobd_connections_turned_away_total",
 				Help: "Connections closed because there were too many.", ConstLabels: labels},
 				func() float64 { return float64(f.listener.Turned()) }))
+	}
+	if q := quota; q != nil {
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_connections_limit",
+				Help: "Connections that all addresses may have together; 0 is no limit."}, func() float64 { return float64(q.Total()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_connections_client_limit",
+				Help: "Connections that a client address may have; 0 is no limit."}, func() float64 { return float64(q.Client()) }))
 	}
 	if store != nil {
 		m.registry.MustRegister(storeCollector{store})

@@ -34,14 +34,14 @@ func (o *observer) part(r *rest.Request, took time.Duration) {
 	}
 }
 
-// report logs what an operator has to know: a damaged store and our own defects loudly, a full disk as a warning. A client that
+// report logs what an operator has to know: a damaged store and our own defects loudly, what is short (disks, room, descriptors) as a warning. A client that
 // went away is in the access log.
 func (o *observer) report(r *rest.Request, cause error) {
 	fields := []zap.Field{zap.String("id", r.ID), zap.String("operation", r.Operation), zap.Int("status", r.Status()), zap.Error(cause)}
 	switch {
 	case errors.Is(cause, engine.ErrCorrupt):
 		o.log.Error("stored data is damaged and cannot be rebuilt", append(fields, zap.String("target", redact(r.Target())))...)
-	case errors.Is(cause, engine.ErrNoSpace), errors.Is(cause, engine.ErrUnavailable):
+	case errors.Is(cause, engine.ErrNoSpace), errors.Is(cause, engine.ErrUnavailable), errors.Is(cause, engine.ErrBusy):
 		o.log.Warn("a request was turned away", fields...)
 	case r.Status() == 500:
 		o.log.Error("a request failed", fields...)

@@ -3,11 +3,11 @@ package local
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // kind gives an error from below the kind that callers of the engine look for.
@@ -17,8 +17,8 @@ func kind(err error) error {
 		return nil
 	case errors.Is(err, engine.ErrCorrupt), errors.Is(err, engine.ErrNoSpace), errors.Is(err, engine.ErrUnavailable):
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: %w", engine.ErrNoSpace, err)
+	case diskio.Excuse(err) != nil:
+		return diskio.Kind(err)
 	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 )
 
@@ -119,9 +120,19 @@ func (fs guardFS) guardLog(create func() (vfs.File, error)) vfs.File {
 	}
 	var err error
 	l.File, err = create()
+	for pause := time.Millisecond; diskio.Busy(err); pause = min(2*pause, busyPause) {
+		// Without a log nothing can be written, and Pebble cannot be told to come again: its writers wait here.
+		fs.state.setStuck(err)
+		time.Sleep(pause)
+		l.File, err = create()
+	}
+	fs.state.unstick()
 	_ = l.note(err) // it is the state's now
 	return l
 }
+
+// busyPause is the longest pause between two tries to make a log while the process is short of descriptors or memory.
+const busyPause = 100 * time.Millisecond
 
 // logFile is a log, or the directory that it is in. Its errors are the state's; the first ends its use.
 type logFile struct {

@@ -30,7 +30,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               256 << 20,
-		MaxOpenFiles:                1024,
+		MaxOpenFiles:                opts.MaxFiles * 2 / 3,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(runtime.GOMAXPROCS(0)/2, 4)) },
 		Logger:                      pebbleLogger{st},
 		EventListener: &pebble.EventListener{

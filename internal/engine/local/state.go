@@ -73,20 +73,29 @@ func (s *state) working() error {
 // flushed hears how a flush ended. Pebble tries a failed one again.
 func (s *state) flushed(err error) {
 	if err == nil {
-		if s.stuck.Swap(nil) != nil {
-			s.log.Info("metadata can be flushed again")
-		}
+		s.unstick()
 		return
 	}
-	if err = kind(err); !errors.Is(err, engine.ErrNoSpace) {
+	s.setStuck(err)
+	select {
+	case s.trouble <- struct{}{}:
+	default:
+	}
+}
+
+// setStuck refuses writes until unstick: metadata has nowhere to go at the moment.
+func (s *state) setStuck(err error) {
+	if err = kind(err); !errors.Is(err, engine.ErrNoSpace) && !errors.Is(err, engine.ErrBusy) {
 		err = fmt.Errorf("%w: metadata cannot be flushed: %w", engine.ErrUnavailable, err)
 	}
 	if s.stuck.CompareAndSwap(nil, &err) {
 		s.log.Error("writes are refused", zap.Error(err))
 	}
-	select {
-	case s.trouble <- struct{}{}:
-	default:
+}
+
+func (s *state) unstick() {
+	if s.stuck.Swap(nil) != nil {
+		s.log.Info("metadata can be flushed again")
 	}
 }
 

@@ -44,9 +44,16 @@ type Options struct {
 	NamesSize    int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
+	MaxFiles     int              // files kept open for reading: of metadata two thirds, of extents a sixth; default 1536
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
 	Now          func() time.Time // default: time.Now
 }
+
+// DefaultMaxFiles is what a store keeps open where it may, MinMaxFiles what it needs.
+const (
+	DefaultMaxFiles = 1536
+	MinMaxFiles     = 160
+)
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
@@ -66,6 +73,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemTableSize == 0 {
 		o.MemTableSize = 32 << 20
+	}
+	if o.MaxFiles == 0 {
+		o.MaxFiles = DefaultMaxFiles
 	}
 	if o.SealGarbage == 0 {
 		o.SealGarbage = collectSeal
@@ -208,7 +218,7 @@ func (s *Store) openMirror(base vfs.FS) (*mirror.FS, error) {
 }
 
 func (s *Store) openExtents() (err error) {
-	o := extent.Options{K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, ExtentSize: s.opts.ExtentSize, Logger: s.log, OnPut: s.pins.pin}
+	o := extent.Options{K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin}
 	for i, d := range s.disks.disks {
 		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.detail == ""}
 		if d.dir != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -311,6 +312,43 @@ func TestTooManyConnectionsAreTurnedAway(t *testing.T) {
 	require.Equal(t, "HTTP/1.1 200 OK\r\n", line)
 	require.EqualValues(t, 1, l.Turned())
 	require.NoError(t, l.Shutdown(context.Background()))
+}
+
+// TestListenersShareAQuota: what one listener's connections take the other's lack, a client has its share, and what ends is given back.
+func TestListenersShareAQuota(t *testing.T) {
+	for name, q := range map[string]*Quota{"in all": NewQuota(2, 0), "of a client": NewQuota(0, 2)} {
+		t.Run(name, func(t *testing.T) {
+			limits := DefaultLimits()
+			limits.Quota = q
+			a, _ := tcp(t, limits)
+			b, _ := tcp(t, limits)
+			first := dial(t, a)
+			dial(t, b)
+			require.Eventually(t, func() bool { return a.Open()+b.Open() == 2 }, 10*time.Second, time.Millisecond)
+			for _, l := range []*Listener{a, b} {
+				answer, err := io.ReadAll(dial(t, l))
+				require.NoError(t, err)
+				require.Contains(t, string(answer), "HTTP/1.1 503 ")
+			}
+			require.NoError(t, first.Close())
+			require.Eventually(t, func() bool { return a.Open() == 0 }, 10*time.Second, time.Millisecond)
+			dial(t, b)
+			require.Eventually(t, func() bool { return b.Open() == 2 }, 10*time.Second, time.Millisecond)
+			require.NoError(t, b.Shutdown(context.Background()))
+			require.NoError(t, a.Shutdown(context.Background()))
+			require.Zero(t, q.open)
+			require.Empty(t, q.clients)
+		})
+	}
+}
+
+func TestAClientIsAnAddressOrANetwork(t *testing.T) {
+	q := NewQuota(0, 1)
+	require.True(t, q.take(netip.MustParseAddr("192.0.2.1")))
+	require.True(t, q.take(netip.MustParseAddr("192.0.2.2")))
+	require.True(t, q.take(netip.MustParseAddr("2001:db8::1")))
+	require.False(t, q.take(netip.MustParseAddr("2001:db8::2")))
+	require.True(t, q.take(netip.MustParseAddr("2001:db8:0:1::1")))
 }
 
 // shortage is a listener without file descriptors for a while.

@@ -24,6 +24,7 @@ type Limits struct {
 	Header      int           // bytes of request line and header fields together
 	URI         int           // bytes of the request target
 	Connections int           // at a time; 0 is no limit
+	Quota       *Quota        // of connections that this listener shares with others; nil is no limit
 	Idle        time.Duration // to the first byte of a request
 	HeaderTime  time.Duration // from the first byte of a request to the end of its header
 	Stall       time.Duration // in which a body must make Progress in either direction

@@ -57,7 +57,7 @@ func (l *Listener) admit(sock net.Conn) *Conn {
 		c.client = a.Addr().Unmap()
 	}
 	l.mu.Lock()
-	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load()
+	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.take(c.client)
 	if !full {
 		l.conns[c] = struct{}{}
 	}
@@ -85,7 +85,10 @@ func (l *Listener) admit(sock net.Conn) *Conn {
 func (l *Listener) remove(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.conns, c)
+	if _, open := l.conns[c]; open {
+		delete(l.conns, c)
+		l.limits.Quota.give(c.client)
+	}
 	if len(l.conns) == 0 && l.stopping.Load() {
 		l.closeEmpty()
 	}

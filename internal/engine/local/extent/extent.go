@@ -17,7 +17,8 @@
 // # Failures
 //
 // A write or sync that fails is not tried again. Its disk takes no more writes until the store is opened anew; what is missing
-// there is rebuilt by Heal. A full disk is different: the chunk fails with engine.ErrNoSpace and the disk stays in use.
+// there is rebuilt by Heal. A full disk is different, and so is a shortage of descriptors or memory, which is no disk's fault: the
+// chunk fails with engine.ErrNoSpace or engine.ErrBusy, and the disk stays in use.
 //
 // # Locks
 //
@@ -27,11 +28,11 @@
 package extent
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // An extent is one run of rows. It starts open (one appender writes to it), is retired when it is full or in doubt, and sealed
@@ -65,8 +66,8 @@ type column struct {
 	dirty  atomic.Bool // written since the last sync began
 
 	// failed is set for good when a sync failed: of what was written since the one before, anything may be lost.
-	failed  atomic.Bool
-	noSpace atomic.Bool // with failed: because the disk was full
+	failed atomic.Bool
+	excuse atomic.Pointer[error] // with failed: the kind of failure, if the disk is not to blame
 
 	h *handle // guarded by handles.mu
 }
@@ -110,8 +111,10 @@ func (s *Store) enough(x *extent) error {
 		col := x.cols[c].Load()
 		if col.writable() {
 			n++
-		} else if col != nil && col.noSpace.Load() {
-			return engine.ErrNoSpace
+		} else if col != nil {
+			if why := col.excuse.Load(); why != nil {
+				return *why
+			}
 		}
 	}
 	if n < s.g.need() {
@@ -199,8 +202,8 @@ func (s *Store) syncColumn(x *extent, col *column) {
 		return
 	}
 	// The kernel may have dropped the pages and would call the next sync a success: nothing unsynced in this file counts.
-	if isNoSpace(err) {
-		col.noSpace.Store(true)
+	if why := diskio.Excuse(err); why != nil {
+		col.excuse.Store(&why)
 	}
 	col.failed.Store(true)
 	s.judge(col.disk, err)
@@ -216,8 +219,8 @@ func (s *Store) write(x *extent, c int, p []byte, off int64) error {
 		return nil
 	}
 	if _, err := col.pinned.file.WriteAt(p, off); err != nil {
-		if isNoSpace(err) {
-			return errors.Join(engine.ErrNoSpace, err)
+		if diskio.Excuse(err) != nil {
+			return diskio.Kind(err)
 		}
 		s.judge(col.disk, err)
 		return nil

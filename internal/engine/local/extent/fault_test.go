@@ -160,6 +160,77 @@ func TestADiskIsFull(t *testing.T) {
 	}
 }
 
+// TestAShortageIsNoDisksFault: what fails for want of descriptors or memory fails for now. No disk is left out, nothing is repaired,
+// and all is well afterwards.
+func TestAShortageIsNoDisksFault(t *testing.T) {
+	for _, cause := range []error{syscall.EMFILE, syscall.ENOMEM} {
+		for _, kinds := range [][]errorfs.OpKind{
+			{errorfs.OpCreate}, {errorfs.OpFileWriteAt}, {errorfs.OpFileSyncData}, {errorfs.OpOpen}, {errorfs.OpFileReadAt}, {errorfs.OpOpen, errorfs.OpCreate},
+		} {
+			forWidths(t, func(t *testing.T, k, m int) {
+				mem := vfs.NewCrashableMem()
+				inj := &fault{}
+				opts := options(k, m, disksOn(errorfs.Wrap(mem, inj), k+m))
+				var all []string
+				for _, d := range opts.Disks {
+					all = append(all, d.Dir)
+				}
+				s := open(t, opts)
+				acked := map[engine.Ref]uint64{}
+				for i, size := range []int64{300_000, 100} {
+					acked[put(t, s, pattern(uint64(i), size))] = uint64(i)
+				}
+				require.NoError(t, s.Seal(s.Extents()[0].ID))
+				s.work.idle()
+				s.files.forgetAll(s)
+				if kinds[0] == errorfs.OpFileWriteAt || kinds[0] == errorfs.OpFileSyncData {
+					acked[put(t, s, pattern(2, 100))] = 2 // an extent is open
+				}
+				inj.set(fmt.Errorf("open: %w", cause), all, kinds...)
+				for i, size := range []int64{500_000, 20_000} {
+					if ref, err := putErr(s, uint64(10+i), size); err == nil {
+						acked[ref] = uint64(10 + i)
+					} else {
+						require.ErrorIs(t, err, engine.ErrBusy, "put, %v", kinds)
+					}
+				}
+				for ref, seed := range acked {
+					got, err := read(s, ref, 0, Size(ref))
+					if err == nil {
+						require.True(t, bytes.Equal(pattern(seed, Size(ref)), got))
+					} else {
+						require.ErrorIs(t, err, engine.ErrBusy, "get, %v", kinds)
+					}
+				}
+				require.False(t, s.Health().Degraded)
+				inj.set(nil, nil)
+				for i, size := range []int64{500_000, 20_000} {
+					acked[put(t, s, pattern(uint64(20+i), size))] = uint64(20 + i)
+				}
+				for ref, seed := range acked {
+					requireContent(t, s, ref, pattern(seed, Size(ref)))
+				}
+				require.Zero(t, s.Rebuilt())
+				s = open(t, options(k, m, disksOn(mem.CrashClone(vfs.CrashCloneCfg{}), k+m)))
+				for ref, seed := range acked {
+					requireContent(t, s, ref, pattern(seed, Size(ref)))
+				}
+			})
+		}
+	}
+}
+
+// forgetAll closes the column files that are open for reading.
+func (t *handles) forgetAll(s *Store) {
+	for _, x := range s.extents {
+		for c := range x.cols {
+			if col := x.cols[c].Load(); col != nil && col.pinned == nil {
+				t.forget(col)
+			}
+		}
+	}
+}
+
 // TestAReadFails: an error of the disk is as good as a bad block.
 func TestAReadFails(t *testing.T) {
 	for _, w := range widths {

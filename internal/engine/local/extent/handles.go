@@ -9,19 +9,21 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// maxHandles bounds the column files kept open without being in use.
-const maxHandles = 256
+// DefaultMaxFiles is how many column files are open for reading at a time, in use or kept for the next reader.
+const DefaultMaxFiles = 256
 
 var errForeign = errors.New("the file belongs to another store, disk or column")
 
 func storeTag(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[:]) }
 
-// handles keeps column files open between uses, those used last.
+// handles keeps column files open between uses, those used last. Files that are appended to come on top of its limit: they cannot
+// wait for one another.
 type handles struct {
 	mu     sync.Mutex
 	limit  int
-	idle   handle // ring of the idle ones: next is the one used last, prev the one longest unused
-	count  int    // in the ring
+	idle   handle    // ring of the idle ones: next is the one used last, prev the one longest unused
+	open   int       // files not pinned, and those being opened
+	room   sync.Cond // of mu: a handle became idle, or was closed
 	closed bool
 }
 
@@ -36,6 +38,7 @@ type handle struct {
 
 func (t *handles) init(limit int) {
 	t.limit = limit
+	t.room.L = &t.mu
 	t.idle.prev, t.idle.next = &t.idle, &t.idle
 }
 
@@ -43,7 +46,7 @@ func (t *handles) init(limit int) {
 func (t *handles) park(h *handle) {
 	h.prev, h.next = &t.idle, t.idle.next
 	h.prev.next, h.next.prev = h, h
-	t.count++
+	t.room.Signal()
 }
 
 // unpark takes a handle out of the ring, if it is there.
@@ -51,7 +54,6 @@ func (t *handles) unpark(h *handle) {
 	if h.next != nil {
 		h.prev.next, h.next.prev = h.next, h.prev
 		h.prev, h.next = nil, nil
-		t.count--
 	}
 }
 
@@ -65,6 +67,9 @@ func (t *handles) pin(col *column, f vfs.File) {
 func (t *handles) unpin(col *column) {
 	if h := col.pinned; h != nil {
 		col.pinned = nil
+		t.mu.Lock()
+		t.open++
+		t.mu.Unlock()
 		t.release(h)
 	}
 }
@@ -74,19 +79,64 @@ func (t *handles) acquire(s *Store, x *extent, c int, col *column) (*handle, err
 	if h := t.get(col); h != nil {
 		return h, nil
 	}
+	t.makeRoom()
 	f, err := s.openColumn(x, c, col)
 	if err != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.closedOne()
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if h := col.h; h != nil { // somebody else was faster
 		t.use(h)
+		t.closedOne()
 		return h, f.Close()
 	}
 	h := &handle{file: f, col: col, refs: 1}
 	col.h = h
 	return h, nil
+}
+
+// makeRoom counts a file that is about to be opened. Where there are as many as may be, one that is idle is closed; a use of one is
+// short, so that the wait for it is too.
+func (t *handles) makeRoom() {
+	t.mu.Lock()
+	for t.open >= t.limit && t.idle.prev == &t.idle && !t.closed {
+		t.room.Wait()
+	}
+	var old *handle
+	if t.open >= t.limit && t.idle.prev != &t.idle {
+		old = t.evict()
+	}
+	t.open++
+	t.mu.Unlock()
+	if old != nil {
+		old.file.Close() // only read from since it was last synced
+	}
+}
+
+// evict takes out the handle that was not used for longest. The caller closes its file.
+func (t *handles) evict() *handle {
+	old := t.idle.prev
+	t.unpark(old)
+	old.col.h = nil
+	t.closedOne()
+	return old
+}
+
+// closedOne counts a file that is closed.
+func (t *handles) closedOne() {
+	t.open--
+	t.room.Signal()
+}
+
+// count tells how many files are open for reading only.
+func (t *handles) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open
 }
 
 func (t *handles) get(col *column) *handle {
@@ -114,12 +164,11 @@ func (t *handles) release(h *handle) {
 			if h.col.h == h {
 				h.col.h = nil
 			}
+			t.closedOne()
 		} else {
 			t.park(h)
-			if t.count > t.limit {
-				old = t.idle.prev
-				t.unpark(old)
-				old.col.h = nil
+			if t.open > t.limit {
+				old = t.evict()
 			}
 		}
 	}
@@ -139,6 +188,9 @@ func (t *handles) forget(col *column) {
 		t.unpark(h)
 	}
 	idle := h != nil && h.refs == 0
+	if idle {
+		t.closedOne()
+	}
 	t.mu.Unlock()
 	if idle {
 		h.file.Close()
@@ -150,10 +202,12 @@ func (t *handles) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
+	t.room.Broadcast()
 	var errs []error
 	for h := t.idle.next; h != &t.idle; h = t.idle.next {
 		t.unpark(h)
 		h.col.h = nil
+		t.open--
 		errs = append(errs, h.file.Close())
 	}
 	return errors.Join(errs...)

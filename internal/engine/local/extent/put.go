@@ -12,6 +12,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Put stores size bytes of r as a chunk; see engine.Store. A place in the extent is taken when the first buffer is full, so a
@@ -301,7 +302,7 @@ func (s *Store) create() (*extent, error) {
 	x := &extent{id: id, end: headerSize, cols: make([]atomic.Pointer[column], s.g.columns())}
 	x.refs.Store(1)
 	var wg sync.WaitGroup
-	var full atomic.Bool
+	var excuse atomic.Pointer[error]
 	c := 0
 	for i := range s.disks {
 		// The disks take turns, so that parity and data come to lie on all of them.
@@ -320,8 +321,9 @@ func (s *Store) create() (*extent, error) {
 			switch {
 			case err == nil:
 				s.files.pin(col, f)
-			case isNoSpace(err):
-				full.Store(true)
+			case diskio.Excuse(err) != nil:
+				err = diskio.Kind(err)
+				excuse.Store(&err)
 			default:
 				s.failDisk(d, err)
 			}
@@ -331,8 +333,8 @@ func (s *Store) create() (*extent, error) {
 	wg.Wait()
 	s.last = id // also if it failed: a file may be there
 	err := s.enough(x)
-	if full.Load() {
-		err = engine.ErrNoSpace
+	if why := excuse.Load(); why != nil {
+		err = *why
 	}
 	if err != nil {
 		s.unpin(x)

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Open reads length bytes of a chunk from off. The first buffer is read and verified before it returns, so that damage at the
@@ -225,7 +226,11 @@ func (f *frame) matches(want *frame) bool {
 // block reads the frame of row i in column c into b and verifies it, or rebuilds what it holds.
 func (r *reader) block(i, c int, b []byte) error {
 	want := r.expect(i, c)
-	if n, _ := r.s.readAt(r.x, c, b, int64(want.offset)); n == len(b) {
+	n, err := r.s.readAt(r.x, c, b, int64(want.offset))
+	if diskio.Busy(err) {
+		return diskio.Kind(err)
+	}
+	if n == len(b) {
 		if f, err := decodeFrame(b, r.s.tag); err == nil && f.matches(&want) && f.payload(b) != nil {
 			return nil
 		}

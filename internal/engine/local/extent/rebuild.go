@@ -2,12 +2,14 @@ package extent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // row is one row as the columns have it. The buffer holds a full frame for each column.
@@ -20,6 +22,7 @@ type row struct {
 	good  [maxColumns]bool
 	found bool
 	head  frame // of the first good frame
+	later error // why a column could not be read that may be at another time
 }
 
 func (r *row) frame(c int) []byte {
@@ -30,11 +33,14 @@ func (r *row) frame(c int) []byte {
 // load reads the row at off from all columns and verifies every frame by itself.
 func (r *row) load(off int64) {
 	g := &r.s.g
-	r.off, r.found = off, false
+	r.off, r.found, r.later = off, false, nil
 	for c := range g.columns() {
 		b := r.frame(c)
 		r.good[c] = false
-		r.read[c], _ = r.s.readAt(r.x, c, b, off)
+		var err error
+		if r.read[c], err = r.s.readAt(r.x, c, b, off); transient(err) {
+			r.later = err
+		}
 		f, ok := r.frameAt(c, 0)
 		if !ok || f.payload(b[:r.read[c]]) == nil {
 			continue
@@ -112,6 +118,9 @@ func (r *row) restore() error {
 		return nil
 	}
 	fail := func(why string) error {
+		if r.later != nil {
+			return fmt.Errorf("extent %016x, row at %d: %s: %w", r.x.id, r.off, why, diskio.Kind(r.later))
+		}
 		return fmt.Errorf("extent %016x, row at %d: %s: %w", r.x.id, r.off, why, engine.ErrCorrupt)
 	}
 	if !r.found {
@@ -180,6 +189,9 @@ func (s *Store) rebuildBlock(x *extent, want *frame, b []byte) error {
 		}
 	}
 	if err != nil {
+		if r.later != nil {
+			return err
+		}
 		if s.absent(x) {
 			// The bytes may be on a disk that is not there.
 			return fmt.Errorf("%w: %v", engine.ErrUnavailable, err)
@@ -189,8 +201,15 @@ func (s *Store) rebuildBlock(x *extent, want *frame, b []byte) error {
 	}
 	copy(b, r.frame(int(want.column)))
 	s.rebuilt.Add(1)
-	s.work.repair(x, r.off)
+	if r.later == nil {
+		s.work.repair(x, r.off)
+	}
 	return nil
+}
+
+// transient tells whether a read failed in a way that says nothing of the bytes: it may be tried again.
+func transient(err error) bool {
+	return err != nil && (errors.Is(err, engine.ErrUnavailable) || diskio.Busy(err))
 }
 
 // absent tells whether a column is missing that may be on a disk that was not there at the start.

@@ -10,6 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/minio/sha256-simd"
 	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // settle seals an extent. One that was found without all its footers was interrupted, by a crash or by the failure of a disk, and
@@ -190,7 +192,7 @@ func (s *Store) writeSynced(f vfs.File, d *disk, p []byte, off int64) error {
 
 // judge takes a disk out of writing for a failed write or sync, which it returns.
 func (s *Store) judge(d *disk, err error) error {
-	if err != nil && !isNoSpace(err) {
+	if err != nil && diskio.Excuse(err) == nil {
 		s.failDisk(d, err)
 	}
 	return err

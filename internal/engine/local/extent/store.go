@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Disk is one data directory. FS must allow writes and syncs of a file at the same time, as the operating system does.
@@ -36,6 +36,7 @@ type Options struct {
 	K, M       int
 	StoreID    [16]byte
 	ExtentSize int64 // 0 is DefaultExtentSize
+	MaxFiles   int   // column files open for reading at a time; 0 is DefaultMaxFiles
 	Logger     *zap.Logger
 
 	// OnPut, if set, is called with each chunk just before Put returns it, and before its extent can be seen as no longer
@@ -81,6 +82,9 @@ func Open(opts Options) (*Store, error) {
 	if opts.ExtentSize == 0 {
 		opts.ExtentSize = DefaultExtentSize
 	}
+	if opts.MaxFiles == 0 {
+		opts.MaxFiles = DefaultMaxFiles
+	}
 	if opts.Logger == nil {
 		opts.Logger = zap.NewNop()
 	}
@@ -107,7 +111,7 @@ func Open(opts Options) (*Store, error) {
 		}
 		s.rs = rs
 	}
-	s.files.init(maxHandles)
+	s.files.init(opts.MaxFiles)
 	s.rowBufs.New = func() any { b := make([]byte, s.g.columns()*s.g.frame()); return &b }
 	s.allBufs.New = func() any { b := make([]byte, s.g.rows*s.g.columns()*s.g.frame()); return &b }
 	s.coders.New = func() any { return new(coder) }
@@ -119,7 +123,9 @@ func Open(opts Options) (*Store, error) {
 			d.fail(errors.New("the disk is missing"))
 			continue
 		}
-		if err := s.scan(d); err != nil {
+		if err := s.scan(d); diskio.Busy(err) {
+			return nil, diskio.Kind(err)
+		} else if err != nil {
 			s.failDisk(d, err)
 		}
 	}
@@ -547,5 +553,3 @@ func (s *Store) unpin(x *extent) {
 		}
 	}
 }
-
-func isNoSpace(err error) bool { return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -406,7 +407,7 @@ func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
 // vanished tells whether the file of a column is no longer there.
 func (s *Store) vanished(x *extent, c int, col *column) bool {
 	_, err := col.disk.FS.Stat(col.path)
-	if err == nil || col.disk.failed() {
+	if !oserror.IsNotExist(err) || col.disk.failed() {
 		return false
 	}
 	s.files.forget(col)

@@ -30,6 +30,8 @@ import (
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Replica is one place where the files are kept.
@@ -152,6 +154,22 @@ func (fs *FS) each(op func(r *replica) error) error {
 	return fs.settle(alive, errs, failed)
 }
 
+// eachOpen is each for what takes descriptors. A shortage of them is no replica's fault: the caller gets it and may come again.
+func (fs *FS) eachOpen(op func(r *replica) error) error {
+	alive := fs.alive()
+	errs := make([]error, len(alive))
+	failed := 0
+	for i, r := range alive {
+		if errs[i] = op(r); diskio.Busy(errs[i]) {
+			return diskio.Kind(errs[i])
+		}
+		if errs[i] != nil {
+			failed++
+		}
+	}
+	return fs.settle(alive, errs, failed)
+}
+
 // settle drops the replicas that failed where others did not.
 func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
 	if failed == 0 {
@@ -173,7 +191,7 @@ func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
 // Create implements vfs.FS.
 func (fs *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f := &file{fs: fs, name: name, files: make([]vfs.File, len(fs.replicas))}
-	err := fs.each(func(r *replica) (err error) {
+	err := fs.eachOpen(func(r *replica) (err error) {
 		f.files[r.index], err = r.FS.Create(r.path(name), category)
 		return err
 	})
@@ -252,7 +270,7 @@ func (fs *FS) OpenReadWrite(string, vfs.DiskWriteCategory, ...vfs.OpenOption) (v
 // OpenDir implements vfs.FS.
 func (fs *FS) OpenDir(name string) (vfs.File, error) {
 	f := &file{fs: fs, name: name, files: make([]vfs.File, len(fs.replicas))}
-	err := fs.each(func(r *replica) (err error) {
+	err := fs.eachOpen(func(r *replica) (err error) {
 		f.files[r.index], err = r.FS.OpenDir(r.path(name))
 		return err
 	})

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // reader is a file open for reading: from one replica, and from another where that one fails.
@@ -115,6 +116,9 @@ func (f *reader) readVerified(b []byte, off int64) error {
 				f.forget(w)
 			}
 			return nil
+		}
+		if diskio.Busy(err) {
+			return diskio.Kind(err) // the file may be as it should
 		}
 		if err == nil {
 			err = fmt.Errorf("checksum mismatch in %d+%d", off, len(b))
@@ -274,7 +278,7 @@ func (fs *FS) Verify(ctx context.Context, pace func(ctx context.Context, bytes i
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case oserror.IsNotExist(err):
+			case oserror.IsNotExist(err), diskio.Busy(err):
 			case err != nil || !whole:
 				fs.log.Warn("a metadata file is damaged", zap.String("file", r.path(name)), zap.Error(err))
 				fs.repair(r, name, s)

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/blobd/blobd/internal/engine/local"
+)
+
+// fileBudget shares out the file descriptors that the process may have. Connections come from anybody: were they to take the last one,
+// the store could not open its files.
+type fileBudget struct {
+	store       int // files of the store
+	connections int // of clients; 0 is no limit
+}
+
+// otherFiles are what neither is: logs, listeners, directories being synced, files being written, sources of copies.
+const otherFiles = 64
+
+// shareFiles divides a limit of so many descriptors.
+func shareFiles(limit uint64) (fileBudget, error) {
+	const most = 1 << 30
+	n := int(min(limit, most))
+	store := max(local.MinMaxFiles, min(local.DefaultMaxFiles, n/3))
+	if n < store+2*otherFiles {
+		return fileBudget{}, fmt.Errorf("this process may have %d open files, %d are needed: raise the limit (ulimit -n, LimitNOFILE)",
+			n, store+2*otherFiles)
+	}
+	return fileBudget{store: store, connections: n - store - otherFiles}, nil
+}

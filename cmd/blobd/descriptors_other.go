@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "github.com/blobd/blobd/internal/engine/local"
+
+// descriptors: the system has no limit that is known.
+func descriptors() (fileBudget, error) { return fileBudget{store: local.DefaultMaxFiles}, nil }

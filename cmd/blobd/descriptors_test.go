@@ -1,0 +1,25 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine/local"
+)
+
+func TestDescriptorsAreSharedOut(t *testing.T) {
+	for limit, want := range map[uint64]fileBudget{
+		300:        {store: local.MinMaxFiles, connections: 76},
+		1024:       {store: 341, connections: 619},
+		20_000:     {store: local.DefaultMaxFiles, connections: 18_400},
+		^uint64(0): {store: local.DefaultMaxFiles, connections: 1<<30 - local.DefaultMaxFiles - otherFiles},
+	} {
+		got, err := shareFiles(limit)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "of %d", limit)
+		require.LessOrEqual(t, uint64(got.store+got.connections), limit)
+	}
+	_, err := shareFiles(200)
+	require.ErrorContains(t, err, "raise the limit")
+}
