@@ -30,6 +30,7 @@ var floors = [][]string{
 	{"internal/account"},
 	{"internal/auth"},
 	{"internal/blob/lease", "internal/blob/tagquery"},
+	{"internal/blob/record"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/srp"},
 	{"internal/server"},

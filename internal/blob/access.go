@@ -3,6 +3,7 @@ package blob
 import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -53,7 +54,7 @@ func leaseHeader(r *rest.Request, name string) (lease.ID, error) {
 }
 
 // read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
-func (a *access) read(rec *Record) error {
+func (a *access) read(rec *record.Blob) error {
 	if rec == nil {
 		return protocol.ErrBlobNotFound
 	}
@@ -67,7 +68,7 @@ func (a *access) read(rec *Record) error {
 }
 
 // write checks the terms of a write to rec, which must exist.
-func (a *access) write(rec *Record) error {
+func (a *access) write(rec *record.Blob) error {
 	if rec == nil {
 		return protocol.ErrBlobNotFound
 	}
@@ -80,12 +81,12 @@ func (a *access) write(rec *Record) error {
 	if err := a.checkTags(rec); err != nil {
 		return err
 	}
-	return pending(rec)
+	return rec.NotCopying()
 }
 
 // create checks the terms of a write that makes a blob of type t, in place of rec if that is not nil: a blob keeps its type for
 // life, and one in the archive tier is not written to (blob.md sections 9 and 13).
-func (a *access) create(rec *Record, t Type) error {
+func (a *access) create(rec *record.Blob, t record.Type) error {
 	if rec == nil {
 		switch {
 		case a.lease != lease.ID{}:
@@ -111,27 +112,19 @@ func (a *access) create(rec *Record, t Type) error {
 }
 
 // replaceable tells whether content of a blob of type t may be written in place of rec, or staged for it.
-func (a *access) replaceable(rec *Record, t Type) error {
-	if err := pending(rec); err != nil {
+func (a *access) replaceable(rec *record.Blob, t record.Type) error {
+	if err := rec.NotCopying(); err != nil {
 		return err
 	}
 	if rec.Type != t {
 		return protocol.ErrInvalidBlobType
 	}
-	return rec.readable(a.now)
+	return rec.Readable(a.now)
 }
 
-func (a *access) checkTags(rec *Record) error {
+func (a *access) checkTags(rec *record.Blob) error {
 	if a.tags != nil && !a.tags.Matches(a.container, rec.Tags) {
 		return protocol.ErrConditionNotMet
-	}
-	return nil
-}
-
-// pending refuses writes to the destination of a copy that is under way.
-func pending(rec *Record) error {
-	if rec.Copy != nil && rec.Copy.Status == CopyPending {
-		return protocol.ErrPendingCopyOperation
 	}
 	return nil
 }

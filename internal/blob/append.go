@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -31,11 +32,11 @@ func emptyBody(r *rest.Request) error {
 
 // createAppendBlob is Put Blob for an append blob.
 func (s *Service) createAppendBlob(r *rest.Request) error {
-	return s.createEmpty(r, AppendBlob, func(*rest.Request, *Record) error { return nil })
+	return s.createEmpty(r, record.AppendBlob, func(*rest.Request, *record.Blob) error { return nil })
 }
 
 // createEmpty makes a page or append blob without content.
-func (s *Service) createEmpty(r *rest.Request, blobType Type, decode func(*rest.Request, *Record) error) error {
+func (s *Service) createEmpty(r *rest.Request, blobType record.Type, decode func(*rest.Request, *record.Blob) error) error {
 	if err := emptyBody(r); err != nil {
 		return err
 	}
@@ -56,14 +57,14 @@ func (s *Service) createEmpty(r *rest.Request, blobType Type, decode func(*rest.
 	}
 	rec.EncryptionScope = scope
 	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
+		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
 		if err := terms.create(old, blobType); err != nil {
 			return err
 		}
-		if blobType == PageBlob {
+		if blobType == record.PageBlob {
 			rec.Content = t.newPageMap()
 		} else {
 			rec.HasCRC64 = true // of nothing, yet
@@ -110,12 +111,12 @@ func sizeHeader(r *rest.Request, name string) (int64, error) {
 }
 
 // check admits n bytes at the end of rec; n is 0 for a seal.
-func (a *appendTerms) check(rec *Record, n int64) error {
+func (a *appendTerms) check(rec *record.Blob, n int64) error {
 	if err := a.write(rec); err != nil {
 		return err
 	}
 	switch {
-	case rec.Type != AppendBlob:
+	case rec.Type != record.AppendBlob:
 		return protocol.ErrInvalidBlobType
 	case rec.Sealed && n > 0:
 		return protocol.ErrBlobIsSealed
@@ -153,7 +154,7 @@ func (s *Service) appendBlock(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	in, err := s.takeIn(r, p, &body, 0, &want, func(rec *Record) error { return terms.check(rec, body.size) })
+	in, err := s.takeIn(r, p, &body, 0, &want, func(rec *record.Blob) error { return terms.check(rec, body.size) })
 	if err != nil {
 		return err
 	}
@@ -170,7 +171,7 @@ func (s *Service) appendBlock(r *rest.Request) error {
 }
 
 // replyAppend answers an append of n bytes that led to rec.
-func replyAppend(r *rest.Request, rec *Record, n int64) {
+func replyAppend(r *rest.Request, rec *record.Blob, n int64) {
 	setChanged(r, rec.Changed)
 	r.SetHeader("x-ms-blob-append-offset", strconv.FormatInt(rec.Size-n, 10))
 	r.SetHeader("x-ms-blob-committed-block-count", strconv.FormatUint(uint64(rec.Blocks), 10))
@@ -178,9 +179,9 @@ func replyAppend(r *rest.Request, rec *Record, n int64) {
 }
 
 // appendContent puts what was taken in at the end of an append blob, as one block.
-func (s *Service) appendContent(ctx context.Context, p *place, terms *appendTerms, in *intake) (rec *Record, err error) {
+func (s *Service) appendContent(ctx context.Context, p *place, terms *appendTerms, in *intake) (rec *record.Blob, err error) {
 	err = s.change(ctx, p, func(t *Txn) error {
-		if rec, err = t.Record(Slot{}); err != nil {
+		if rec, err = t.Record(record.Slot{}); err != nil {
 			return err
 		}
 		if err := terms.check(rec, in.size); err != nil {
@@ -204,11 +205,11 @@ func (s *Service) appendContent(ctx context.Context, p *place, terms *appendTerm
 // extend adds chunks to the end of a blob's chunk list. A snapshot may share the list: it reads only as far as its own size, so
 // pages are added behind. Only if something lies there already, because the blob went back to an earlier state, is the list
 // taken over into a new one.
-func (t *Txn) extend(rec *Record, chunks []engine.Chunk) error {
-	if rec.Content.Kind == ContentEmpty {
-		rec.Content = Content{Kind: ContentList, ID: t.Stamp()}
-	} else if rec.Content.Kind != ContentList {
-		return fmt.Errorf("append blob %q: %w", t.name, errContent)
+func (t *Txn) extend(rec *record.Blob, chunks []engine.Chunk) error {
+	if rec.Content.Kind == record.ContentEmpty {
+		rec.Content = record.Content{Kind: record.ContentList, ID: t.Stamp()}
+	} else if rec.Content.Kind != record.ContentList {
+		return fmt.Errorf("append blob %q: %w", t.name, record.ErrContent)
 	} else if taken, err := t.listed(rec.Content.ID, rec.Size); err != nil {
 		return err
 	} else if taken {
@@ -219,7 +220,7 @@ func (t *Txn) extend(rec *Record, chunks []engine.Chunk) error {
 	w := listWriter{t: t, id: rec.Content.ID, offset: rec.Size, end: rec.Size}
 	for i := range chunks {
 		t.Retain(chunks[i].Ref)
-		w.add(&piece{Chunk: chunks[i], First: i == 0})
+		w.add(&record.Piece{Chunk: chunks[i], First: i == 0})
 	}
 	w.flush()
 	return nil
@@ -227,16 +228,16 @@ func (t *Txn) extend(rec *Record, chunks []engine.Chunk) error {
 
 // listed tells whether a chunk list has a page that begins at or after an offset.
 func (t *Txn) listed(id engine.Stamp, offset int64) (bool, error) {
-	prefix := appendContentKey(nil, t.key, keyContentPage, id)
-	it := t.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+	prefix := record.AppendContentKey(nil, t.key, record.KeyContentPage, id)
+	it := t.Scan(engine.SpaceBlock, prefix, record.After(append([]byte(nil), prefix...)))
 	found := it.SeekGE(binary.BigEndian.AppendUint64(prefix, uint64(offset)))
 	return found, it.Close()
 }
 
 // takeOver gives a record a chunk list of its own, up to its size, that shares the chunks.
-func (t *Txn) takeOver(rec *Record) error {
+func (t *Txn) takeOver(rec *record.Blob) error {
 	w := listWriter{t: t, id: t.Stamp()}
-	err := visitList(t, t.place, rec.Content.ID, 0, func(at int64, p *piece) bool {
+	err := visitList(t, t.place, rec.Content.ID, 0, func(at int64, p *record.Piece) bool {
 		if at >= rec.Size {
 			return false
 		}
@@ -248,7 +249,7 @@ func (t *Txn) takeOver(rec *Record) error {
 		return err
 	}
 	w.flush()
-	if err := t.drop(rec, Slot{}, false); err != nil {
+	if err := t.drop(rec, record.Slot{}, false); err != nil {
 		return err
 	}
 	rec.Content.ID = w.id
@@ -265,9 +266,9 @@ func (s *Service) sealBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var rec *Record
+	var rec *record.Blob
 	err = s.change(r.Context, p, func(t *Txn) error {
-		if rec, err = t.Record(Slot{}); err != nil {
+		if rec, err = t.Record(record.Slot{}); err != nil {
 			return err
 		}
 		if err := terms.check(rec, 0); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -85,7 +86,7 @@ func TestAppendLimits(t *testing.T) {
 	require.Equal(t, int64(4*miB), appendBlockLimit("2020-10-02"))
 	require.Equal(t, int64(100*miB), appendBlockLimit("2022-11-02"))
 	terms := appendTerms{position: -1, maxSize: -1}
-	rec := &Record{Type: AppendBlob, Blocks: maxAppends - 1}
+	rec := &record.Blob{Type: record.AppendBlob, Blocks: maxAppends - 1}
 	require.NoError(t, terms.check(rec, 1))
 	rec.Blocks++
 	require.ErrorIs(t, terms.check(rec, 1), protocol.ErrCommittedBlockCountExceedsLimit)
@@ -104,12 +105,12 @@ func TestAppendAfterGoingBack(t *testing.T) {
 	// The base goes back to the first snapshot, as Copy Blob from it does.
 	p := h.at(t, "box", "a")
 	require.NoError(t, h.svc.change(context.Background(), p, func(tx *Txn) error {
-		old, err := tx.Record(Slot{})
+		old, err := tx.Record(record.Slot{})
 		require.NoError(t, err)
-		slot := Slot{Stamp: stampOf(t, first), Kind: SlotSnapshot}
+		slot := record.Slot{Stamp: stampOf(t, first), Kind: record.SlotSnapshot}
 		back, err := tx.Record(slot)
 		require.NoError(t, err)
-		if back.Content, err = tx.share(back, slot, Slot{}); err != nil {
+		if back.Content, err = tx.share(back, slot, record.Slot{}); err != nil {
 			return err
 		}
 		return tx.Replace(old, back, nil)

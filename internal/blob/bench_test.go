@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
@@ -31,7 +32,7 @@ func BenchmarkPut4K(b *testing.B) {
 		p := newPlace(acct, c.Generation, "folder/name")
 		in, err := svc.receive(ctx, zeroBody{}, 4096, engine.MaxInline, true)
 		require.NoError(b, err)
-		rec := &Record{Type: BlockBlob, HTTP: HTTPProperties{ContentType: DefaultContentType}}
+		rec := &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
 		require.NoError(b, svc.put(ctx, p, &access{}, rec, in))
 		in.done()
 	}
@@ -45,7 +46,7 @@ func BenchmarkGet4K(b *testing.B) {
 	require.NoError(b, err)
 	in, err := svc.receive(ctx, zeroBody{}, 4096, engine.MaxInline, true)
 	require.NoError(b, err)
-	require.NoError(b, svc.put(ctx, newPlace(acct, c.Generation, "folder/name"), &access{}, &Record{Type: BlockBlob}, in))
+	require.NoError(b, svc.put(ctx, newPlace(acct, c.Generation, "folder/name"), &access{}, &record.Blob{Type: record.BlockBlob}, in))
 	terms := access{version: protocol.Newest, now: engine.StampOf(time.Now())}
 	b.ReportAllocs()
 	b.SetBytes(4096)
@@ -77,6 +78,6 @@ func benchService(b *testing.B) (*Service, *account.Account) {
 	b.Helper()
 	svc := New(Options{Store: enginetest.New(b)})
 	b.Cleanup(func() { require.NoError(b, svc.Close()) })
-	require.NoError(b, svc.makeContainer(context.Background(), "acct", "con", &ContainerRecord{}))
+	require.NoError(b, svc.makeContainer(context.Background(), "acct", "con", &record.Container{}))
 	return svc, &account.Account{Name: "acct"}
 }

@@ -2,12 +2,11 @@ package blob
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -16,57 +15,17 @@ import (
 // uncommittedLife is how long a block waits to be committed, in stamps: a week.
 const uncommittedLife = 7 * 24 * 3600 * 10_000_000
 
-// pendingHead is the head of a name's uncommitted blocks. They lie under its epoch, so that a commit can leave many of them to
-// the sweeper.
-type pendingHead struct {
-	Epoch engine.Stamp // when the first of them came
-	Last  engine.Stamp // when the last of them came
-	Count uint32
-	IDLen uint8 // all ids of a blob have one length
-	Bytes int64
-}
-
-const pendingVersion = 1
-
-func (h *pendingHead) appendTo(b []byte) []byte {
-	b = append(b, pendingVersion)
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.Epoch))
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.Last))
-	b = binary.LittleEndian.AppendUint32(b, h.Count)
-	b = append(b, h.IDLen)
-	return binary.AppendUvarint(b, uint64(h.Bytes))
-}
-
-func (h *pendingHead) decode(v string) error {
-	d := decoder{v: v}
-	if d.byte() != pendingVersion {
-		d.fail()
-	}
-	*h = pendingHead{engine.Stamp(d.uint64()), engine.Stamp(d.uint64()), d.uint32(), d.byte(), d.size()}
-	if d.bad || d.more() {
-		return fmt.Errorf("uncommitted blocks: %w", errContent)
-	}
-	return nil
-}
-
 // getPending reads the head of a name's uncommitted blocks, nil if there are none.
-func getPending(r engine.Reader, p *place) (*pendingHead, error) {
-	v, err := r.Get(engine.SpaceBlock, pendingKey(p))
+func getPending(r engine.Reader, p *place) (*record.Pending, error) {
+	v, err := r.Get(engine.SpaceBlock, record.PendingKey(p.key))
 	if err != nil {
 		if errors.Is(err, engine.ErrNotFound) {
 			return nil, nil
 		}
 		return nil, err
 	}
-	h := &pendingHead{}
-	return h, h.decode(view(v))
-}
-
-func pendingKey(p *place) []byte { return append(p.key[:len(p.key):len(p.key)], keyPending) }
-
-// pendingPrefix begins the keys of an epoch's blocks; their ids follow.
-func pendingPrefix(p *place, epoch engine.Stamp) []byte {
-	return appendContentKey(make([]byte, 0, len(p.key)+9+maxBlockID), p.key, keyPendingBlock, epoch)
+	h := &record.Pending{}
+	return h, h.Decode(record.View(v))
 }
 
 // block is an uncommitted block or one of a committed list.
@@ -80,37 +39,10 @@ type block struct {
 	at int64
 }
 
-// A stored uncommitted block is a version byte and its chunks.
-const blockVersion = 1
-
-func (b *block) appendTo(v []byte) []byte {
-	v = append(v, blockVersion)
-	for i := range b.Chunks {
-		v = appendChunk(v, &b.Chunks[i])
-	}
-	return v
-}
-
-func (b *block) decode(v string) error {
-	d := decoder{v: v}
-	if d.byte() != blockVersion {
-		d.fail()
-	}
-	for d.more() {
-		c := d.chunk()
-		b.Chunks = append(b.Chunks, c)
-		b.Size += c.Size
-	}
-	if d.bad || len(b.Chunks) == 0 {
-		return fmt.Errorf("uncommitted block: %w", errContent)
-	}
-	return nil
-}
-
 // visitPending calls visit for each uncommitted block in the order of ids.
-func visitPending(r engine.Reader, p *place, h *pendingHead, visit func(b *block) error) error {
-	prefix := pendingPrefix(p, h.Epoch)
-	it := r.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+func visitPending(r engine.Reader, p *place, h *record.Pending, visit func(b *block) error) error {
+	prefix := record.PendingPrefix(p.key, h.Epoch)
+	it := r.Scan(engine.SpaceBlock, prefix, record.After(append([]byte(nil), prefix...)))
 	defer it.Close()
 	for it.Next() {
 		v, err := it.Value()
@@ -118,7 +50,7 @@ func visitPending(r engine.Reader, p *place, h *pendingHead, visit func(b *block
 			return err
 		}
 		b := block{ID: string(it.Key()[len(prefix):]), pending: true}
-		if err := b.decode(view(v)); err != nil {
+		if b.Chunks, b.Size, err = record.DecodeBlockChunks(record.View(v)); err != nil {
 			return err
 		}
 		if err := visit(&b); err != nil {
@@ -197,7 +129,7 @@ func setSums(r *rest.Request, want *sums, in *intake) {
 }
 
 // stage checks the terms of a block for rec, which may be nil: only the lease and the type matter.
-func (a *access) stage(rec *Record) error {
+func (a *access) stage(rec *record.Blob) error {
 	if rec == nil {
 		return nil
 	}
@@ -207,13 +139,13 @@ func (a *access) stage(rec *Record) error {
 	if a.createOnly {
 		return protocol.ErrUnauthorizedBlobOverwrite
 	}
-	return a.replaceable(rec, BlockBlob)
+	return a.replaceable(rec, record.BlockBlob)
 }
 
 // stageBlock keeps a block until it is committed.
 func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block) error {
 	return s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
+		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -225,8 +157,8 @@ func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block)
 			return err
 		}
 		if h == nil {
-			h = &pendingHead{Epoch: t.Stamp(), IDLen: uint8(len(b.ID))}
-			t.enqueue(workPending, h.Epoch, 0)
+			h = &record.Pending{Epoch: t.Stamp(), IDLen: uint8(len(b.ID))}
+			t.enqueue(record.WorkPending, h.Epoch, 0)
 			if rec == nil {
 				t.Set(engine.SpaceUncommitted, p.key, nil)
 			}
@@ -234,14 +166,15 @@ func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block)
 		if int(h.IDLen) != len(b.ID) {
 			return protocol.ErrInvalidBlobOrBlock
 		}
-		key := append(pendingPrefix(p, h.Epoch), b.ID...)
-		var old block
+		key := append(record.PendingPrefix(p.key, h.Epoch), b.ID...)
+		var old int64 // bytes of the block that this one replaces
 		switch v, err := t.Get(engine.SpaceBlock, key); {
 		case err == nil:
-			if err := old.decode(view(v)); err != nil {
+			var chunks []engine.Chunk
+			if chunks, old, err = record.DecodeBlockChunks(record.View(v)); err != nil {
 				return err
 			}
-			t.releaseAll(old.Chunks)
+			t.releaseAll(chunks)
 		case errors.Is(err, engine.ErrNotFound):
 			if h.Count++; h.Count > maxUncommitted {
 				return protocol.ErrUncommittedBlockCountExceedsLimit
@@ -252,11 +185,11 @@ func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block)
 		for i := range b.Chunks {
 			t.Retain(b.Chunks[i].Ref)
 		}
-		h.Bytes += b.Size - old.Size
-		t.delta += b.Size - old.Size
+		h.Bytes += b.Size - old
+		t.delta += b.Size - old
 		h.Last = t.Stamp()
-		t.Set(engine.SpaceBlock, key, b.appendTo(nil))
-		t.Set(engine.SpaceBlock, pendingKey(p), h.appendTo(nil))
+		t.Set(engine.SpaceBlock, key, record.AppendBlockChunks(nil, b.Chunks))
+		t.Set(engine.SpaceBlock, record.PendingKey(p.key), h.AppendTo(nil))
 		return nil
 	})
 }
@@ -264,8 +197,8 @@ func (s *Service) stageBlock(r *rest.Request, p *place, terms *access, b *block)
 // closeInPlace is how many uncommitted blocks, and chunks of them, a transaction takes away itself; more are left to the sweeper.
 const closeInPlace = 1000
 
-// many tells that the sweeper is to take the blocks away.
-func (h *pendingHead) many() bool {
+// manyPending tells that the sweeper is to take the blocks away.
+func manyPending(h *record.Pending) bool {
 	return h.Count > closeInPlace || h.Bytes > closeInPlace*engine.MaxChunk
 }
 
@@ -280,10 +213,10 @@ func (t *Txn) dropPending() error {
 
 // closePending ends an epoch of uncommitted blocks. The chunks of those in taken have a new owner already. If there are many
 // blocks only the head goes, taken must be empty, and the sweeper does the rest: it has had its work item since the beginning.
-func (t *Txn) closePending(h *pendingHead, taken map[string]bool) error {
-	t.Delete(engine.SpaceBlock, pendingKey(t.place))
+func (t *Txn) closePending(h *record.Pending, taken map[string]bool) error {
+	t.Delete(engine.SpaceBlock, record.PendingKey(t.key))
 	t.Delete(engine.SpaceUncommitted, t.key)
-	if h.many() {
+	if manyPending(h) {
 		t.wake = true
 		return nil
 	}
@@ -293,16 +226,16 @@ func (t *Txn) closePending(h *pendingHead, taken map[string]bool) error {
 		}
 		return nil
 	})
-	prefix := pendingPrefix(t.place, h.Epoch)
-	t.DeleteRange(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
-	t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workPending, h.Epoch))
+	prefix := record.PendingPrefix(t.key, h.Epoch)
+	t.DeleteRange(engine.SpaceBlock, prefix, record.After(append([]byte(nil), prefix...)))
+	t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkPending, h.Epoch))
 	t.delta -= h.Bytes
 	return err
 }
 
 // putBlockList is Put Block List.
 func (s *Service) putBlockList(r *rest.Request) error {
-	rec, err := decodeBlob(r, BlockBlob)
+	rec, err := decodeBlob(r, record.BlockBlob)
 	if err != nil {
 		return err
 	}
@@ -327,7 +260,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err := want.check(in); err != nil {
 		return err
 	}
-	refs, err := parseBlockList(view(doc))
+	refs, err := parseBlockList(record.View(doc))
 	if err != nil {
 		return err
 	}
@@ -341,13 +274,13 @@ func (s *Service) putBlockList(r *rest.Request) error {
 }
 
 // visitBlocks calls visit for each committed block of a blob. A blob that was put in one piece has none.
-func visitBlocks(r engine.Reader, p *place, rec *Record, visit func(*block) error) error {
-	if rec.Content.Kind != ContentList {
+func visitBlocks(r engine.Reader, p *place, rec *record.Blob, visit func(*block) error) error {
+	if rec.Content.Kind != record.ContentList {
 		return nil
 	}
 	var b *block
 	var failed error
-	err := visitList(r, p, rec.Content.ID, 0, func(at int64, piece *piece) bool {
+	err := visitList(r, p, rec.Content.ID, 0, func(at int64, piece *record.Piece) bool {
 		if piece.First {
 			if b != nil {
 				if failed = visit(b); failed != nil {
@@ -399,9 +332,9 @@ func (s *Service) getBlockList(r *rest.Request) error {
 	}
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
 	b = append(b, "<BlockList>"...)
-	var rec *Record
+	var rec *record.Blob
 	err = s.store.View(r.Context, p.key, func(v engine.Reader) error {
-		var h *pendingHead
+		var h *record.Pending
 		var err error
 		if rec, _, err = slot.find(v, p); err != nil {
 			return err
@@ -415,7 +348,7 @@ func (s *Service) getBlockList(r *rest.Request) error {
 			return protocol.ErrBlobNotFound
 		}
 		if rec != nil {
-			if rec.Type != BlockBlob {
+			if rec.Type != record.BlockBlob {
 				return protocol.ErrInvalidBlobType
 			}
 			if err := terms.read(rec); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -32,12 +33,12 @@ type blockRef struct {
 
 // parseBlockID decodes a block id; ok is false for what is no base64 or is too long.
 func parseBlockID(s string) (id string, ok bool) {
-	if s == "" || len(s) > base64.StdEncoding.EncodedLen(maxBlockID) || strings.ContainsAny(s, "\r\n") { // which the decoder skips
+	if s == "" || len(s) > base64.StdEncoding.EncodedLen(record.MaxBlockID) || strings.ContainsAny(s, "\r\n") { // which the decoder skips
 		return "", false
 	}
-	var buf [maxBlockID + 2]byte
+	var buf [record.MaxBlockID + 2]byte
 	n, err := base64.StdEncoding.Decode(buf[:], []byte(s))
-	if err != nil || n == 0 || n > maxBlockID {
+	if err != nil || n == 0 || n > record.MaxBlockID {
 		return "", false
 	}
 	return string(buf[:n]), true

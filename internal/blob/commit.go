@@ -4,24 +4,25 @@ import (
 	"context"
 	"errors"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
 // commit makes a blob of blocks. A list that one transaction takes is written with the record; a longer one is laid before it.
-func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Record, refs []blockRef) error {
+func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
 	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		sel, err := selectBlocks(t, p, terms, refs, s.atOnce)
 		if err != nil {
 			return err
 		}
-		rec.Size, rec.Content = 0, Content{}
+		rec.Size, rec.Content = 0, record.Content{}
 		rec.CRC64, rec.HasCRC64 = 0, true
 		taken := map[string]bool{}
 		if len(sel.blocks) > 0 {
 			w := listWriter{t: t, id: t.Stamp()}
 			for _, b := range sel.blocks {
-				own := !b.pending || sel.head.many() || taken[b.ID]
+				own := !b.pending || manyPending(sel.head) || taken[b.ID]
 				if !own {
 					taken[b.ID] = true
 				}
@@ -30,13 +31,13 @@ func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Reco
 					if own {
 						t.Retain(c.Ref)
 					}
-					w.add(&piece{Chunk: c, First: i == 0, Block: b.ID})
+					w.add(&record.Piece{Chunk: c, First: i == 0, Block: b.ID})
 					rec.CRC64 = protocol.CombineCRC64(rec.CRC64, c.CRC64, c.Size)
 				}
 				rec.Size += b.Size
 			}
 			w.flush()
-			rec.Content = Content{Kind: ContentList, ID: w.id}
+			rec.Content = record.Content{Kind: record.ContentList, ID: w.id}
 		}
 		return t.committed(terms, sel, rec, taken)
 	})
@@ -50,7 +51,7 @@ func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *Reco
 }
 
 // committed makes rec, whose content is there, the current blob and ends the epoch of uncommitted blocks.
-func (t *Txn) committed(terms *access, sel *selection, rec *Record, taken map[string]bool) error {
+func (t *Txn) committed(terms *access, sel *selection, rec *record.Blob, taken map[string]bool) error {
 	t.begin(rec, sel.old, terms.now)
 	if sel.head != nil {
 		if err := t.closePending(sel.head, taken); err != nil {
@@ -67,7 +68,7 @@ var errMoved = errors.New("the blob's blocks have changed meanwhile")
 // commitLong lays the list of blocks in as many transactions as it takes, each of which makes sure that the blocks are still those
 // that were selected, and commits it in a last one. What is laid owns its chunks, so the uncommitted blocks stay as they are until
 // then, and after a crash the sweeper takes it away.
-func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *Record, refs []blockRef) error {
+func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
 	var sel *selection
 	err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
 		sel, err = selectBlocks(v, p, terms, refs, -1)
@@ -78,12 +79,12 @@ func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *
 	}
 	var l laying
 	defer l.done()
-	if err := l.begin(ctx, s, p, ContentList); err != nil {
+	if err := l.begin(ctx, s, p, record.ContentList); err != nil {
 		return err
 	}
 	for done := 0; done < len(sel.blocks); {
 		var next int
-		err := l.list(ctx, func(t *Txn, add func(*piece)) error {
+		err := l.list(ctx, func(t *Txn, add func(*record.Piece)) error {
 			if _, err := sel.unchanged(t, p); err != nil {
 				return err
 			}
@@ -95,7 +96,7 @@ func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *
 					return err
 				}
 				for i := range chunks {
-					add(&piece{Chunk: chunks[i], First: i == 0, Block: b.ID})
+					add(&record.Piece{Chunk: chunks[i], First: i == 0, Block: b.ID})
 				}
 				n += len(chunks)
 			}
@@ -111,7 +112,7 @@ func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old, BlockBlob); err != nil {
+		if err := terms.create(old, record.BlockBlob); err != nil {
 			return err
 		}
 		now := *sel
@@ -126,19 +127,19 @@ func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *
 
 // selection is the blocks that a list names, in its order, and the state in which they were found.
 type selection struct {
-	old    *Record      // nil for none
-	head   *pendingHead // nil for none
+	old    *record.Blob    // nil for none
+	head   *record.Pending // nil for none
 	blocks []*block
 }
 
 // selectBlocks finds the blocks that a list names. errLong if they have more than most chunks; with most below 0 they come without
 // their chunks.
 func selectBlocks(r engine.Reader, p *place, terms *access, refs []blockRef, most int) (*selection, error) {
-	old, err := getRecord(r, p, Slot{})
+	old, err := getRecord(r, p, record.Slot{})
 	if err != nil {
 		return nil, err
 	}
-	if err := terms.create(old, BlockBlob); err != nil {
+	if err := terms.create(old, record.BlockBlob); err != nil {
 		return nil, err
 	}
 	h, err := getPending(r, p)
@@ -199,8 +200,8 @@ func selectBlocks(r engine.Reader, p *place, terms *access, refs []blockRef, mos
 }
 
 // unchanged tells with errMoved that blocks came or went since the selection, and else returns the blob as it is now.
-func (sel *selection) unchanged(t *Txn, p *place) (old *Record, err error) {
-	if old, err = t.Record(Slot{}); err != nil {
+func (sel *selection) unchanged(t *Txn, p *place) (old *record.Blob, err error) {
+	if old, err = t.Record(record.Slot{}); err != nil {
 		return nil, err
 	}
 	h, err := getPending(t, p)
@@ -217,16 +218,15 @@ func (sel *selection) unchanged(t *Txn, p *place) (old *Record, err error) {
 // chunks reads a selected block's chunks.
 func (sel *selection) chunks(t *Txn, p *place, b *block) ([]engine.Chunk, error) {
 	if b.pending {
-		v, err := t.Get(engine.SpaceBlock, append(pendingPrefix(p, sel.head.Epoch), b.ID...))
+		v, err := t.Get(engine.SpaceBlock, append(record.PendingPrefix(p.key, sel.head.Epoch), b.ID...))
 		if err != nil {
 			return nil, err
 		}
-		var found block
-		err = found.decode(view(v))
-		return found.Chunks, err
+		chunks, _, err := record.DecodeBlockChunks(record.View(v))
+		return chunks, err
 	}
 	var chunks []engine.Chunk
-	err := visitList(t, p, sel.old.Content.ID, b.at, func(at int64, c *piece) bool {
+	err := visitList(t, p, sel.old.Content.ID, b.at, func(at int64, c *record.Piece) bool {
 		if at >= b.at+b.Size {
 			return false
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
@@ -29,22 +30,22 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 	chunk, err := store.Put(ctx, bytes.NewReader([]byte("0123456789")), 10)
 	require.NoError(t, err)
 	const staged, step = maxUncommitted, 10_000
-	head := pendingHead{IDLen: maxBlockID}
+	head := record.Pending{IDLen: record.MaxBlockID}
 	id := func(i int) string { return fmt.Sprintf("%064d", i) }
 	for at := 0; at < staged; at += step {
 		require.NoError(t, svc.change(ctx, p, func(t *Txn) error {
 			if head.Epoch == 0 {
 				head.Epoch = t.Stamp()
-				t.enqueue(workPending, head.Epoch, 0)
+				t.enqueue(record.WorkPending, head.Epoch, 0)
 			}
 			for i := at; i < at+step; i++ {
 				t.Retain(chunk.Ref)
 				b := block{Chunks: []engine.Chunk{chunk}}
-				t.Set(engine.SpaceBlock, append(pendingPrefix(p, head.Epoch), id(i)...), b.appendTo(nil))
+				t.Set(engine.SpaceBlock, append(record.PendingPrefix(p.key, head.Epoch), id(i)...), record.AppendBlockChunks(nil, b.Chunks))
 			}
 			head.Count, head.Last, head.Bytes = uint32(at+step), t.Stamp(), int64(at+step)*10
 			t.delta += step * 10
-			t.Set(engine.SpaceBlock, pendingKey(p), head.appendTo(nil))
+			t.Set(engine.SpaceBlock, record.PendingKey(p.key), head.AppendTo(nil))
 			return nil
 		}))
 	}
@@ -53,7 +54,7 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 	for i := range refs {
 		refs[i] = blockRef{ID: id(2 * i)}
 	}
-	rec := &Record{Type: BlockBlob, HTTP: HTTPProperties{ContentType: DefaultContentType}}
+	rec := &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
 	require.NoError(t, svc.commit(ctx, p, &access{}, rec, refs))
 	require.Equal(t, int64(maxBlocks*10), rec.Size)
 
@@ -177,14 +178,14 @@ func TestLongListThatIsNotCommitted(t *testing.T) {
 	require.ErrorIs(t, unchanged(), errMoved)
 
 	var l laying
-	require.NoError(t, l.begin(ctx, h.svc, p, ContentList))
-	require.NoError(t, l.list(ctx, func(t *Txn, add func(*piece)) error {
-		return visitPending(t, p, sel.head, func(b *block) error { add(&piece{Chunk: b.Chunks[0]}); return nil })
+	require.NoError(t, l.begin(ctx, h.svc, p, record.ContentList))
+	require.NoError(t, l.list(ctx, func(t *Txn, add func(*record.Piece)) error {
+		return visitPending(t, p, sel.head, func(b *block) error { add(&record.Piece{Chunk: b.Chunks[0]}); return nil })
 	}))
 	require.NoError(t, h.svc.Sweep(ctx)) // it is pinned
 	require.NoError(t, h.store.View(ctx, p.key, func(v engine.Reader) error {
 		n := 0
-		require.NoError(t, visitList(v, p, l.made.ID, 0, func(int64, *piece) bool { n++; return true }))
+		require.NoError(t, visitList(v, p, l.made.ID, 0, func(int64, *record.Piece) bool { n++; return true }))
 		require.Equal(t, 2, n)
 		return nil
 	}))

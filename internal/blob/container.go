@@ -3,10 +3,12 @@ package blob
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -18,16 +20,13 @@ const (
 	maxPoliciesXML = 64 << 10 // bytes
 )
 
-// accountScope is what containers of an account that has no other encryption scope belong to.
-const accountScope = "$account-encryption-key"
-
 // createContainer is Create Container.
 func (s *Service) createContainer(r *rest.Request) error {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return err
 	}
-	c := &ContainerRecord{DefaultScope: clone(r.Header("x-ms-default-encryption-scope"))}
-	if c.DefaultScope == accountScope {
+	c := &record.Container{DefaultScope: clone(r.Header("x-ms-default-encryption-scope"))}
+	if c.DefaultScope == record.AccountScope {
 		c.DefaultScope = ""
 	}
 	var err error
@@ -53,8 +52,8 @@ func (s *Service) createContainer(r *rest.Request) error {
 }
 
 // makeContainer writes a new container's record.
-func (s *Service) makeContainer(ctx context.Context, account, name string, c *ContainerRecord) error {
-	key := appendContainerKey(nil, account, name)
+func (s *Service) makeContainer(ctx context.Context, account, name string, c *record.Container) error {
+	key := record.AppendContainerKey(nil, account, name)
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		switch _, err := tx.Get(engine.SpaceContainer, key); {
 		case err == nil:
@@ -63,7 +62,7 @@ func (s *Service) makeContainer(ctx context.Context, account, name string, c *Co
 			return err
 		}
 		c.Changed = tx.Stamp()
-		c.Generation = Generation(c.Changed)
+		c.Generation = record.Generation(c.Changed)
 		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
 		return nil
 	})
@@ -93,7 +92,7 @@ func decodePublic(r *rest.Request) (auth.PublicAccess, error) {
 }
 
 // readContainer reads the addressed container for an operation that changes nothing; a lease id is checked if there is one.
-func (s *Service) readContainer(r *rest.Request) (*ContainerRecord, error) {
+func (s *Service) readContainer(r *rest.Request) (*record.Container, error) {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return nil, err
 	}
@@ -121,17 +120,10 @@ func (s *Service) getContainerProperties(r *rest.Request) error {
 	r.SetHeader("x-ms-has-immutability-policy", "false")
 	r.SetHeader("x-ms-has-legal-hold", "false")
 	r.SetHeader("x-ms-immutable-storage-with-versioning-enabled", "false")
-	r.SetHeader("x-ms-default-encryption-scope", c.scope())
+	r.SetHeader("x-ms-default-encryption-scope", c.Scope())
 	r.SetHeader("x-ms-deny-encryption-scope-override", boolText(c.DenyScopeOverride))
 	r.Reply(200)
 	return nil
-}
-
-func (c *ContainerRecord) scope() string {
-	if c.DefaultScope == "" {
-		return accountScope
-	}
-	return c.DefaultScope
 }
 
 func boolText(b bool) string {
@@ -141,7 +133,7 @@ func boolText(b bool) string {
 	return "false"
 }
 
-func setPublic(r *rest.Request, c *ContainerRecord) {
+func setPublic(r *rest.Request, c *record.Container) {
 	if c.Public != auth.PublicNever {
 		r.SetHeader("x-ms-blob-public-access", publicNames[c.Public])
 	}
@@ -165,7 +157,7 @@ func (s *Service) setContainerMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.editContainer(r, false, func(c *ContainerRecord) { c.Metadata = metadata })
+	return s.editContainer(r, false, func(c *record.Container) { c.Metadata = metadata })
 }
 
 // setContainerACL is Set Container ACL.
@@ -182,11 +174,11 @@ func (s *Service) setContainerACL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.editContainer(r, true, func(c *ContainerRecord) { c.Public, c.Policies = public, policies })
+	return s.editContainer(r, true, func(c *record.Container) { c.Public, c.Policies = public, policies })
 }
 
 // editContainer changes a container's record and with it ETag and Last-Modified, and answers.
-func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*ContainerRecord)) error {
+func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*record.Container)) error {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return err
 	}
@@ -195,7 +187,7 @@ func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*Con
 		return err
 	}
 	var changed engine.Stamp
-	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(tx engine.Tx, c *ContainerRecord) error {
+	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(tx engine.Tx, c *record.Container) error {
 		if err := c.Lease.CheckRead(terms.now, terms.lease, lease.Container); err != nil {
 			return err
 		}
@@ -245,7 +237,7 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	key := appendContainerKey(nil, r.AccountName, r.Container)
+	key := record.AppendContainerKey(nil, r.AccountName, r.Container)
 	err = s.updateContainer(r.Context, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
@@ -269,9 +261,9 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 }
 
 // buryContainer leaves the contents of a deleted container to the sweeper.
-func (s *Service) buryContainer(tx engine.Tx, key []byte, c *ContainerRecord) {
-	died := appendStamp(nil, tx.Stamp())
-	tx.Set(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainer, engine.Stamp(c.Generation)), died)
+func (s *Service) buryContainer(tx engine.Tx, key []byte, c *record.Container) {
+	died := record.AppendStamp(nil, tx.Stamp())
+	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainer, engine.Stamp(c.Generation)), died)
 }
 
 // listContainers is List Containers.
@@ -311,7 +303,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	from := strings.TrimPrefix(marker, "/"+r.AccountName+"/")
 	scope := append([]byte(r.AccountName), 0)
 	lower := append(append([]byte(nil), scope...), max(prefix, from)...)
-	upper := after(append(append([]byte(nil), scope...), prefix...))
+	upper := record.After(append(append([]byte(nil), scope...), prefix...))
 	now := engine.StampOf(r.Now)
 	next := ""
 	err = s.store.View(r.Context, scope, func(v engine.Reader) error {
@@ -331,15 +323,15 @@ func (s *Service) listContainers(r *rest.Request) error {
 			if err != nil {
 				return err
 			}
-			var c ContainerRecord
-			if err := c.Decode(view(value)); err != nil {
+			var c record.Container
+			if err := c.Decode(record.View(value)); err != nil {
 				return err
 			}
 			if c.Deleted.At != 0 && c.Deleted.Until <= now {
 				continue
 			}
 			n++
-			b = c.appendEntry(b, name, metadata, now)
+			b = appendContainer(b, &c, name, metadata, now)
 		}
 		return it.Close()
 	})
@@ -357,13 +349,13 @@ func (s *Service) listContainers(r *rest.Request) error {
 	return nil
 }
 
-// appendEntry appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.
-func (c *ContainerRecord) appendEntry(b []byte, name string, metadata bool, now engine.Stamp) []byte {
+// appendContainer appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.
+func appendContainer(b []byte, c *record.Container, name string, metadata bool, now engine.Stamp) []byte {
 	b = append(b, "<Container>"...)
 	b = protocol.AppendElement(b, "Name", name)
 	if c.Deleted.At != 0 {
 		b = append(b, "<Deleted>true</Deleted>"...)
-		b = protocol.AppendElement(b, "Version", c.deletedVersion())
+		b = protocol.AppendElement(b, "Version", c.DeletedVersion())
 	}
 	b = append(b, "<Properties><Last-Modified>"...)
 	b = protocol.AppendDate(b, c.Changed)
@@ -374,13 +366,13 @@ func (c *ContainerRecord) appendEntry(b []byte, name string, metadata bool, now 
 	if c.Public != auth.PublicNever {
 		b = protocol.AppendElement(b, "PublicAccess", publicNames[c.Public])
 	}
-	b = protocol.AppendElement(b, "DefaultEncryptionScope", c.scope())
+	b = protocol.AppendElement(b, "DefaultEncryptionScope", c.Scope())
 	b = protocol.AppendElement(b, "DenyEncryptionScopeOverride", boolText(c.DenyScopeOverride))
 	b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold><ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled>"...)
 	if c.Deleted.At != 0 {
 		b = protocol.AppendElement(b, "DeletedTime", protocol.Date(c.Deleted.At))
 		b = append(b, "<RemainingRetentionDays>"...)
-		b = appendInt(b, c.Deleted.daysLeft(now))
+		b = strconv.AppendInt(b, c.Deleted.DaysLeft(now), 10)
 		b = append(b, "</RemainingRetentionDays>"...)
 	}
 	b = append(b, "</Properties>"...)
@@ -388,10 +380,4 @@ func (c *ContainerRecord) appendEntry(b []byte, name string, metadata bool, now 
 		b = appendMetadata(b, c.Metadata)
 	}
 	return append(b, "</Container>"...)
-}
-
-// deletedVersion names one of several deleted containers of a name: 16 hex digits of the generation.
-func (c *ContainerRecord) deletedVersion() string {
-	tag := string(protocol.AppendETag(nil, engine.Stamp(c.Generation)))[2:]
-	return strings.Repeat("0", 16-len(tag)) + tag
 }

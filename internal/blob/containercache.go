@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -13,7 +14,7 @@ import (
 // sees what was before; updateContainer is the only way to change one.
 type containerCache struct {
 	mu      sync.RWMutex
-	records map[string]*ContainerRecord
+	records map[string]*record.Container
 	changes uint64 // calls of forget: a record read before the last of them may be out of date
 }
 
@@ -21,21 +22,21 @@ type containerCache struct {
 const cachedContainers = 4096
 
 // get returns the record at key, nil if it is not known, and what put wants of a record that is read after this call.
-func (c *containerCache) get(key []byte) (*ContainerRecord, uint64) {
+func (c *containerCache) get(key []byte) (*record.Container, uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.records[string(key)], c.changes
 }
 
 // put keeps a record unless a container was changed since get.
-func (c *containerCache) put(key []byte, rec *ContainerRecord, changes uint64) {
+func (c *containerCache) put(key []byte, rec *record.Container, changes uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes != changes {
 		return
 	}
 	if c.records == nil || len(c.records) >= cachedContainers {
-		c.records = map[string]*ContainerRecord{}
+		c.records = map[string]*record.Container{}
 	}
 	c.records[string(key)] = rec
 }
@@ -48,9 +49,9 @@ func (c *containerCache) forget(key []byte) {
 }
 
 // container looks a container up. The record is shared: it is not to be changed.
-func (s *Service) container(ctx context.Context, account, name string) (*ContainerRecord, error) {
+func (s *Service) container(ctx context.Context, account, name string) (*record.Container, error) {
 	var buf [96]byte
-	key := appendContainerKey(buf[:0], account, name)
+	key := record.AppendContainerKey(buf[:0], account, name)
 	c, changes := s.containers.get(key)
 	if c != nil {
 		return c, nil

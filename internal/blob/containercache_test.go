@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -16,7 +17,7 @@ import (
 func TestContainerCacheFollowsChanges(t *testing.T) {
 	s := newHouse(t).svc
 	ctx := context.Background()
-	require.NoError(t, s.makeContainer(ctx, "acct", "con", &ContainerRecord{}))
+	require.NoError(t, s.makeContainer(ctx, "acct", "con", &record.Container{}))
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 3 {
@@ -46,7 +47,7 @@ func TestContainerCacheFollowsChanges(t *testing.T) {
 	}
 	for i := 1; i <= 300; i++ {
 		want := strconv.Itoa(i)
-		require.NoError(t, s.changeContainer(ctx, "acct", "con", func(_ engine.Tx, c *ContainerRecord) error {
+		require.NoError(t, s.changeContainer(ctx, "acct", "con", func(_ engine.Tx, c *record.Container) error {
 			c.DefaultScope = want
 			return nil
 		}))
@@ -79,7 +80,7 @@ func TestContainerCacheIsBounded(t *testing.T) {
 	for i := range 2*cachedContainers + 1 {
 		key := []byte(strconv.Itoa(i))
 		_, changes := c.get(key)
-		c.put(key, &ContainerRecord{}, changes)
+		c.put(key, &record.Container{}, changes)
 		got, _ := c.get(key)
 		require.NotNil(t, got)
 	}
@@ -87,7 +88,7 @@ func TestContainerCacheIsBounded(t *testing.T) {
 	c.forget([]byte("x"))
 	_, changes := c.get([]byte("x"))
 	c.forget([]byte("y"))
-	c.put([]byte("x"), &ContainerRecord{}, changes)
+	c.put([]byte("x"), &record.Container{}, changes)
 	got, _ := c.get([]byte("x"))
 	require.Nil(t, got, "a record that was read before a change is not kept")
 }

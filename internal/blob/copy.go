@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -75,7 +76,7 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 	}
 	c.fetch.copyTags = c.sourceTags
 	if c.tier = clone(r.Header("x-ms-access-tier")); c.tier != "" {
-		if _, err := parseTierName(c.tier, r.Version); err != nil {
+		if _, err := record.ParseTierName(c.tier, r.Version); err != nil {
 			return c, err
 		}
 	}
@@ -86,10 +87,10 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 }
 
 // record makes the destination's record from the source's.
-func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
+func (c *copying) record(f *fetched, v protocol.Version) (*record.Blob, error) {
 	src := f.rec
-	rec := &Record{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, EncryptionScope: c.scope, Size: f.size, CRC64: f.crc64, HasCRC64: src.Type != PageBlob && (f.laid == nil || src.HasCRC64),
-		Sequence: src.Sequence, Blocks: src.Blocks, Sealed: src.Type == AppendBlob && (c.seal || src.Sealed)}
+	rec := &record.Blob{Type: src.Type, HTTP: src.HTTP, MD5: src.MD5, Metadata: src.Metadata, Tags: c.tags, EncryptionScope: c.scope, Size: f.size, CRC64: f.crc64, HasCRC64: src.Type != record.PageBlob && (f.laid == nil || src.HasCRC64),
+		Sequence: src.Sequence, Blocks: src.Blocks, Sealed: src.Type == record.AppendBlob && (c.seal || src.Sealed)}
 	if c.metadata != nil {
 		rec.Metadata = c.metadata
 	}
@@ -97,17 +98,17 @@ func (c *copying) record(f *fetched, v protocol.Version) (*Record, error) {
 		rec.Tags = f.tags
 	}
 	if c.tier != "" {
-		tier, err := parseTier(c.tier, src.Type, v)
+		tier, err := record.ParseTier(c.tier, src.Type, v)
 		if err != nil {
 			return nil, err
 		}
-		rec.Tier = Tiering{Tier: tier, Changed: c.terms.now}
+		rec.Tier = record.Tiering{Tier: tier, Changed: c.terms.now}
 	}
 	return rec, nil
 }
 
 // settle makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
-func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Record, f *fetched, check func(old *Record) error) error {
+func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *record.Blob, f *fetched, check func(old *record.Blob) error) error {
 	if f.laid != nil {
 		if err := s.precopy(ctx, p, terms, rec.Type, check); err != nil {
 			return err
@@ -117,7 +118,7 @@ func (s *Service) settle(ctx context.Context, p *place, terms *access, rec *Reco
 		}
 	}
 	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
+		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -162,13 +163,13 @@ func (s *Service) copyBlob(r *rest.Request) error {
 		return err
 	}
 	c.scope = scope
-	check := func(old *Record) error {
+	check := func(old *record.Blob) error {
 		if old.Lease.At(c.terms.now) == lease.Leased && old.Lease.Duration != lease.Infinite {
 			return protocol.ErrInfiniteLeaseDurationRequired
 		}
 		return nil
 	}
-	var rec *Record
+	var rec *record.Blob
 	if !c.src.own {
 		rec, err = s.startCopy(r, p, &c, check)
 	} else {
@@ -181,7 +182,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 			if rec, err = c.record(f, r.Version); err != nil {
 				return err
 			}
-			rec.Copy = &CopyState{ID: newCopyID(), Status: CopySuccess, Source: c.src.shown(), Progress: f.size, Total: f.size}
+			rec.Copy = &record.Copy{ID: newCopyID(), Status: record.CopySuccess, Source: c.src.shown(), Progress: f.size, Total: f.size}
 			return s.settle(r.Context, p, &c.terms, rec, f, check)
 		})
 	}
@@ -194,7 +195,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 }
 
 // setCopied answers a copy.
-func setCopied(r *rest.Request, rec *Record) {
+func setCopied(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
 	if rec.Version != 0 {
 		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
@@ -243,7 +244,7 @@ func (s *Service) copyFromURL(r *rest.Request) error {
 			return err
 		}
 		defer f.done()
-		if f.rec.Type != BlockBlob {
+		if f.rec.Type != record.BlockBlob {
 			return protocol.ErrInvalidSourceBlobType
 		}
 		if err := want.check(&intake{md5: f.md5, crc64: f.crc64}); err != nil {
@@ -253,7 +254,7 @@ func (s *Service) copyFromURL(r *rest.Request) error {
 		if err != nil {
 			return err
 		}
-		rec.Copy = &CopyState{ID: newCopyID(), Status: CopySuccess, Source: c.src.shown(), Progress: f.size, Total: f.size}
+		rec.Copy = &record.Copy{ID: newCopyID(), Status: record.CopySuccess, Source: c.src.shown(), Progress: f.size, Total: f.size}
 		if err := s.settle(r.Context, p, &c.terms, rec, f, nil); err != nil {
 			return err
 		}
@@ -280,7 +281,7 @@ func setFetchedSums(r *rest.Request, f *fetched, want *sums) {
 
 // putBlobFromURL is Put Blob From URL: a block blob with the content of another, and its properties unless the request has some.
 func (s *Service) putBlobFromURL(r *rest.Request) error {
-	given, err := decodeBlob(r, BlockBlob)
+	given, err := decodeBlob(r, record.BlockBlob)
 	if err != nil {
 		return err
 	}
@@ -309,7 +310,7 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 		if err := want.check(&intake{md5: f.md5, crc64: f.crc64}); err != nil {
 			return err
 		}
-		f.rec.Type, f.rec.Sequence, f.rec.Blocks, f.rec.Sealed = BlockBlob, 0, 0, false
+		f.rec.Type, f.rec.Sequence, f.rec.Blocks, f.rec.Sealed = record.BlockBlob, 0, 0, false
 		rec, err := c.record(f, r.Version)
 		if err != nil {
 			return err
@@ -333,7 +334,7 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 }
 
 // overlay fills what is not given from what the source has.
-func overlay(given, source HTTPProperties) HTTPProperties {
+func overlay(given, source record.HTTPProperties) record.HTTPProperties {
 	for _, f := range [...]struct {
 		to   *string
 		from string
@@ -390,6 +391,6 @@ func (s *Service) chunked(ctx context.Context, f *fetched) error {
 	}
 	f.inline = nil
 	f.made = append(f.made, c.Ref)
-	f.pieces = []piece{{Chunk: c}}
+	f.pieces = []record.Piece{{Chunk: c}}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -19,7 +20,7 @@ import (
 type pull struct {
 	id    [16]byte
 	began engine.Stamp
-	kind  Type
+	kind  record.Type
 	total int64
 	pullSource
 }
@@ -85,7 +86,7 @@ func strongETag(text string) string {
 
 // startCopy begins a copy from elsewhere. The destination is there at once, closed to writes, empty or with as many zeros as a
 // page blob has, and its work item brings the copy back to life after a restart.
-func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*Record) error) (*Record, error) {
+func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*record.Blob) error) (*record.Blob, error) {
 	job := pull{id: newCopyID(), pullSource: pullSource{src: c.src, authorization: clone(r.Header("x-ms-copy-source-authorization"))}}
 	resp, err := s.getRemote(r.Context, &job.pullSource, &c.fetch)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*R
 	job.total, job.etag = resp.ContentLength, strongETag(resp.Header.Get("ETag"))
 	f := &fetched{store: s.store, rec: remoteRecord(resp)}
 	_ = resp.Body.Close() // only the head was wanted
-	if job.kind = f.rec.Type; job.kind == PageBlob && (job.total%pageSize != 0 || job.total > maxPageBlob) {
+	if job.kind = f.rec.Type; job.kind == record.PageBlob && (job.total%pageSize != 0 || job.total > maxPageBlob) {
 		return nil, protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("the source is a page blob of %d bytes", job.total))
 	}
 	rec, err := c.record(f, r.Version)
@@ -102,9 +103,9 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*R
 		return nil, err
 	}
 	rec.Blocks = 0
-	rec.Copy = &CopyState{ID: job.id, Status: CopyPending, Source: c.src.shown(), Total: job.total}
+	rec.Copy = &record.Copy{ID: job.id, Status: record.CopyPending, Source: c.src.shown(), Total: job.total}
 	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
+		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -116,12 +117,12 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*R
 				return err
 			}
 		}
-		if rec.Type == PageBlob {
+		if rec.Type == record.PageBlob {
 			rec.Size, rec.Content = job.total, t.newPageMap()
 		}
 		t.begin(rec, old, c.terms.now)
 		job.began = t.Stamp()
-		t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workCopy, job.began), job.appendWork(s.accounts, p.account.Name))
+		t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkCopy, job.began), job.appendWork(s.accounts, p.account.Name))
 		return t.Replace(old, rec, nil)
 	})
 	if err != nil {
@@ -162,7 +163,7 @@ var errNotKept = errors.New("the authorization of a copy's source was not kept o
 // pull reads a source from elsewhere into the destination that waits for it.
 func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	// A sweep that read the work item early may come to it when the copy is over.
-	if err := s.changeCopy(ctx, p, job.id, func(*Txn, *Record) error { return nil }); err != nil {
+	if err := s.changeCopy(ctx, p, job.id, func(*Txn, *record.Blob) error { return nil }); err != nil {
 		if errors.Is(err, errNotCopying) {
 			return nil
 		}
@@ -173,7 +174,7 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	defer l.done()
 	err := errNotKept
 	if !job.lost {
-		if job.kind == PageBlob {
+		if job.kind == record.PageBlob {
 			f, err = s.pullPages(ctx, p, job, &l)
 		} else {
 			f, err = s.pullBytes(ctx, p, job, &l)
@@ -185,24 +186,24 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	if ctx.Err() != nil || errors.Is(err, errNotCopying) {
 		return ctx.Err()
 	}
-	return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *Record) error {
-		t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, p.key, workCopy, job.began))
+	return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *record.Blob) error {
+		t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, p.key, record.WorkCopy, job.began))
 		if err != nil {
-			return t.endCopy(rec, CopyFailed, failure(err))
+			return t.endCopy(rec, record.CopyFailed, failure(err))
 		}
-		if err := t.endCopy(rec, CopySuccess, ""); err != nil {
+		if err := t.endCopy(rec, record.CopySuccess, ""); err != nil {
 			return err
 		}
 		rec.Copy.Progress, rec.Copy.Total = f.size, f.size
-		rec.Size, rec.CRC64, rec.HasCRC64 = f.size, f.crc64, job.kind != PageBlob
-		if job.kind == AppendBlob {
+		rec.Size, rec.CRC64, rec.HasCRC64 = f.size, f.crc64, job.kind != record.PageBlob
+		if job.kind == record.AppendBlob {
 			rec.Blocks = f.rec.Blocks
 		}
 		switch {
 		case f.inline != nil:
 			t.Set(engine.SpaceBlobData, t.key, f.inline)
-			rec.Content = Content{Kind: ContentInline}
-		case l.made.Kind != ContentEmpty:
+			rec.Content = record.Content{Kind: record.ContentInline}
+		case l.made.Kind != record.ContentEmpty:
 			var err error
 			if rec.Content, err = t.adoptLaid(&l); err != nil {
 				return err
@@ -236,7 +237,7 @@ func (s *Service) progress(ctx context.Context, p *place, job *pull) func(done i
 			return nil
 		}
 		written = done
-		return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *Record) error {
+		return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *record.Blob) error {
 			rec.Copy.Progress, rec.Copy.Total = done, job.total
 			t.Modify(rec)
 			return nil
@@ -247,7 +248,7 @@ func (s *Service) progress(ctx context.Context, p *place, job *pull) func(done i
 // pullBytes reads a block or append blob: into a list that is laid, if it is long, else into what one transaction adopts.
 func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
 	progress := s.progress(ctx, p, job)
-	f, err := s.fetchRemote(ctx, &job.pullSource, &fetchTerms{limit: 1 << 62, listed: job.kind == AppendBlob}, func(f *fetched, done int64) error {
+	f, err := s.fetchRemote(ctx, &job.pullSource, &fetchTerms{limit: 1 << 62, listed: job.kind == record.AppendBlob}, func(f *fetched, done int64) error {
 		if len(f.pieces) >= s.atOnce {
 			if err := s.layFetched(ctx, p, f, l); err != nil {
 				return err
@@ -255,7 +256,7 @@ func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying)
 		}
 		return progress(done)
 	})
-	if err == nil && l.made.Kind != ContentEmpty && len(f.pieces) > 0 {
+	if err == nil && l.made.Kind != record.ContentEmpty && len(f.pieces) > 0 {
 		if err = s.layFetched(ctx, p, f, l); err != nil {
 			f.done()
 			return nil, err
@@ -266,8 +267,8 @@ func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying)
 
 // layFetched moves what was fetched so far into a list that is being laid.
 func (s *Service) layFetched(ctx context.Context, p *place, f *fetched, l *laying) error {
-	if l.made.Kind == ContentEmpty {
-		if err := l.begin(ctx, s, p, ContentList); err != nil {
+	if l.made.Kind == record.ContentEmpty {
+		if err := l.begin(ctx, s, p, record.ContentList); err != nil {
 			return err
 		}
 	}
@@ -283,13 +284,13 @@ func (s *Service) layFetched(ctx context.Context, p *place, f *fetched, l *layin
 var errNotCopying = errors.New("the copy was aborted or its destination is gone")
 
 // changeCopy changes a destination that still waits for a copy.
-func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *Record) error) error {
+func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *record.Blob) error) error {
 	return s.change(ctx, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
+		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
-		if rec == nil || rec.Copy == nil || rec.Copy.ID != id || rec.Copy.Status != CopyPending {
+		if rec == nil || rec.Copy == nil || rec.Copy.ID != id || rec.Copy.Status != record.CopyPending {
 			return errNotCopying
 		}
 		return fn(t, rec)
@@ -298,36 +299,36 @@ func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func
 
 // endCopy settles a pending copy. What the destination had until now goes: it is of zero length unless the copy succeeded (REST
 // page "Abort Copy Blob").
-func (t *Txn) endCopy(rec *Record, status CopyStatus, description string) error {
+func (t *Txn) endCopy(rec *record.Blob, status record.CopyStatus, description string) error {
 	rec.Changed = t.Stamp()
 	rec.Copy.Status, rec.Copy.Completed, rec.Copy.Description = status, rec.Changed, description
-	if rec.Type == PageBlob {
-		if err := t.drop(rec, Slot{}, false); err != nil {
+	if rec.Type == record.PageBlob {
+		if err := t.drop(rec, record.Slot{}, false); err != nil {
 			return err
 		}
 		t.delta -= rec.Size
 		rec.Size = 0
-		if status != CopySuccess {
+		if status != record.CopySuccess {
 			rec.Content = t.newPageMap()
 		}
 	}
-	if status != CopySuccess {
+	if status != record.CopySuccess {
 		t.Modify(rec)
 	}
 	return nil
 }
 
 // sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
-func (s *Service) sweepCopy(ctx context.Context, p *place, w *work) error {
-	name, value, _ := cutZero(w.value[1:])
+func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error {
+	name, value, _ := record.CutZero(w.Value[1:])
 	p.account = s.accounts.Lookup(string(name))
-	var rec *Record
+	var rec *record.Blob
 	err := s.change(ctx, p, func(t *Txn) (err error) {
-		if rec, err = t.Record(Slot{}); err != nil {
+		if rec, err = t.Record(record.Slot{}); err != nil {
 			return err
 		}
-		if p.account == nil || rec == nil || rec.Copy == nil || rec.Copy.Status != CopyPending {
-			t.Delete(engine.SpaceBlobQueue, w.key)
+		if p.account == nil || rec == nil || rec.Copy == nil || rec.Copy.Status != record.CopyPending {
+			t.Delete(engine.SpaceBlobQueue, w.Key)
 			rec = nil
 		}
 		return nil
@@ -335,8 +336,8 @@ func (s *Service) sweepCopy(ctx context.Context, p *place, w *work) error {
 	if err != nil || rec == nil {
 		return err
 	}
-	job := pull{id: rec.Copy.ID, began: w.stamp, kind: rec.Type, total: rec.Copy.Total}
-	job.decodeWork(s.accounts, string(name), w.value[0], value)
+	job := pull{id: rec.Copy.ID, began: w.Stamp, kind: rec.Type, total: rec.Copy.Total}
+	job.decodeWork(s.accounts, string(name), w.Value[0], value)
 	s.runCopy(p, &job)
 	return nil
 }
@@ -357,17 +358,17 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if !ok {
 		return protocol.InvalidQuery("copyid", text, "")
 	}
-	err := s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
+	err := s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
 		if err := rec.Lease.CheckWrite(terms.now, terms.lease, lease.Blob); err != nil {
 			return err
 		}
 		switch {
-		case rec.Copy == nil || rec.Copy.Status != CopyPending:
+		case rec.Copy == nil || rec.Copy.Status != record.CopyPending:
 			return protocol.ErrNoPendingCopyOperation
 		case rec.Copy.ID != id:
 			return protocol.ErrCopyIdMismatch
 		}
-		return t.endCopy(rec, CopyAborted, "")
+		return t.endCopy(rec, record.CopyAborted, "")
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -33,7 +34,7 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var rec *Record
+	var rec *record.Blob
 	err = retrying(func() error {
 		f, err := s.fetch(r, src, &fetchTerms{limit: 1 << 62, pages: true})
 		if err != nil {
@@ -43,8 +44,8 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 		if f.laid == nil {
 			return protocol.ErrInvalidSourceBlobType
 		}
-		follows := func(old *Record) error { return old.follows(src) }
-		if err := s.precopy(r.Context, p, &terms, PageBlob, follows); err != nil {
+		follows := func(old *record.Blob) error { return follows(old, src) }
+		if err := s.precopy(r.Context, p, &terms, record.PageBlob, follows); err != nil {
 			return err
 		}
 		if err := s.copyLaid(r.Context, p, f.laid); err != nil {
@@ -62,47 +63,47 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 }
 
 // settleIncremental makes the copied pages those of the destination and takes its snapshot.
-func (s *Service) settleIncremental(r *rest.Request, p *place, terms *access, src *sourceURL, f *fetched) (rec *Record, err error) {
+func (s *Service) settleIncremental(r *rest.Request, p *place, terms *access, src *sourceURL, f *fetched) (rec *record.Blob, err error) {
 	err = s.change(r.Context, p, func(t *Txn) error {
-		old, err := t.Record(Slot{})
+		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
-		if err := terms.create(old, PageBlob); err != nil {
+		if err := terms.create(old, record.PageBlob); err != nil {
 			return err
 		}
-		rec = &Record{Type: PageBlob, HTTP: f.rec.HTTP, MD5: f.rec.MD5, Metadata: f.rec.Metadata, Size: f.size, Sequence: f.rec.Sequence}
+		rec = &record.Blob{Type: record.PageBlob, HTTP: f.rec.HTTP, MD5: f.rec.MD5, Metadata: f.rec.Metadata, Size: f.size, Sequence: f.rec.Sequence}
 		if rec.Content, err = t.adoptLaid(&f.laid.laying); err != nil {
 			return err
 		}
 		t.begin(rec, old, terms.now)
-		slot := Slot{t.Stamp(), SlotSnapshot}
-		rec.Copy = &CopyState{ID: newCopyID(), Status: CopySuccess, Incremental: true, Source: src.shown(), Progress: f.size, Total: f.size,
+		slot := record.Slot{Stamp: t.Stamp(), Kind: record.SlotSnapshot}
+		rec.Copy = &record.Copy{ID: newCopyID(), Status: record.CopySuccess, Incremental: true, Source: src.shown(), Progress: f.size, Total: f.size,
 			Completed: t.Stamp(), Snapshot: slot.Stamp}
 		if old != nil {
-			if err := old.follows(src); err != nil {
+			if err := follows(old, src); err != nil {
 				return err
 			}
 			t.delta -= old.Size
-			if err := t.drop(old, Slot{}, false); err != nil {
+			if err := t.drop(old, record.Slot{}, false); err != nil {
 				return err
 			}
 		}
 		snapshot := *rec
 		snapshot.Lease = lease.Lease{}
-		if snapshot.Content, err = t.share(rec, Slot{}, slot); err != nil {
+		if snapshot.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
 			return err
 		}
 		t.delta += rec.Size
 		t.set(slot, &snapshot)
-		t.set(Slot{}, rec)
+		t.set(record.Slot{}, rec)
 		return nil
 	})
 	return rec, err
 }
 
 // follows tells whether an incremental copy may go on with a source: it must be a later snapshot of the same blob.
-func (rec *Record) follows(src *sourceURL) error {
+func follows(rec *record.Blob, src *sourceURL) error {
 	if rec.Copy == nil || !rec.Copy.Incremental {
 		return protocol.ErrIncrementalCopyBlobMismatch
 	}
@@ -121,14 +122,6 @@ func (rec *Record) follows(src *sourceURL) error {
 	}
 	if now < before {
 		return protocol.ErrIncrementalCopyOfEralierVersionSnapshotNotAllowed
-	}
-	return nil
-}
-
-// incremental refuses what may not be done with the destination of incremental copies, which is used by its snapshots only.
-func (rec *Record) incremental() error {
-	if rec.Copy != nil && rec.Copy.Incremental {
-		return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
 	}
 	return nil
 }

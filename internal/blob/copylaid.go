@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -12,7 +13,7 @@ type laidSource struct {
 	laying
 	from *place
 	id   engine.Stamp
-	kind ContentKind
+	kind record.ContentKind
 	size int64
 }
 
@@ -27,11 +28,11 @@ func (s *Service) fetchPages(ctx context.Context, p *place, sel selector, t *fet
 	if !t.pages || t.wantMD5 {
 		return s.fetchBytes(ctx, p, sel, t, now)
 	}
-	return s.fetchLaid(ctx, p, sel, t, now, ContentPages)
+	return s.fetchLaid(ctx, p, sel, t, now, record.ContentPages)
 }
 
 // fetchLaid takes hold of a page map or a chunk list as such.
-func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp, kind ContentKind) (*fetched, error) {
+func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp, kind record.ContentKind) (*fetched, error) {
 	f := &fetched{store: s.store}
 	unpin := func() {}
 	// In a transaction no write is under way, so the content stays as it is seen here once it is pinned.
@@ -82,15 +83,15 @@ func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fet
 	f := &fetched{store: s.store, rec: rd.rec, size: rd.length, crc64: in.crc64, md5: in.md5, tags: rd.rec.Tags}
 	for i := range in.chunks {
 		f.made = append(f.made, in.chunks[i].Ref)
-		f.pieces = append(f.pieces, piece{Chunk: in.chunks[i]})
+		f.pieces = append(f.pieces, record.Piece{Chunk: in.chunks[i]})
 	}
 	return f, nil
 }
 
 // precopy checks the terms of a copy before its content is laid.
-func (s *Service) precopy(ctx context.Context, p *place, terms *access, kind Type, check func(old *Record) error) error {
+func (s *Service) precopy(ctx context.Context, p *place, terms *access, kind record.Type, check func(old *record.Blob) error) error {
 	return s.store.View(ctx, p.key, func(v engine.Reader) error {
-		old, err := getRecord(v, p, Slot{})
+		old, err := getRecord(v, p, record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -106,7 +107,7 @@ func (s *Service) copyLaid(ctx context.Context, to *place, ls *laidSource) error
 	if err := ls.begin(ctx, s, to, ls.kind); err != nil {
 		return err
 	}
-	if ls.kind == ContentPages {
+	if ls.kind == record.ContentPages {
 		return s.copyPages(ctx, ls)
 	}
 	return s.copyList(ctx, ls)
@@ -114,7 +115,7 @@ func (s *Service) copyLaid(ctx context.Context, to *place, ls *laidSource) error
 
 func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 	for next, more := int64(0), true; more; {
-		var ranges []pageRange
+		var ranges []record.PageRange
 		inline := 0
 		err := s.store.View(ctx, ls.from.key, func(v engine.Reader) error {
 			layers, err := pageLayers(v, ls.from.key, ls.id)
@@ -122,16 +123,16 @@ func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 				return err
 			}
 			more = false
-			return walkPages(v, ls.from.key, layers, next, ls.size, func(u *pageRange) bool {
+			return walkPages(v, ls.from.key, layers, next, ls.size, func(u *record.PageRange) bool {
 				if len(ranges) == copyRanges || inline > copyInline {
 					more = true
 					return false
 				}
 				c := *u
-				c.bytes = append([]byte(nil), u.bytes...)
-				inline += len(c.bytes)
+				c.Bytes = append([]byte(nil), u.Bytes...)
+				inline += len(c.Bytes)
 				ranges = append(ranges, c)
-				next = u.to
+				next = u.To
 				return true
 			})
 		})
@@ -147,10 +148,10 @@ func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 
 func (s *Service) copyList(ctx context.Context, ls *laidSource) error {
 	for ls.end < ls.size {
-		var pieces []piece
+		var pieces []record.Piece
 		next := ls.end
 		err := s.store.View(ctx, ls.from.key, func(v engine.Reader) error {
-			return visitList(v, ls.from, ls.id, next, func(at int64, p *piece) bool {
+			return visitList(v, ls.from, ls.id, next, func(at int64, p *record.Piece) bool {
 				if at >= ls.size || len(pieces) == s.atOnce {
 					return false
 				}
@@ -161,7 +162,7 @@ func (s *Service) copyList(ctx context.Context, ls *laidSource) error {
 			})
 		})
 		if err == nil && len(pieces) == 0 {
-			err = errContent
+			err = record.ErrContent
 		}
 		if err == nil {
 			err = ls.pieces(ctx, pieces)

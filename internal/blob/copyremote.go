@@ -16,6 +16,7 @@ import (
 
 	"github.com/minio/crc64nvme"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
@@ -181,7 +182,7 @@ func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms
 		c, err := s.store.Put(ctx, body, min(f.size-done, engine.MaxChunk))
 		if err == nil {
 			f.made = append(f.made, c.Ref)
-			f.add(piece{Chunk: c, First: t.listed && done == 0})
+			f.add(record.Piece{Chunk: c, First: t.listed && done == 0})
 			done += c.Size
 			if progress != nil {
 				err = progress(f, done)
@@ -212,24 +213,24 @@ func isStoreError(err error) bool {
 }
 
 // remoteRecord reads a source's properties from its answer. Anything that speaks HTTP is a block blob.
-func remoteRecord(resp *http.Response) *Record {
+func remoteRecord(resp *http.Response) *record.Blob {
 	h := resp.Header
-	rec := &Record{Type: BlockBlob, HTTP: HTTPProperties{h.Get("Content-Type"), h.Get("Content-Encoding"), h.Get("Content-Language"), h.Get("Content-Disposition"), h.Get("Cache-Control")}}
+	rec := &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: h.Get("Content-Type"), ContentEncoding: h.Get("Content-Encoding"), ContentLanguage: h.Get("Content-Language"), ContentDisposition: h.Get("Content-Disposition"), CacheControl: h.Get("Cache-Control")}}
 	switch h.Get("x-ms-blob-type") {
 	case "PageBlob":
-		rec.Type = PageBlob
+		rec.Type = record.PageBlob
 		if n, err := strconv.ParseInt(h.Get("x-ms-blob-sequence-number"), 10, 64); err == nil && n > 0 {
 			rec.Sequence = n
 		}
 	case "AppendBlob":
-		rec.Type = AppendBlob
+		rec.Type = record.AppendBlob
 		rec.Sealed = h.Get("x-ms-blob-sealed") == "true"
 		if n, err := strconv.ParseUint(h.Get("x-ms-blob-committed-block-count"), 10, 32); err == nil {
 			rec.Blocks = uint32(n)
 		}
 	}
 	if rec.HTTP.ContentType == "" {
-		rec.HTTP.ContentType = DefaultContentType
+		rec.HTTP.ContentType = record.DefaultContentType
 	}
 	if sum, err := base64.StdEncoding.DecodeString(h.Get("Content-MD5")); err == nil && len(sum) == 16 && resp.StatusCode == http.StatusOK {
 		rec.MD5 = string(sum)

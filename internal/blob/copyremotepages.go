@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -28,7 +29,7 @@ type remoteRange struct{ from, to int64 }
 // pullPages reads a page blob: its written ranges, by Get Page Ranges with continuation, and only these. Everything is asked on
 // the condition that the source still has the ETag with which the copy began.
 func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
-	if err := l.begin(ctx, s, p, ContentPages); err != nil {
+	if err := l.begin(ctx, s, p, record.ContentPages); err != nil {
 		return nil, err
 	}
 	x := pagePull{svc: s, job: job, lay: l, progress: s.progress(ctx, p, job)}
@@ -125,7 +126,7 @@ type pagePull struct {
 	job      *pull
 	lay      *laying
 	progress func(done int64) error
-	ranges   []pageRange
+	ranges   []record.PageRange
 	inline   int // bytes
 	made     []engine.Ref
 }
@@ -148,11 +149,11 @@ func (x *pagePull) run(ctx context.Context, ranges []remoteRange) error {
 			return x.broken(ctx, err)
 		}
 		for at = r.from; at < r.to; {
-			u := pageRange{from: at, to: min(r.to, at+engine.MaxChunk)}
+			u := record.PageRange{From: at, To: min(r.to, at+engine.MaxChunk)}
 			if err := x.read(ctx, resp.Body, &u); err != nil {
 				return x.broken(ctx, err)
 			}
-			at = u.to
+			at = u.To
 			if x.ranges = append(x.ranges, u); len(x.ranges) == copyRanges || x.inline > copyInline {
 				if err := x.flush(ctx); err != nil {
 					return err
@@ -167,18 +168,18 @@ func (x *pagePull) run(ctx context.Context, ranges []remoteRange) error {
 }
 
 // read takes the bytes of a range in.
-func (x *pagePull) read(ctx context.Context, body io.Reader, u *pageRange) error {
-	if size := u.to - u.from; size <= maxInlinePages {
-		u.kind, u.bytes = pageInline, make([]byte, size)
+func (x *pagePull) read(ctx context.Context, body io.Reader, u *record.PageRange) error {
+	if size := u.To - u.From; size <= record.MaxInlinePages {
+		u.Kind, u.Bytes = record.PageInline, make([]byte, size)
 		x.inline += int(size)
-		_, err := io.ReadFull(body, u.bytes)
+		_, err := io.ReadFull(body, u.Bytes)
 		return err
 	}
-	c, err := x.svc.store.Put(ctx, body, u.to-u.from)
+	c, err := x.svc.store.Put(ctx, body, u.To-u.From)
 	if err != nil {
 		return err
 	}
-	u.kind, u.ref = pageChunk, c.Ref
+	u.Kind, u.Ref = record.PageChunk, c.Ref
 	x.made = append(x.made, c.Ref)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/md5lanes"
@@ -207,10 +208,10 @@ func verified(err error) error {
 // server's own blobs are shared, not copied; made are those that are new and protected until done.
 type fetched struct {
 	store  engine.Store
-	rec    *Record // properties of the source
+	rec    *record.Blob // properties of the source
 	size   int64
 	inline []byte
-	pieces []piece
+	pieces []record.Piece
 	made   []engine.Ref
 	crc64  uint64
 	md5    [16]byte // if it was asked for
@@ -263,7 +264,7 @@ func decodeFetch(r *rest.Request, limit int64) (t fetchTerms, err error) {
 }
 
 // check holds a source to the terms and finds the bytes that are wanted.
-func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64, err error) {
+func (t *fetchTerms) check(rec *record.Blob, now engine.Stamp) (offset, length int64, err error) {
 	if rec == nil {
 		return 0, 0, protocol.ErrBlobNotFound
 	}
@@ -271,7 +272,7 @@ func (t *fetchTerms) check(rec *Record, now engine.Stamp) (offset, length int64,
 		return 0, 0, protocol.ErrSourceConditionNotMet
 	}
 	if !t.archive {
-		if err := rec.readable(now); err != nil {
+		if err := rec.Readable(now); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -345,7 +346,7 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 	f := &fetched{store: s.store}
 	rd := &reading{}
 	pages := false
-	var whole []piece // of the whole chunks in rd.spans, one for each; a zero Ref for a part
+	var whole []record.Piece // of the whole chunks in rd.spans, one for each; a zero Ref for a part
 	err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
 		if rd.rec, rd.slot, err = sel.find(v, p); err != nil {
 			return err
@@ -353,10 +354,10 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 		if rd.offset, rd.length, err = t.check(rd.rec, now); err != nil {
 			return err
 		}
-		if pages = rd.rec.Content.Kind == ContentPages; pages {
+		if pages = rd.rec.Content.Kind == record.ContentPages; pages {
 			return nil
 		}
-		if rd.rec.Content.Kind == ContentList || rd.rec.Content.Kind == ContentChunks {
+		if rd.rec.Content.Kind == record.ContentList || rd.rec.Content.Kind == record.ContentChunks {
 			whole, err = rd.locatePieces(v, p, s.atOnce)
 			return err
 		}
@@ -364,7 +365,7 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 	})
 	switch {
 	case errors.Is(err, errLong) && t.pages && !t.wantMD5:
-		return s.fetchLaid(ctx, p, sel, t, now, ContentList)
+		return s.fetchLaid(ctx, p, sel, t, now, record.ContentList)
 	case errors.Is(err, errLong):
 		return s.fetchBytes(ctx, p, sel, t, now)
 	case err != nil:
@@ -384,7 +385,7 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 		defer digest.Close()
 	}
 	for i, sp := range rd.spans {
-		c := piece{}
+		c := record.Piece{}
 		if whole != nil {
 			c = whole[i]
 		}
@@ -396,7 +397,7 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 			}
 			for _, m := range made {
 				f.made = append(f.made, m.Ref)
-				f.add(piece{Chunk: m, First: c.First, Block: c.Block})
+				f.add(record.Piece{Chunk: m, First: c.First, Block: c.Block})
 				c.First = false
 			}
 		}
@@ -415,19 +416,19 @@ func (s *Service) fetchPlace(ctx context.Context, p *place, sel selector, t *fet
 	return f, nil
 }
 
-func (f *fetched) add(p piece) {
+func (f *fetched) add(p record.Piece) {
 	f.pieces = append(f.pieces, p)
 	f.crc64 = protocol.CombineCRC64(f.crc64, p.CRC64, p.Size)
 }
 
 // locatePieces finds the wanted bytes as spans, and for each span that is a whole chunk the piece. errLong if there are more than
 // most.
-func (rd *reading) locatePieces(v engine.Reader, p *place, most int) (whole []piece, err error) {
+func (rd *reading) locatePieces(v engine.Reader, p *place, most int) (whole []record.Piece, err error) {
 	if rd.length == 0 {
 		return nil, nil
 	}
 	end := rd.offset + rd.length
-	add := func(at int64, c piece) {
+	add := func(at int64, c record.Piece) {
 		from, to := max(rd.offset, at), min(end, at+c.Size)
 		if from >= to {
 			return
@@ -440,14 +441,14 @@ func (rd *reading) locatePieces(v engine.Reader, p *place, most int) (whole []pi
 		whole = append(whole, c)
 	}
 	found := int64(0)
-	if rd.rec.Content.Kind == ContentChunks {
+	if rd.rec.Content.Kind == record.ContentChunks {
 		for _, c := range rd.rec.Content.Chunks {
-			add(found, piece{Chunk: c})
+			add(found, record.Piece{Chunk: c})
 			found += c.Size
 		}
 		return whole, nil
 	}
-	err = visitList(v, p, rd.rec.Content.ID, rd.offset, func(at int64, c *piece) bool {
+	err = visitList(v, p, rd.rec.Content.ID, rd.offset, func(at int64, c *record.Piece) bool {
 		if at >= end || len(whole) > most {
 			return false
 		}
@@ -490,17 +491,17 @@ func (s *Service) copySpan(ctx context.Context, sp span, keep bool, digest *md5l
 }
 
 // adopt makes content of what was fetched. The record's size is set by the caller.
-func (t *Txn) adopt(f *fetched) Content {
-	listed := len(f.pieces) > maxDirect
+func (t *Txn) adopt(f *fetched) record.Content {
+	listed := len(f.pieces) > record.MaxDirect
 	for i := range f.pieces {
 		t.Retain(f.pieces[i].Ref)
 		listed = listed || f.pieces[i].First
 	}
 	if len(f.pieces) == 0 {
-		return Content{}
+		return record.Content{}
 	}
 	if !listed {
-		c := Content{Kind: ContentChunks}
+		c := record.Content{Kind: record.ContentChunks}
 		for i := range f.pieces {
 			c.Chunks = append(c.Chunks, f.pieces[i].Chunk)
 		}
@@ -511,7 +512,7 @@ func (t *Txn) adopt(f *fetched) Content {
 		w.add(&f.pieces[i])
 	}
 	w.flush()
-	return Content{Kind: ContentList, ID: w.id}
+	return record.Content{Kind: record.ContentList, ID: w.id}
 }
 
 // read streams what was fetched.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -28,7 +29,7 @@ type finder struct {
 	n       int
 	hints   int
 	next    string
-	visit   func(container, name string, rec *Record)
+	visit   func(container, name string, rec *record.Blob)
 }
 
 // findBlobs is Find Blobs by Tags, at account and container scope.
@@ -91,7 +92,7 @@ func (s *Service) findBlobs(r *rest.Request) error {
 	err = s.store.View(r.Context, nil, func(v engine.Reader) error {
 		f.r, f.n, f.hints, f.next = v, 0, 0, ""
 		b = append([]byte(nil), head...)
-		f.visit = func(container, name string, rec *Record) {
+		f.visit = func(container, name string, rec *record.Blob) {
 			b = append(b, "<Blob>"...)
 			b = protocol.AppendName(b, "Name", name, r.Version)
 			b = protocol.AppendElement(b, "ContainerName", container)
@@ -136,7 +137,7 @@ func (f *finder) run() error {
 		}
 	}
 	lower := append(append([]byte(nil), scope...), max(at, f.only)...)
-	it := f.r.Scan(engine.SpaceContainer, lower, after(append([]byte(nil), scope...)))
+	it := f.r.Scan(engine.SpaceContainer, lower, record.After(append([]byte(nil), scope...)))
 	defer it.Close()
 	for looked := 0; it.Next(); {
 		name, life, _ := strings.Cut(string(it.Key()[len(scope):]), "\x00")
@@ -154,8 +155,8 @@ func (f *finder) run() error {
 		if err != nil {
 			return err
 		}
-		var c ContainerRecord
-		if err := c.Decode(view(v)); err != nil {
+		var c record.Container
+		if err := c.Decode(record.View(v)); err != nil {
 			return err
 		}
 		if name != at {
@@ -180,13 +181,13 @@ func (f *finder) bounds() (lower, upper []byte) {
 		}
 	}
 	prefix := append([]byte(best.Name), 0)
-	lower, upper = prefix, after(append([]byte(nil), prefix...))
+	lower, upper = prefix, record.After(append([]byte(nil), prefix...))
 	for _, t := range f.q.Terms {
 		if t.Name != best.Name {
 			continue
 		}
 		first := append(append(append([]byte(nil), prefix...), t.Value...), 0)
-		last := after(append([]byte(nil), first...))
+		last := record.After(append([]byte(nil), first...))
 		switch t.Op {
 		case tagquery.EQ:
 			lower, upper = higher(lower, first), lowerOf(upper, last)
@@ -219,8 +220,8 @@ func lowerOf(a, b []byte) []byte {
 
 // container searches one container from a key on. Each hint is held to the blob: it must have that very tag, so that no blob
 // comes twice, and meet the whole clause.
-func (f *finder) container(name string, g Generation, from string) error {
-	partition := appendTagPartition(nil, f.account, g)
+func (f *finder) container(name string, g record.Generation, from string) error {
+	partition := record.AppendTagPartition(nil, f.account, g)
 	lower, upper := f.bounds()
 	lower = higher(lower, []byte(from))
 	if bytes.Compare(lower, upper) >= 0 {
@@ -236,11 +237,11 @@ func (f *finder) container(name string, g Generation, from string) error {
 			break
 		}
 		f.hints++
-		tag, blob, ok := parseTagKey(key)
+		tag, blob, ok := record.ParseTagKey(key)
 		if !ok {
-			return errRecord
+			return record.ErrBlob
 		}
-		rec, err := getRecord(f.r, newPlace(nil, g, blob), Slot{})
+		rec, err := getRecord(f.r, newPlace(nil, g, blob), record.Slot{})
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package blob
 import (
 	"strconv"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -60,7 +61,7 @@ func (s *Service) putPageFromURL(r *rest.Request) error {
 		if f.size != to-from {
 			return protocol.InvalidHeader("x-ms-source-range", r.Header("x-ms-source-range"))
 		}
-		in, err := s.receive(r.Context, f.read(r.Context), f.size, maxInlinePages, false)
+		in, err := s.receive(r.Context, f.read(r.Context), f.size, record.MaxInlinePages, false)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
@@ -31,8 +32,8 @@ type span struct {
 
 // reading is a blob opened for reading: its record and where the wanted bytes are.
 type reading struct {
-	rec            *Record
-	slot           Slot
+	rec            *record.Blob
+	slot           record.Slot
 	offset, length int64
 	answer         *rest.Request // the request that the bytes answer, nil if they answer none
 	inline         []byte
@@ -72,11 +73,11 @@ func (s *Service) getBlob(r *rest.Request) error {
 		if err := terms.read(rd.rec); err != nil {
 			return err
 		}
-		if err := rd.rec.readable(terms.now); err != nil {
+		if err := rd.rec.Readable(terms.now); err != nil {
 			return err
 		}
-		if rd.slot == (Slot{}) {
-			if err := rd.rec.incremental(); err != nil {
+		if rd.slot == (record.Slot{}) {
+			if err := rd.rec.Incremental(); err != nil {
 				return err
 			}
 		}
@@ -97,11 +98,11 @@ func (s *Service) getBlob(r *rest.Request) error {
 		return err
 	}
 	rec, status := rd.rec, 200
-	setBlob(r, rec, rd.slot == Slot{})
+	setBlob(r, rec, rd.slot == record.Slot{})
 	if ranged {
 		status = 206
 		var buf [80]byte
-		r.SetHeader("Content-Range", view(protocol.AppendContentRange(buf[:0], rd.offset, rd.length, rec.Size)))
+		r.SetHeader("Content-Range", record.View(protocol.AppendContentRange(buf[:0], rd.offset, rd.length, rec.Size)))
 		if rec.MD5 != "" {
 			r.SetHeader("x-ms-blob-content-md5", protocol.MD5(rec.MD5))
 		}
@@ -159,7 +160,7 @@ func (s *Service) open(ctx context.Context, answer *rest.Request, p *place, slot
 		case err != nil:
 		case rd.pages.unsteady:
 			err = s.pinPages(ctx, p, rd, look)
-		case rd.rec.Content.Kind == ContentList && len(rd.spans) > 1:
+		case rd.rec.Content.Kind == record.ContentList && len(rd.spans) > 1:
 			var moved bool
 			if moved, err = s.pinList(ctx, p, rd, look); moved && attempt < 10 {
 				continue
@@ -172,7 +173,7 @@ func (s *Service) open(ctx context.Context, answer *rest.Request, p *place, slot
 			return rd, nil, nil
 		}
 		body := &spanReader{ctx: ctx, store: s.store, spans: rd.spans, more: rd.pages.more, done: rd.pages.unpin}
-		if rd.rec.Content.Kind == ContentChunks {
+		if rd.rec.Content.Kind == record.ContentChunks {
 			err = body.openAhead()
 		}
 		if err == nil {
@@ -197,7 +198,7 @@ func (s *Service) pinList(ctx context.Context, p *place, rd *reading, look func(
 		s.wake()
 	}
 	err = s.store.View(ctx, p.key, look)
-	if moved = err == nil && (rd.rec.Content.Kind != ContentList || rd.rec.Content.ID != id); moved || err != nil {
+	if moved = err == nil && (rd.rec.Content.Kind != record.ContentList || rd.rec.Content.ID != id); moved || err != nil {
 		unpin()
 		return moved, err
 	}
@@ -230,7 +231,7 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 		}
 	}
 	switch c.Kind {
-	case ContentInline:
+	case record.ContentInline:
 		b, err := v.Get(engine.SpaceBlobData, p.slotKey(rd.slot))
 		if err != nil {
 			return fmt.Errorf("inline content of %q: %w", p.name, corrupt(err))
@@ -245,21 +246,21 @@ func (rd *reading) locate(v engine.Reader, p *place) error {
 		}
 		copy(rd.inline, b[rd.offset:end])
 		return nil
-	case ContentChunks:
+	case record.ContentChunks:
 		at := int64(0)
 		for i := range c.Chunks {
 			add(at, &c.Chunks[i])
 			at += c.Chunks[i].Size
 		}
-	case ContentList:
+	case record.ContentList:
 		var err error
 		if rd.spans, rd.pages.next, err = locateList(v, p, c.ID, rd.offset, end); err != nil {
 			return err
 		}
 		end = rd.pages.next
-	case ContentPages:
+	case record.ContentPages:
 		return rd.locatePages(v, p)
-	case ContentEmpty:
+	case record.ContentEmpty:
 		rd.spans = []span{{length: rd.length, zero: true}}
 	}
 	found := int64(0)
@@ -278,7 +279,7 @@ const listSpans = 8 << 10
 // locateList finds where the bytes of a chunk list between two bounds are, and tells how far it came: a list may be very long.
 func locateList(v engine.Reader, p *place, id engine.Stamp, from, end int64) (spans []span, next int64, err error) {
 	next = from
-	err = visitList(v, p, id, from, func(at int64, c *piece) bool {
+	err = visitList(v, p, id, from, func(at int64, c *record.Piece) bool {
 		if at >= end || len(spans) == listSpans {
 			return false
 		}
@@ -460,7 +461,7 @@ func (s *Service) getProperties(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	setBlob(r, rec, slot == Slot{})
+	setBlob(r, rec, slot == record.Slot{})
 	if rec.MD5 != "" {
 		r.SetHeader("Content-MD5", protocol.MD5(rec.MD5))
 	}
@@ -481,7 +482,7 @@ func (s *Service) getMetadata(r *rest.Request) error {
 }
 
 // look reads the record of the addressed blob on the request's terms.
-func (s *Service) look(r *rest.Request) (rec *Record, at Slot, err error) {
+func (s *Service) look(r *rest.Request) (rec *record.Blob, at record.Slot, err error) {
 	terms, err := decodeAccess(r)
 	if err != nil {
 		return nil, at, err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -14,7 +15,7 @@ import (
 
 // decodeHTTP reads the x-ms-blob-* content headers. With plain, the headers of the request itself stand in for absent ones, as
 // Put Blob has it. Strings are cloned.
-func decodeHTTP(r *rest.Request, plain bool) HTTPProperties {
+func decodeHTTP(r *rest.Request, plain bool) record.HTTPProperties {
 	get := func(own, standard string) string {
 		v, ok := r.HeaderOK(own)
 		if !ok && plain {
@@ -22,7 +23,7 @@ func decodeHTTP(r *rest.Request, plain bool) HTTPProperties {
 		}
 		return clone(v)
 	}
-	return HTTPProperties{
+	return record.HTTPProperties{
 		ContentType:        get("x-ms-blob-content-type", "content-type"),
 		ContentEncoding:    get("x-ms-blob-content-encoding", "content-encoding"),
 		ContentLanguage:    get("x-ms-blob-content-language", "content-language"),
@@ -57,13 +58,13 @@ func decodeTags(r *rest.Request) ([]protocol.Pair, error) {
 }
 
 // decodeBlob reads what a request that makes a blob says of it: properties, metadata, tags, tier, MD5 to be stored.
-func decodeBlob(r *rest.Request, t Type) (rec *Record, err error) {
+func decodeBlob(r *rest.Request, t record.Type) (rec *record.Blob, err error) {
 	if err := refuseUnsupported(r); err != nil {
 		return nil, err
 	}
-	rec = &Record{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == "")}
+	rec = &record.Blob{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == "")}
 	if rec.HTTP.ContentType == "" {
-		rec.HTTP.ContentType = DefaultContentType
+		rec.HTTP.ContentType = record.DefaultContentType
 	}
 	if rec.Metadata, err = decodeMetadata(r); err != nil {
 		return nil, err
@@ -75,11 +76,11 @@ func decodeBlob(r *rest.Request, t Type) (rec *Record, err error) {
 		return nil, err
 	}
 	if text := r.Header("x-ms-access-tier"); text != "" {
-		tier, err := parseTier(text, t, r.Version)
+		tier, err := record.ParseTier(text, t, r.Version)
 		if err != nil {
 			return nil, err
 		}
-		rec.Tier = Tiering{Tier: tier, Changed: engine.StampOf(r.Now)}
+		rec.Tier = record.Tiering{Tier: tier, Changed: engine.StampOf(r.Now)}
 	}
 	return rec, nil
 }
@@ -131,7 +132,7 @@ func setChanged(r *rest.Request, changed engine.Stamp) {
 }
 
 // setWritten answers a write that makes a blob or its next version.
-func setWritten(r *rest.Request, rec *Record) {
+func setWritten(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
 	r.SetHeader("x-ms-request-server-encrypted", "true")
 	if rec.Version != 0 {
@@ -144,7 +145,7 @@ func setWritten(r *rest.Request, rec *Record) {
 
 // setBlob answers with everything that GET and HEAD tell of a blob but length, range and MD5. current tells that it is the
 // current blob of its name.
-func setBlob(r *rest.Request, rec *Record, current bool) {
+func setBlob(r *rest.Request, rec *record.Blob, current bool) {
 	now := engine.StampOf(r.Now)
 	setChanged(r, rec.Changed)
 	setMetadata(r, rec.Metadata)
@@ -157,9 +158,9 @@ func setBlob(r *rest.Request, rec *Record, current bool) {
 		setLease(r, &rec.Lease, now)
 	}
 	switch rec.Type {
-	case PageBlob:
+	case record.PageBlob:
 		r.SetHeader("x-ms-blob-sequence-number", strconv.FormatInt(rec.Sequence, 10))
-	case AppendBlob:
+	case record.AppendBlob:
 		r.SetHeader("x-ms-blob-committed-block-count", strconv.FormatUint(uint64(rec.Blocks), 10))
 		if rec.Sealed {
 			r.SetHeader("x-ms-blob-sealed", "true")
@@ -186,7 +187,7 @@ func setBlob(r *rest.Request, rec *Record, current bool) {
 }
 
 // setHTTP answers with the content headers, which a SAS may replace.
-func setHTTP(r *rest.Request, h *HTTPProperties) {
+func setHTTP(r *rest.Request, h *record.HTTPProperties) {
 	o := r.Grant.Override
 	if o == nil {
 		o = &auth.Override{}
@@ -223,11 +224,11 @@ func setLease(r *rest.Request, l *lease.Lease, now engine.Stamp) {
 	}
 }
 
-func setCopy(r *rest.Request, c *CopyState) {
+func setCopy(r *rest.Request, c *record.Copy) {
 	r.SetHeader("x-ms-copy-id", lease.ID(c.ID).String())
 	r.SetHeader("x-ms-copy-source", c.Source)
 	r.SetHeader("x-ms-copy-status", c.Status.String())
-	r.SetHeader("x-ms-copy-progress", c.progress())
+	r.SetHeader("x-ms-copy-progress", c.ProgressText())
 	if c.Completed != 0 {
 		r.SetHeader("x-ms-copy-completion-time", protocol.Date(c.Completed))
 	}
@@ -240,20 +241,4 @@ func setCopy(r *rest.Request, c *CopyState) {
 			r.SetHeader("x-ms-copy-destination-snapshot", protocol.SnapshotID(c.Snapshot))
 		}
 	}
-}
-
-func (c *CopyState) progress() string {
-	return strconv.FormatInt(c.Progress, 10) + "/" + strconv.FormatInt(c.Total, 10)
-}
-
-func (s CopyStatus) String() string {
-	switch s {
-	case CopyPending:
-		return "pending"
-	case CopySuccess:
-		return "success"
-	case CopyAborted:
-		return "aborted"
-	}
-	return "failed"
 }

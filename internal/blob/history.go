@@ -8,59 +8,51 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
 // softDelete returns what a blob that is deleted now is marked with; ok is false if the account does not keep deleted blobs.
-func (t *Txn) softDelete() (d SoftDelete, ok bool) {
+func (t *Txn) softDelete() (d record.SoftDelete, ok bool) {
 	props := t.account.Properties(account.BlobService)
 	if props == nil || !props.DeleteRetention.Enabled {
-		return SoftDelete{}, false
+		return record.SoftDelete{}, false
 	}
 	now := t.Stamp()
-	return SoftDelete{At: now, Until: now + engine.Stamp(props.DeleteRetention.Days)*day}, true
+	return record.SoftDelete{At: now, Until: now + engine.Stamp(props.DeleteRetention.Days)*record.Day}, true
 }
 
 // retire takes the current blob out of its place. With versioning it becomes a version, else with soft delete a deleted blob, else
 // its content goes. kept tells that it can still be had.
-func (t *Txn) retire(old *Record, inlineFollows bool) (kept bool, err error) {
+func (t *Txn) retire(old *record.Blob, inlineFollows bool) (kept bool, err error) {
 	if old == nil {
 		return false, nil
 	}
 	gone := *old
 	gone.Lease = lease.Lease{}
-	var slot Slot
+	var slot record.Slot
 	if t.account.Versioning {
-		slot = old.versionSlot()
+		slot = old.VersionSlot()
 		gone.Version = slot.Stamp
 	} else if d, ok := t.softDelete(); ok {
-		slot, gone.Deleted = Slot{d.At, SlotDeleted}, d
+		slot, gone.Deleted = record.Slot{Stamp: d.At, Kind: record.SlotDeleted}, d
 		t.enqueueExpiry(slot, d.Until)
 	} else {
 		t.delta -= old.Size
-		return false, t.drop(old, Slot{}, inlineFollows)
+		return false, t.drop(old, record.Slot{}, inlineFollows)
 	}
-	if err := t.move(old, Slot{}, slot, inlineFollows); err != nil {
+	if err := t.move(old, record.Slot{}, slot, inlineFollows); err != nil {
 		return false, err
 	}
 	t.set(slot, &gone)
 	return true, nil
 }
 
-// versionSlot is where the current blob goes as a version. One that was made before versioning was switched on is known by the
-// time of its last change.
-func (r *Record) versionSlot() Slot {
-	if r.Version != 0 {
-		return Slot{r.Version, SlotVersion}
-	}
-	return Slot{r.Changed, SlotVersion}
-}
-
 // move takes content along with its record to another slot. Only inline bytes lie under the slot.
-func (t *Txn) move(r *Record, from, to Slot, inlineFollows bool) error {
-	if r.Content.Kind != ContentInline {
+func (t *Txn) move(r *record.Blob, from, to record.Slot, inlineFollows bool) error {
+	if r.Content.Kind != record.ContentInline {
 		return nil
 	}
 	v, err := t.Get(engine.SpaceBlobData, t.slotKey(from))
@@ -75,12 +67,12 @@ func (t *Txn) move(r *Record, from, to Slot, inlineFollows bool) error {
 }
 
 // keepVersion makes a version of the current blob, which is about to change in its properties only.
-func (t *Txn) keepVersion(old *Record) error {
-	slot := old.versionSlot()
+func (t *Txn) keepVersion(old *record.Blob) error {
+	slot := old.VersionSlot()
 	kept := *old
 	kept.Lease, kept.Version = lease.Lease{}, slot.Stamp
 	var err error
-	if kept.Content, err = t.share(old, Slot{}, slot); err != nil {
+	if kept.Content, err = t.share(old, record.Slot{}, slot); err != nil {
 		return err
 	}
 	t.delta += kept.Size
@@ -90,25 +82,25 @@ func (t *Txn) keepVersion(old *Record) error {
 
 // enqueueExpiry leaves a soft-deleted blob to the sweeper. Its item tells until when it is kept, so that the sweeper need not look:
 // there may be very many.
-func (t *Txn) enqueueExpiry(s Slot, until engine.Stamp) {
+func (t *Txn) enqueueExpiry(s record.Slot, until engine.Stamp) {
 	v := append(append([]byte{byte(s.Kind)}, t.account.Name...), 0)
-	t.Set(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workExpiry, s.Stamp), appendStamp(v, until))
+	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkExpiry, s.Stamp), record.AppendStamp(v, until))
 }
 
 // visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
-func visitHistory(r engine.Reader, p *place, visit func(Slot, *Record) (bool, error)) error {
-	it := r.Scan(engine.SpaceBlobHistory, p.key, after(append([]byte(nil), p.key...)))
+func visitHistory(r engine.Reader, p *place, visit func(record.Slot, *record.Blob) (bool, error)) error {
+	it := r.Scan(engine.SpaceBlobHistory, p.key, record.After(append([]byte(nil), p.key...)))
 	defer it.Close()
 	for it.Next() {
-		slot, ok := parseSlot(it.Key()[len(p.key):])
+		slot, ok := record.ParseSlot(it.Key()[len(p.key):])
 		if !ok {
-			return errRecord
+			return record.ErrBlob
 		}
 		v, err := it.Value()
 		if err != nil {
 			return err
 		}
-		rec := &Record{}
+		rec := &record.Blob{}
 		if err := rec.Decode(string(v)); err != nil {
 			return fmt.Errorf("blob %q: %w", p.name, err)
 		}
@@ -128,9 +120,9 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var snap Record
-	var slot Slot
-	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
+	var snap record.Blob
+	var slot record.Slot
+	err = s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
 		if err := rec.Lease.CheckRead(terms.now, terms.lease, lease.Blob); err != nil {
 			return err
 		}
@@ -140,14 +132,14 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 		if err := terms.checkTags(rec); err != nil {
 			return err
 		}
-		if err := rec.readable(terms.now); err != nil {
+		if err := rec.Readable(terms.now); err != nil {
 			return err
 		}
-		slot = Slot{t.Stamp(), SlotSnapshot}
+		slot = record.Slot{Stamp: t.Stamp(), Kind: record.SlotSnapshot}
 		snap = *rec
 		snap.Lease = lease.Lease{}
 		var err error
-		if snap.Content, err = t.share(rec, Slot{}, slot); err != nil {
+		if snap.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
 			return err
 		}
 		if len(metadata) > 0 {
@@ -243,16 +235,16 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 
 // deleteBase deletes a blob, its snapshots, or both.
 func (t *Txn) deleteBase(q *deleteRequest) (kept bool, err error) {
-	rec, err := t.Record(Slot{})
+	rec, err := t.Record(record.Slot{})
 	if err != nil {
 		return false, err
 	}
 	if err := q.write(rec); err != nil {
 		return false, err
 	}
-	err = visitHistory(t, t.place, func(s Slot, snap *Record) (bool, error) {
+	err = visitHistory(t, t.place, func(s record.Slot, snap *record.Blob) (bool, error) {
 		switch {
-		case s.Kind != SlotSnapshot || snap.Deleted.At != 0:
+		case s.Kind != record.SlotSnapshot || snap.Deleted.At != 0:
 			return true, nil
 		case q.snapshots == "":
 			return false, protocol.ErrSnapshotsPresent
@@ -267,7 +259,7 @@ func (t *Txn) deleteBase(q *deleteRequest) (kept bool, err error) {
 }
 
 // forget deletes a snapshot or version, softly if the account has it so.
-func (t *Txn) forget(s Slot, rec *Record) (kept bool, err error) {
+func (t *Txn) forget(s record.Slot, rec *record.Blob) (kept bool, err error) {
 	if d, ok := t.softDelete(); ok {
 		rec.Deleted = d
 		t.set(s, rec)
@@ -278,8 +270,8 @@ func (t *Txn) forget(s Slot, rec *Record) (kept bool, err error) {
 }
 
 // erase takes a blob out of the history for good. A snapshot's bytes were never counted.
-func (t *Txn) erase(s Slot, rec *Record) error {
-	if s.Kind != SlotSnapshot {
+func (t *Txn) erase(s record.Slot, rec *record.Blob) error {
+	if s.Kind != record.SlotSnapshot {
 		t.delta -= rec.Size
 	}
 	t.Delete(engine.SpaceBlobHistory, t.slotKey(s))
@@ -288,10 +280,10 @@ func (t *Txn) erase(s Slot, rec *Record) error {
 
 // deletePast deletes a snapshot or version.
 func (t *Txn) deletePast(q *deleteRequest) (kept bool, err error) {
-	slot := Slot{q.slot.snapshot, SlotSnapshot}
+	slot := record.Slot{Stamp: q.slot.snapshot, Kind: record.SlotSnapshot}
 	if q.slot.version != 0 {
-		slot = Slot{q.slot.version, SlotVersion}
-		rec, err := t.Record(Slot{})
+		slot = record.Slot{Stamp: q.slot.version, Kind: record.SlotVersion}
+		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return false, err
 		}
@@ -359,7 +351,7 @@ func (s *Service) undelete(ctx context.Context, p *place) error {
 		return err
 	}
 	return s.changeTagged(ctx, p, tags, func(t *Txn) error {
-		current, err := t.Record(Slot{})
+		current, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -371,21 +363,21 @@ func (s *Service) undelete(ctx context.Context, p *place) error {
 			return errTagsMoved
 		}
 		known := current != nil
-		err = visitHistory(t, p, func(slot Slot, rec *Record) (bool, error) {
+		err = visitHistory(t, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
 			known = true
 			if rec.Deleted.At == 0 {
 				return true, nil
 			}
 			at := rec.Deleted.At
-			rec.Deleted = SoftDelete{}
-			if slot.Kind != SlotDeleted {
+			rec.Deleted = record.SoftDelete{}
+			if slot.Kind != record.SlotDeleted {
 				t.set(slot, rec)
 				return true, nil
 			}
 			t.Delete(engine.SpaceBlobHistory, t.slotKey(slot))
-			to := Slot{slot.Stamp, SlotSnapshot}
+			to := record.Slot{Stamp: slot.Stamp, Kind: record.SlotSnapshot}
 			if back != nil && back.Deleted.At == at {
-				to = Slot{}
+				to = record.Slot{}
 			} else {
 				t.delta -= rec.Size
 			}
@@ -401,13 +393,13 @@ func (s *Service) undelete(ctx context.Context, p *place) error {
 
 // restorable returns the blob that an undelete makes the current one again, nil if there is none: the last that was deleted, if
 // nothing took its place.
-func restorable(r engine.Reader, p *place) (back *Record, err error) {
-	current, err := getRecord(r, p, Slot{})
+func restorable(r engine.Reader, p *place) (back *record.Blob, err error) {
+	current, err := getRecord(r, p, record.Slot{})
 	if current != nil || err != nil {
 		return nil, err
 	}
-	err = visitHistory(r, p, func(slot Slot, rec *Record) (bool, error) {
-		if slot.Kind == SlotDeleted {
+	err = visitHistory(r, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
+		if slot.Kind == record.SlotDeleted {
 			back = rec
 		}
 		return true, nil
@@ -416,11 +408,10 @@ func restorable(r engine.Reader, p *place) (back *Record, err error) {
 }
 
 // sweepExpired takes a soft-deleted blob away for good once its retention has ended.
-func (s *Service) sweepExpired(ctx context.Context, p *place, w *work) error {
-	slot := Slot{w.stamp, SlotKind(w.value[0])}
-	name, until, _ := cutZero(w.value[1:])
-	d := decoder{v: view(until)}
-	if engine.Stamp(d.uint64()) > s.now() && !d.bad {
+func (s *Service) sweepExpired(ctx context.Context, p *place, w *record.Work) error {
+	slot := record.Slot{Stamp: w.Stamp, Kind: record.SlotKind(w.Value[0])}
+	name, until, _ := record.CutZero(w.Value[1:])
+	if end, ok := record.DecodeStamp(until); ok && end > s.now() {
 		return nil
 	}
 	p.account = &account.Account{Name: string(name)}
@@ -437,20 +428,20 @@ func (s *Service) sweepExpired(ctx context.Context, p *place, w *work) error {
 				return err
 			}
 		}
-		t.Delete(engine.SpaceBlobQueue, w.key)
+		t.Delete(engine.SpaceBlobQueue, w.Key)
 		return nil
 	})
 }
 
 // sweepOther does what the features built on the core have left to the sweeper.
-func (s *Service) sweepOther(ctx context.Context, p *place, w *work) error {
-	switch w.kind {
-	case workExpiry:
+func (s *Service) sweepOther(ctx context.Context, p *place, w *record.Work) error {
+	switch w.Kind {
+	case record.WorkExpiry:
 		return s.sweepExpired(ctx, p, w)
-	case workFold:
+	case record.WorkFold:
 		for more := true; more; {
 			var err error
-			if more, err = s.foldPages(ctx, p, w.stamp); err != nil {
+			if more, err = s.foldPages(ctx, p, w.Stamp); err != nil {
 				return err
 			}
 		}

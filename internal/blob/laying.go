@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -27,19 +28,19 @@ var errLong = errors.New("the chunk list is longer than one transaction takes")
 type laying struct {
 	svc   *Service
 	to    *place
-	made  Content // Kind is ContentEmpty before begin
-	end   int64   // bytes of a list so far
-	crc64 uint64  // of a list so far
+	made  record.Content // Kind is ContentEmpty before begin
+	end   int64          // bytes of a list so far
+	crc64 uint64         // of a list so far
 }
 
 // begin makes the empty list or map.
-func (l *laying) begin(ctx context.Context, s *Service, to *place, kind ContentKind) error {
+func (l *laying) begin(ctx context.Context, s *Service, to *place, kind record.ContentKind) error {
 	return s.change(ctx, to, func(t *Txn) error {
 		l.done() // of an earlier run
-		if l.made = (Content{Kind: kind, ID: t.Stamp()}); kind == ContentPages {
+		if l.made = (record.Content{Kind: kind, ID: t.Stamp()}); kind == record.ContentPages {
 			l.made = t.newPageMap()
 		}
-		t.enqueue(workContent, l.made.ID, kind)
+		t.enqueue(record.WorkContent, l.made.ID, kind)
 		s.pins.add(to.key, l.made.ID, 1)
 		l.svc, l.to = s, to
 		return nil
@@ -55,13 +56,13 @@ func (l *laying) done() {
 }
 
 // list adds to a chunk list what fn gives in one transaction, at most maxAtOnce entries.
-func (l *laying) list(ctx context.Context, fn func(t *Txn, add func(*piece)) error) error {
+func (l *laying) list(ctx context.Context, fn func(t *Txn, add func(*record.Piece)) error) error {
 	var end int64
 	var crc64 uint64
 	err := l.svc.change(ctx, l.to, func(t *Txn) error {
 		w := listWriter{t: t, id: l.made.ID, offset: l.end, end: l.end}
 		crc64 = l.crc64
-		err := fn(t, func(p *piece) {
+		err := fn(t, func(p *record.Piece) {
 			t.Retain(p.Ref)
 			w.add(p)
 			crc64 = protocol.CombineCRC64(crc64, p.CRC64, p.Size)
@@ -77,8 +78,8 @@ func (l *laying) list(ctx context.Context, fn func(t *Txn, add func(*piece)) err
 }
 
 // pieces adds to a chunk list.
-func (l *laying) pieces(ctx context.Context, pieces []piece) error {
-	return l.list(ctx, func(_ *Txn, add func(*piece)) error {
+func (l *laying) pieces(ctx context.Context, pieces []record.Piece) error {
+	return l.list(ctx, func(_ *Txn, add func(*record.Piece)) error {
 		for i := range pieces {
 			add(&pieces[i])
 		}
@@ -87,12 +88,12 @@ func (l *laying) pieces(ctx context.Context, pieces []piece) error {
 }
 
 // pages adds ranges to a page map, at most copyRanges.
-func (l *laying) pages(ctx context.Context, ranges []pageRange) error {
+func (l *laying) pages(ctx context.Context, ranges []record.PageRange) error {
 	return l.svc.change(ctx, l.to, func(t *Txn) error {
 		m := newPageMerge(t, t.key, l.made.ID, true, pageBudget)
 		for _, u := range ranges {
-			if upTo, err := m.put(u); err != nil || upTo != u.to {
-				return errors.Join(err, m.finish(), fmt.Errorf("copy pages to %q: %w", t.name, errPages))
+			if upTo, err := m.put(u); err != nil || upTo != u.To {
+				return errors.Join(err, m.finish(), fmt.Errorf("copy pages to %q: %w", t.name, record.ErrPages))
 			}
 		}
 		return m.finish()
@@ -100,12 +101,12 @@ func (l *laying) pages(ctx context.Context, ranges []pageRange) error {
 }
 
 // adopt makes what was laid the content of the blob being written.
-func (t *Txn) adoptLaid(l *laying) (Content, error) {
-	if l.made.Kind == ContentPages {
+func (t *Txn) adoptLaid(l *laying) (record.Content, error) {
+	if l.made.Kind == record.ContentPages {
 		if layers, err := pageLayers(t, t.key, l.made.ID); err != nil || len(layers) == 0 {
-			return Content{}, fmt.Errorf("copied pages of %q: %w", t.name, errors.Join(err, errPages))
+			return record.Content{}, fmt.Errorf("copied pages of %q: %w", t.name, errors.Join(err, record.ErrPages))
 		}
 	}
-	t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workContent, l.made.ID))
+	t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkContent, l.made.ID))
 	return l.made, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -79,7 +80,7 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 	}
 	var res lease.Result
 	var changed engine.Stamp
-	err = s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
+	err = s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
 		if err := terms.cond.Write(rec.Changed, false); err != nil {
 			return err
 		}
@@ -116,7 +117,7 @@ func (s *Service) leaseContainer(r *rest.Request) error {
 	}
 	var res lease.Result
 	var changed engine.Stamp
-	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(_ engine.Tx, c *ContainerRecord) error {
+	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(_ engine.Tx, c *record.Container) error {
 		if err := terms.cond.Write(c.Changed, false); err != nil {
 			return err
 		}

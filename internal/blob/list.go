@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
@@ -152,7 +153,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		b = appendEcho(b, "Delimiter", q.delimiter, q.version)
 	}
 	page.b = b
-	prefix := appendGeneration(nil, c.Generation)
+	prefix := record.AppendGeneration(nil, c.Generation)
 	err = s.store.View(r.Context, prefix, func(v engine.Reader) error {
 		page.b = append(page.b, "<Blobs>"...)
 		next, err := q.scan(v, prefix, page)
@@ -215,7 +216,7 @@ type cursor struct {
 func (c *cursor) settle(ok bool) {
 	for ; ok; ok = c.it.Next() {
 		c.key = c.it.Key()
-		if c.name, c.partition, ok = splitKey(c.key); ok {
+		if c.name, c.partition, ok = record.SplitKey(c.key); ok {
 			return
 		}
 	}
@@ -226,9 +227,9 @@ func (c *cursor) settle(ok bool) {
 //
 // The entries of a name lie in up to three spaces: its history comes first, ascending, and the blob itself last.
 func (q *listRequest) scan(v engine.Reader, generation []byte, page *page) (next []byte, err error) {
-	lower := appendEscaped(append([]byte(nil), generation...), q.prefix)
-	upper := after(append([]byte(nil), lower...))
-	if from := appendEscaped(append([]byte(nil), generation...), q.startFrom); bytes.Compare(from, lower) > 0 {
+	lower := record.AppendEscaped(append([]byte(nil), generation...), q.prefix)
+	upper := record.After(append([]byte(nil), lower...))
+	if from := record.AppendEscaped(append([]byte(nil), generation...), q.startFrom); bytes.Compare(from, lower) > 0 {
 		lower = from
 	}
 	if from := append(append([]byte(nil), generation...), q.marker...); bytes.Compare(from, lower) > 0 {
@@ -246,7 +247,7 @@ func (q *listRequest) scan(v engine.Reader, generation []byte, page *page) (next
 	}
 	// A marker within a name's history must still find the blob itself, whose key is shorter.
 	baseLower := lower
-	if _, n, ok := splitKey(lower); ok {
+	if _, n, ok := record.SplitKey(lower); ok {
 		baseLower = lower[:n]
 	}
 	cursors := make([]cursor, len(spaces))
@@ -285,12 +286,12 @@ func (q *listRequest) scan(v engine.Reader, generation []byte, page *page) (next
 		}
 		count++
 		if q.delimiter != "" {
-			if i := strings.Index(view(c.name[len(q.prefix):]), q.delimiter); i >= 0 {
+			if i := strings.Index(record.View(c.name[len(q.prefix):]), q.delimiter); i >= 0 {
 				common := string(c.name[:len(q.prefix)+i+len(q.delimiter)])
 				page.b = append(page.b, "<BlobPrefix>"...)
 				page.b = protocol.AppendName(page.b, "Name", common, q.version)
 				page.b = append(page.b, "</BlobPrefix>"...)
-				behind := after(appendEscaped(append([]byte(nil), generation...), common))
+				behind := record.After(record.AppendEscaped(append([]byte(nil), generation...), common))
 				for i := range cursors {
 					if c := &cursors[i]; c.key != nil && (behind == nil || bytes.Compare(c.key, behind) < 0) {
 						c.settle(behind != nil && c.it.SeekGE(behind))
@@ -299,7 +300,7 @@ func (q *listRequest) scan(v engine.Reader, generation []byte, page *page) (next
 				continue
 			}
 		}
-		page.b = e.appendTo(page.b, view(c.name))
+		page.b = e.appendTo(page.b, record.View(c.name))
 		c.settle(c.it.Next())
 	}
 	for i := range cursors {
@@ -339,24 +340,24 @@ func (q *listRequest) least(cursors []cursor) int {
 
 // load decodes the entry under a cursor and tells whether this listing shows it.
 func (q *listRequest) load(e *entry, c *cursor, space engine.Space, cursors []cursor) (show bool, err error) {
-	e.slot, e.uncommitted, e.versionsOnly = Slot{}, space == engine.SpaceUncommitted, false
+	e.slot, e.uncommitted, e.versionsOnly = record.Slot{}, space == engine.SpaceUncommitted, false
 	if e.uncommitted {
-		e.rec = Record{Type: BlockBlob, HTTP: HTTPProperties{ContentType: DefaultContentType}}
+		e.rec = record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
 		return true, nil
 	}
 	v, err := c.it.Value()
 	if err != nil {
 		return false, err
 	}
-	if err := e.rec.Decode(view(v)); err != nil {
+	if err := e.rec.Decode(record.View(v)); err != nil {
 		return false, err
 	}
 	if space == engine.SpaceBlob {
 		return true, nil
 	}
-	slot, ok := parseSlot(c.key[c.partition:])
+	slot, ok := record.ParseSlot(c.key[c.partition:])
 	if !ok {
-		return false, errRecord
+		return false, record.ErrBlob
 	}
 	e.slot = slot
 	base := cursors[0].key != nil && bytes.Equal(cursors[0].key, c.key[:c.partition])
@@ -364,20 +365,20 @@ func (q *listRequest) load(e *entry, c *cursor, space engine.Space, cursors []cu
 }
 
 // shows tells whether a listing shows a blob of the history. base tells that the name has a current blob.
-func (q *listRequest) shows(rec *Record, slot Slot, base bool, e *entry) bool {
+func (q *listRequest) shows(rec *record.Blob, slot record.Slot, base bool, e *entry) bool {
 	deleted := rec.Deleted.At != 0
 	if deleted && (q.include&includeDeleted == 0 || rec.Deleted.Until <= q.now) {
 		return false
 	}
 	switch slot.Kind {
-	case SlotSnapshot:
+	case record.SlotSnapshot:
 		return q.include&includeSnapshots != 0
-	case SlotDeleted:
+	case record.SlotDeleted:
 		if base {
-			e.slot.Kind = SlotSnapshot // what a later blob of the name has pushed aside
+			e.slot.Kind = record.SlotSnapshot // what a later blob of the name has pushed aside
 			return q.include&includeSnapshots != 0
 		}
-		e.slot = Slot{}
+		e.slot = record.Slot{}
 		return true
 	}
 	return q.include&includeVersions != 0

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
@@ -159,7 +160,7 @@ func FuzzBlockList(f *testing.F) {
 			return
 		}
 		for _, ref := range refs {
-			require.True(t, len(ref.ID) > 0 && len(ref.ID) <= maxBlockID)
+			require.True(t, len(ref.ID) > 0 && len(ref.ID) <= record.MaxBlockID)
 		}
 	})
 }
@@ -189,14 +190,14 @@ func BenchmarkListPage(b *testing.B) {
 	acct := &account.Account{Name: "acct"}
 	for i := range 5000 {
 		p := newPlace(acct, 7, fmt.Sprintf("folder/of/names/%08d.txt", i))
-		rec := &Record{Type: BlockBlob, MD5: strings.Repeat("m", 16), Size: 100, HTTP: HTTPProperties{ContentType: "text/plain"}}
+		rec := &record.Blob{Type: record.BlockBlob, MD5: strings.Repeat("m", 16), Size: 100, HTTP: record.HTTPProperties{ContentType: "text/plain"}}
 		require.NoError(b, svc.change(ctx, p, func(t *Txn) error {
 			t.begin(rec, nil, 1)
 			return t.Replace(nil, rec, []byte("x"))
 		}))
 	}
 	q := listRequest{max: maxPage, version: protocol.Newest, now: 1}
-	prefix := appendGeneration(nil, 7)
+	prefix := record.AppendGeneration(nil, 7)
 	b.ReportAllocs()
 	for b.Loop() {
 		page := newPage()

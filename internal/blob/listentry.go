@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -13,8 +14,8 @@ import (
 // entry is one blob of a listing. Its record is used again for the next.
 type entry struct {
 	q            *listRequest
-	rec          Record
-	slot         Slot
+	rec          record.Blob
+	slot         record.Slot
 	uncommitted  bool
 	versionsOnly bool
 }
@@ -27,14 +28,14 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	if rec.Deleted.At != 0 {
 		b = append(b, "<Deleted>true</Deleted>"...)
 	}
-	if e.slot.Kind == SlotSnapshot {
+	if e.slot.Kind == record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.slot.Stamp)
 		b = append(b, "</Snapshot>"...)
 	}
-	if rec.Version != 0 && (q.include&includeVersions != 0 || e.slot.Kind == SlotCurrent) && e.slot.Kind != SlotSnapshot {
+	if rec.Version != 0 && (q.include&includeVersions != 0 || e.slot.Kind == record.SlotCurrent) && e.slot.Kind != record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<VersionId>"...), rec.Version)
 		b = append(b, "</VersionId>"...)
-		if e.slot.Kind == SlotCurrent && rec.Deleted.At == 0 {
+		if e.slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
 			b = append(b, "<IsCurrentVersion>true</IsCurrentVersion>"...)
 		}
 	}
@@ -53,17 +54,17 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	b = append(b, "</Content-Length>"...)
 	b = appendHTTP(b, rec)
 	switch rec.Type {
-	case PageBlob:
+	case record.PageBlob:
 		b = append(b, "<x-ms-blob-sequence-number>"...)
 		b = strconv.AppendInt(b, rec.Sequence, 10)
 		b = append(b, "</x-ms-blob-sequence-number><BlobType>PageBlob</BlobType>"...)
-	case AppendBlob:
+	case record.AppendBlob:
 		b = append(b, "<BlobType>AppendBlob</BlobType>"...)
 	default:
 		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
 	}
 	b = e.appendTier(b)
-	if e.slot.Kind == SlotCurrent {
+	if e.slot.Kind == record.SlotCurrent {
 		b = appendLease(b, &rec.Lease, q.now)
 	}
 	if rec.Copy != nil && q.include&includeCopy != 0 {
@@ -77,7 +78,7 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 		b = append(b, "<DeletedTime>"...)
 		b = protocol.AppendDate(b, rec.Deleted.At)
 		b = append(b, "</DeletedTime><RemainingRetentionDays>"...)
-		b = strconv.AppendInt(b, rec.Deleted.daysLeft(q.now), 10)
+		b = strconv.AppendInt(b, rec.Deleted.DaysLeft(q.now), 10)
 		b = append(b, "</RemainingRetentionDays>"...)
 	}
 	if n := len(rec.Tags); n > 0 {
@@ -104,19 +105,8 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	return append(b, "</Blob>"...)
 }
 
-// day is 24 hours in stamps.
-const day = 24 * 3600 * 10_000_000
-
-// daysLeft is how long a soft-deleted thing can still be had back, in whole days.
-func (d *SoftDelete) daysLeft(now engine.Stamp) int64 {
-	if d.Until <= now {
-		return 0
-	}
-	return int64((d.Until - now) / day)
-}
-
 // appendHTTP appends the content headers, each even if it is empty.
-func appendHTTP(b []byte, rec *Record) []byte {
+func appendHTTP(b []byte, rec *record.Blob) []byte {
 	h := &rec.HTTP
 	b = protocol.AppendElement(b, "Content-Type", h.ContentType)
 	b = protocol.AppendElement(b, "Content-Encoding", h.ContentEncoding)
@@ -134,10 +124,10 @@ func appendHTTP(b []byte, rec *Record) []byte {
 }
 
 func (e *entry) appendTier(b []byte) []byte {
-	now := e.rec.Tier.at(e.q.now)
+	now := e.rec.Tier.At(e.q.now)
 	t := &now
-	tier, inferred := t.effective(e.rec.Type)
-	if tier == TierUnset || e.uncommitted {
+	tier, inferred := t.Effective(e.rec.Type)
+	if tier == record.TierUnset || e.uncommitted {
 		return b
 	}
 	b = append(b, "<AccessTier>"...)
@@ -150,9 +140,9 @@ func (e *entry) appendTier(b []byte) []byte {
 		b = protocol.AppendDate(append(b, "<AccessTierChangeTime>"...), t.Changed)
 		b = append(b, "</AccessTierChangeTime>"...)
 	}
-	if t.Pending != TierUnset {
-		b = protocol.AppendElement(b, "ArchiveStatus", t.archiveStatus())
-		b = protocol.AppendElement(b, "RehydratePriority", t.priority())
+	if t.Pending != record.TierUnset {
+		b = protocol.AppendElement(b, "ArchiveStatus", t.ArchiveStatus())
+		b = protocol.AppendElement(b, "RehydratePriority", t.Priority())
 	}
 	return b
 }
@@ -170,11 +160,11 @@ func appendLease(b []byte, l *lease.Lease, now engine.Stamp) []byte {
 	return b
 }
 
-func appendCopy(b []byte, c *CopyState) []byte {
+func appendCopy(b []byte, c *record.Copy) []byte {
 	b = protocol.AppendElement(b, "CopyId", lease.ID(c.ID).String())
 	b = protocol.AppendElement(b, "CopySource", c.Source)
 	b = protocol.AppendElement(b, "CopyStatus", c.Status.String())
-	b = protocol.AppendElement(b, "CopyProgress", c.progress())
+	b = protocol.AppendElement(b, "CopyProgress", c.ProgressText())
 	if c.Completed != 0 {
 		b = protocol.AppendElement(b, "CopyCompletionTime", protocol.Date(c.Completed))
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/engine/local/crashtest"
@@ -156,14 +157,14 @@ func checkLongLists(store *local.Store, want map[string][]longBlob, _ int) (err 
 
 // lookAtLong reads a name, counts the owners that its chunks should have, and the bytes that it takes.
 func (s *Service) lookAtLong(ctx context.Context, p *place, owners map[engine.Ref]int64) (found longBlob, size int64, err error) {
-	var rec *Record
+	var rec *record.Blob
 	err = s.store.View(ctx, p.key, func(r engine.Reader) error {
-		if rec, err = getRecord(r, p, Slot{}); err != nil {
+		if rec, err = getRecord(r, p, record.Slot{}); err != nil {
 			return err
 		}
 		if rec != nil {
 			size += rec.Size
-			if err := visitList(r, p, rec.Content.ID, 0, func(_ int64, c *piece) bool { owners[c.Ref]++; return true }); err != nil {
+			if err := visitList(r, p, rec.Content.ID, 0, func(_ int64, c *record.Piece) bool { owners[c.Ref]++; return true }); err != nil {
 				return err
 			}
 		}
@@ -208,7 +209,7 @@ func owned(ctx context.Context, store *local.Store, want map[engine.Ref]int64) e
 }
 
 // endLong goes on where the cut was: it commits what is uncommitted of a, three times over, and then takes all away.
-func (s *Service) endLong(ctx context.Context, store *local.Store, generation Generation) error {
+func (s *Service) endLong(ctx context.Context, store *local.Store, generation record.Generation) error {
 	a := newPlace(&account.Account{Name: "acct"}, generation, "a")
 	var refs []blockRef
 	var size int64
@@ -227,7 +228,7 @@ func (s *Service) endLong(ctx context.Context, store *local.Store, generation Ge
 		return err
 	}
 	if len(refs) > 0 {
-		rec := &Record{Type: BlockBlob, HTTP: HTTPProperties{ContentType: DefaultContentType}}
+		rec := &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
 		if err := s.commit(ctx, a, &access{}, rec, slices.Repeat(refs, 3)); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -22,7 +23,7 @@ const (
 
 // createPageBlob is Put Blob for a page blob.
 func (s *Service) createPageBlob(r *rest.Request) error {
-	return s.createEmpty(r, PageBlob, func(r *rest.Request, rec *Record) (err error) {
+	return s.createEmpty(r, record.PageBlob, func(r *rest.Request, rec *record.Blob) (err error) {
 		if rec.Size, err = decodePageBlobSize(r); err != nil {
 			return err
 		}
@@ -73,12 +74,12 @@ func decodePageTerms(r *rest.Request) (a pageTerms, err error) {
 }
 
 // check admits a write of the pages from from to to.
-func (a *pageTerms) check(rec *Record, from, to int64) error {
+func (a *pageTerms) check(rec *record.Blob, from, to int64) error {
 	if err := a.write(rec); err != nil {
 		return err
 	}
 	switch {
-	case rec.Type != PageBlob:
+	case rec.Type != record.PageBlob:
 		return protocol.ErrInvalidBlobType
 	case rec.Copy != nil && rec.Copy.Incremental:
 		return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
@@ -133,7 +134,7 @@ func (s *Service) putPage(r *rest.Request) error {
 		if err := emptyBody(r); err != nil {
 			return err
 		}
-		rec, err := s.layPages(r.Context, p, &terms, pageRange{from: from, to: to, kind: pageHole})
+		rec, err := s.layPages(r.Context, p, &terms, record.PageRange{From: from, To: to, Kind: record.PageHole})
 		if err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func (s *Service) putPage(r *rest.Request) error {
 	case body.size != to-from:
 		return protocol.InvalidHeader("Content-Length", strconv.FormatInt(r.Body().Len(), 10))
 	}
-	in, err := s.takeIn(r, p, &body, maxInlinePages, &want, func(rec *Record) error { return terms.check(rec, from, to) })
+	in, err := s.takeIn(r, p, &body, record.MaxInlinePages, &want, func(rec *record.Blob) error { return terms.check(rec, from, to) })
 	if err != nil {
 		return err
 	}
@@ -172,28 +173,28 @@ func (s *Service) putPage(r *rest.Request) error {
 	return nil
 }
 
-func replyPages(r *rest.Request, rec *Record) {
+func replyPages(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
 	setSequence(r, rec)
 	r.SetHeader("x-ms-request-server-encrypted", "true")
 }
 
 // pages is what was taken in, at most MaxChunk bytes, as the pages at an offset.
-func (in *intake) pages(from int64) pageRange {
-	u := pageRange{from: from, to: from + in.size, kind: pageInline, bytes: in.inline}
+func (in *intake) pages(from int64) record.PageRange {
+	u := record.PageRange{From: from, To: from + in.size, Kind: record.PageInline, Bytes: in.inline}
 	if len(in.chunks) > 0 {
-		u.kind, u.ref, u.bytes = pageChunk, in.chunks[0].Ref, nil
+		u.Kind, u.Ref, u.Bytes = record.PageChunk, in.chunks[0].Ref, nil
 	}
 	return u
 }
 
 // layPages writes or clears pages of a blob.
-func (s *Service) layPages(ctx context.Context, p *place, terms *pageTerms, u pageRange) (rec *Record, err error) {
+func (s *Service) layPages(ctx context.Context, p *place, terms *pageTerms, u record.PageRange) (rec *record.Blob, err error) {
 	err = s.change(ctx, p, func(t *Txn) error {
-		if rec, err = t.Record(Slot{}); err != nil {
+		if rec, err = t.Record(record.Slot{}); err != nil {
 			return err
 		}
-		if err := terms.check(rec, u.from, u.to); err != nil {
+		if err := terms.check(rec, u.From, u.To); err != nil {
 			return err
 		}
 		if err := t.writePages(&rec.Content, u); err != nil {
@@ -239,10 +240,10 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var after Record
-	err = s.modify(r, func(t *Txn, rec *Record) error {
+	var after record.Blob
+	err = s.modify(r, func(t *Txn, rec *record.Blob) error {
 		switch {
-		case rec.Type != PageBlob:
+		case rec.Type != record.PageBlob:
 			return protocol.ErrInvalidBlobType
 		case rec.Copy != nil && rec.Copy.Incremental:
 			return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
@@ -257,14 +258,14 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 		}
 		if size >= 0 {
 			if size < rec.Size { // what comes back by a later growth is zero
-				if err := t.writePages(&rec.Content, pageRange{from: size, to: rec.Size, kind: pageHole}); err != nil {
+				if err := t.writePages(&rec.Content, record.PageRange{From: size, To: rec.Size, Kind: record.PageHole}); err != nil {
 					return err
 				}
 			}
 			t.delta += size - rec.Size
 			rec.Size = size
 		}
-		if props != (HTTPProperties{}) || md5 != "" {
+		if props != (record.HTTPProperties{}) || md5 != "" {
 			rec.HTTP, rec.MD5 = props, md5
 		}
 		rec.Changed = t.Stamp()
@@ -316,7 +317,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		return err
 	}
 	list := pageList{limit: limit}
-	var rec *Record
+	var rec *record.Blob
 	err = s.store.View(r.Context, p.key, func(v engine.Reader) (err error) {
 		list.b, list.n, list.cut = append(make([]byte, 0, 512), protocol.XMLHead...), 0, false
 		list.b = append(list.b, "<PageList>"...)
@@ -326,7 +327,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		if err := terms.read(rec); err != nil {
 			return err
 		}
-		if rec.Type != PageBlob {
+		if rec.Type != record.PageBlob {
 			return protocol.ErrInvalidBlobType
 		}
 		from, to := start, rec.Size
@@ -343,7 +344,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 			return err
 		}
 		if !diff {
-			err = walkPages(v, p.key, layers, from, to, func(u *pageRange) bool { return list.add(u.from, u.to, false) })
+			err = walkPages(v, p.key, layers, from, to, func(u *record.PageRange) bool { return list.add(u.From, u.To, false) })
 		} else {
 			err = previousPages(v, p, slot, previous, layers, func(before []engine.Stamp) error {
 				return diffPages(v, p.key, layers, before, from, to, list.add)
@@ -393,7 +394,7 @@ func decodePrevious(r *rest.Request) (previous engine.Stamp, diff bool, err erro
 
 // previousPages finds the layers of an earlier snapshot of the same blob.
 func previousPages(v engine.Reader, p *place, slot selector, previous engine.Stamp, layers []engine.Stamp, then func([]engine.Stamp) error) error {
-	before, _, err := findSlot(v, p, Slot{previous, SlotSnapshot})
+	before, _, err := findSlot(v, p, record.Slot{Stamp: previous, Kind: record.SlotSnapshot})
 	switch {
 	case errors.Is(err, protocol.ErrBlobNotFound) || err == nil && before == nil:
 		return protocol.ErrPreviousSnapshotNotFound
@@ -401,7 +402,7 @@ func previousPages(v engine.Reader, p *place, slot selector, previous engine.Sta
 		return err
 	case slot.snapshot != 0 && previous > slot.snapshot:
 		return protocol.ErrPreviousSnapshotCannotBeNewer
-	case before.Type != PageBlob:
+	case before.Type != record.PageBlob:
 		return protocol.ErrBlobOverwritten
 	}
 	old, err := pageLayers(v, p.key, before.Content.ID)
@@ -493,7 +494,7 @@ func locateSpans(v engine.Reader, p *place, id engine.Stamp, from, to int64) (sp
 		return nil, 0, err
 	}
 	if len(layers) == 0 {
-		return nil, 0, fmt.Errorf("page map of %q: %w", p.name, errPages)
+		return nil, 0, fmt.Errorf("page map of %q: %w", p.name, record.ErrPages)
 	}
 	next = from
 	inline := 0
@@ -504,20 +505,20 @@ func locateSpans(v engine.Reader, p *place, id engine.Stamp, from, to int64) (sp
 		}
 	}
 	whole := true
-	err = walkPages(v, p.key, layers, from, to, func(u *pageRange) bool {
+	err = walkPages(v, p.key, layers, from, to, func(u *record.PageRange) bool {
 		if whole = len(spans) < pageSpans && inline < pageInMind; !whole {
 			return false
 		}
-		fill(u.from)
-		s := span{length: u.to - u.from}
-		if u.kind == pageInline {
-			s.data = append([]byte(nil), u.bytes...)
+		fill(u.From)
+		s := span{length: u.To - u.From}
+		if u.Kind == record.PageInline {
+			s.data = append([]byte(nil), u.Bytes...)
 			inline += len(s.data)
 		} else {
-			s.ref, s.offset = u.ref, u.offset
+			s.ref, s.offset = u.Ref, u.Offset
 		}
 		spans = append(spans, s)
-		next = u.to
+		next = u.To
 		return true
 	})
 	if whole {

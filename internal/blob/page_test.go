@@ -13,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/blob/record"
 )
 
 func pagesOf(c byte, n int) string { return strings.Repeat(string(c), n*512) }
@@ -244,7 +246,7 @@ func TestReadWhileWriting(t *testing.T) {
 	ctx := context.Background()
 	fill := func(c byte, step int) {
 		for at := 0; at < size; at += step {
-			_, err := h.svc.layPages(ctx, p, &pageTerms{le: -1, lt: -1, eq: -1}, pageRange{from: int64(at), to: int64(min(at+512, size)), kind: pageInline, bytes: []byte(pagesOf(c, 1))})
+			_, err := h.svc.layPages(ctx, p, &pageTerms{le: -1, lt: -1, eq: -1}, record.PageRange{From: int64(at), To: int64(min(at+512, size)), Kind: record.PageInline, Bytes: []byte(pagesOf(c, 1))})
 			require.NoError(t, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -91,12 +92,12 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 	var first string
 	require.Less(t, cost(func() error {
 		return alone.change(ctx, p, func(t *Txn) error {
-			rec, err := t.Record(Slot{})
+			rec, err := t.Record(record.Slot{})
 			if err != nil {
 				return err
 			}
-			slot := Slot{t.Stamp(), SlotSnapshot}
-			if rec.Content, err = t.share(rec, Slot{}, slot); err != nil {
+			slot := record.Slot{Stamp: t.Stamp(), Kind: record.SlotSnapshot}
+			if rec.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
 				return err
 			}
 			t.set(slot, rec)
@@ -105,7 +106,7 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 		})
 	}), int64(20))
 	terms := &pageTerms{le: -1, lt: -1, eq: -1}
-	for _, u := range []pageRange{{from: 512, to: 1024, kind: pageInline, bytes: []byte(pagesOf('a', 1))}, {from: manyRanges * stride / 2, to: manyRanges * stride, kind: pageHole}} {
+	for _, u := range []record.PageRange{{From: 512, To: 1024, Kind: record.PageInline, Bytes: []byte(pagesOf('a', 1))}, {From: manyRanges * stride / 2, To: manyRanges * stride, Kind: record.PageHole}} {
 		require.Less(t, cost(func() error { _, err := alone.layPages(ctx, p, terms, u); return err }), int64(30))
 	}
 
@@ -144,22 +145,22 @@ func (h *house) laden(t *testing.T, name string, n int, stride int64) {
 	require.NoError(t, err)
 	defer h.store.Forget(chunk.Ref)
 	var l laying
-	require.NoError(t, l.begin(ctx, h.svc, p, ContentPages))
+	require.NoError(t, l.begin(ctx, h.svc, p, record.ContentPages))
 	defer l.done()
-	list := make([]pageRange, 0, copyRanges)
+	list := make([]record.PageRange, 0, copyRanges)
 	for i := range n {
-		list = append(list, pageRange{from: int64(i) * stride, to: int64(i)*stride + pageSize, kind: pageChunk, ref: chunk.Ref})
+		list = append(list, record.PageRange{From: int64(i) * stride, To: int64(i)*stride + pageSize, Kind: record.PageChunk, Ref: chunk.Ref})
 		if len(list) == copyRanges || i == n-1 {
 			require.NoError(t, l.pages(ctx, list))
 			list = list[:0]
 		}
 	}
 	require.NoError(t, h.svc.change(ctx, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
+		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
-		if err := t.drop(rec, Slot{}, false); err != nil {
+		if err := t.drop(rec, record.Slot{}, false); err != nil {
 			return err
 		}
 		if rec.Content, err = t.adoptLaid(&l); err != nil {

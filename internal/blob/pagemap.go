@@ -6,161 +6,34 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
-// A page map tells where the written pages of a page blob are. It is a stack of layers, each a set of disjoint ranges by offset;
-// the topmost layer that has a byte decides on it, and a byte in none is zero. Keys in SpacePage:
-//
-//	partition 'm' map             the map's layers, topmost first, 8 bytes each
-//	partition 'l' layer           how many maps have the layer, if more than one
-//	partition 'r' layer offset    a range of the layer
-//
-// A snapshot shares its blob's whole map (Txn.share); the first write after it gives the blob a map of its own with an empty
-// layer on top of those it had. So a snapshot costs nothing, a write costs its pages however many the blob has, and no range is
-// ever copied. When a snapshot goes, neighbouring layers that nobody else has are folded in the background, the upper into the
-// lower: the work is bounded by what was written since. See docs/design/024-page-maps.md.
-const (
-	keyPageMap   = 'm'
-	keyPageLayer = 'l'
-	keyPageRange = 'r'
-)
-
-// maxInlinePages is the most that is kept of pages in the key space, in bytes; more goes to a chunk.
-const maxInlinePages = engine.MaxInline
-
-// pageKind is what a range holds. Stored: never renumber.
-type pageKind byte
-
-const (
-	pageInline pageKind = 1 // the bytes themselves follow
-	pageChunk  pageKind = 2 // ref, offset in the chunk, length
-	pageHole   pageKind = 3 // length: zeros, whatever the layers below have
-)
-
-// pageRange is the bytes from from to to (exclusive) of a blob.
-type pageRange struct {
-	from, to int64
-	kind     pageKind
-	ref      engine.Ref
-	offset   int64  // in the chunk
-	bytes    []byte // inline
-}
-
-var errPages = errors.New("stored page map is malformed")
-
-// clip returns the part of a range between two bounds, which lie within it.
-func (p pageRange) clip(from, to int64) pageRange {
-	switch p.kind {
-	case pageInline:
-		p.bytes = p.bytes[from-p.from : to-p.from]
-	case pageChunk:
-		p.offset += from - p.from
-	}
-	p.from, p.to = from, to
-	return p
-}
-
-// same tells whether two equally long ranges are the same bytes by where they come from.
-func (p *pageRange) same(q *pageRange) bool {
-	if p.kind != q.kind {
-		return false
-	}
-	switch p.kind {
-	case pageChunk:
-		return p.ref == q.ref && p.offset == q.offset
-	case pageInline:
-		return string(p.bytes) == string(q.bytes)
-	}
-	return true
-}
-
-func (p *pageRange) appendTo(b []byte) []byte {
-	b = append(b, byte(p.kind))
-	switch p.kind {
-	case pageInline:
-		return append(b, p.bytes...)
-	case pageChunk:
-		b = append(b, p.ref[:]...)
-		b = binary.AppendUvarint(b, uint64(p.offset))
-	}
-	return binary.AppendUvarint(b, uint64(p.to-p.from))
-}
-
-// decode reads a stored range that begins at from. Its bytes alias v.
-func (p *pageRange) decode(from int64, v []byte) error {
-	if len(v) == 0 {
-		return errPages
-	}
-	*p = pageRange{from: from, kind: pageKind(v[0])}
-	d := decoder{v: view(v[1:])}
-	length := int64(len(v) - 1)
-	switch p.kind {
-	case pageInline:
-		p.bytes = v[1:]
-		d.rest()
-	case pageChunk:
-		copy(p.ref[:], d.take(len(p.ref)))
-		p.offset = d.size()
-		length = d.size()
-	case pageHole:
-		length = d.size()
-	default:
-		d.fail()
-	}
-	if d.bad || d.more() || length <= 0 || length > math.MaxInt64-from {
-		return errPages
-	}
-	p.to = from + length
-	return nil
-}
-
-func appendRangeKey(b, partition []byte, layer engine.Stamp, offset int64) []byte {
-	return binary.BigEndian.AppendUint64(appendContentKey(b, partition, keyPageRange, layer), uint64(offset))
-}
-
 // pageLayers returns the layers of a map, topmost first; none if there is no such map.
 func pageLayers(r engine.Reader, partition []byte, id engine.Stamp) ([]engine.Stamp, error) {
-	v, err := r.Get(engine.SpacePage, appendContentKey(nil, partition, keyPageMap, id))
+	v, err := r.Get(engine.SpacePage, record.AppendContentKey(nil, partition, record.KeyPageMap, id))
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeLayers(v)
-}
-
-func decodeLayers(v []byte) ([]engine.Stamp, error) {
-	if len(v) == 0 || len(v)%8 != 0 {
-		return nil, errPages
-	}
-	layers := make([]engine.Stamp, len(v)/8)
-	for i := range layers {
-		layers[i] = engine.Stamp(binary.BigEndian.Uint64(v[8*i:]))
-	}
-	return layers, nil
-}
-
-func appendLayers(b []byte, layers []engine.Stamp) []byte {
-	for _, l := range layers {
-		b = binary.BigEndian.AppendUint64(b, uint64(l))
-	}
-	return b
+	return record.DecodeLayers(v)
 }
 
 // layerCursor walks the ranges of one layer.
 type layerCursor struct {
 	it     engine.Iterator
 	prefix []byte
-	cur    pageRange
+	cur    record.PageRange
 	ok     bool
 	err    error
 }
 
 func newLayerCursor(r engine.Reader, partition []byte, layer engine.Stamp) *layerCursor {
-	prefix := appendContentKey(nil, partition, keyPageRange, layer)
-	return &layerCursor{it: r.Scan(engine.SpacePage, prefix, after(append([]byte(nil), prefix...))), prefix: prefix}
+	prefix := record.AppendContentKey(nil, partition, record.KeyPageRange, layer)
+	return &layerCursor{it: r.Scan(engine.SpacePage, prefix, record.After(append([]byte(nil), prefix...))), prefix: prefix}
 }
 
 // seek moves to the first range that ends after x.
@@ -171,14 +44,14 @@ func (c *layerCursor) seek(x int64) {
 		}
 		return
 	}
-	if c.cur.to <= x {
+	if c.cur.To <= x {
 		c.next()
 	}
 }
 
 // forward does the same for an x that is not before the current range.
 func (c *layerCursor) forward(x int64) {
-	for i := 0; c.ok && c.cur.to <= x; i++ {
+	for i := 0; c.ok && c.cur.To <= x; i++ {
 		if i == 8 { // far ahead
 			c.seek(x)
 			return
@@ -195,7 +68,7 @@ func (c *layerCursor) load(ok bool) {
 	}
 	var v []byte
 	if v, c.err = c.it.Value(); c.err == nil {
-		c.err = c.cur.decode(int64(binary.BigEndian.Uint64(c.it.Key()[len(c.prefix):])), v)
+		c.err = c.cur.Decode(int64(binary.BigEndian.Uint64(c.it.Key()[len(c.prefix):])), v)
 	}
 	c.ok = c.err == nil
 }
@@ -213,7 +86,7 @@ type pageStack struct {
 // at returns what the stack has at x and as far as that goes, at most up to a bound: a range or a hole of the topmost layer that
 // has a word on x, or kind 0 where none has. The bytes of an inline range live until the next call, which must not be for a
 // smaller x.
-func (s *pageStack) at(x, to int64) (pageRange, error) {
+func (s *pageStack) at(x, to int64) (record.PageRange, error) {
 	for level := range s.layers {
 		if level == len(s.cursors) {
 			s.cursors = append(s.cursors, newLayerCursor(s.r, s.partition, s.layers[level]))
@@ -223,15 +96,15 @@ func (s *pageStack) at(x, to int64) (pageRange, error) {
 		c.forward(x)
 		switch {
 		case c.err != nil:
-			return pageRange{}, c.err
+			return record.PageRange{}, c.err
 		case !c.ok:
-		case c.cur.from <= x:
-			return c.cur.clip(x, min(c.cur.to, to)), nil
+		case c.cur.From <= x:
+			return c.cur.Clip(x, min(c.cur.To, to)), nil
 		default:
-			to = min(to, c.cur.from)
+			to = min(to, c.cur.From)
 		}
 	}
-	return pageRange{from: x, to: to}, nil
+	return record.PageRange{From: x, To: to}, nil
 }
 
 func (s *pageStack) close() (err error) {
@@ -243,17 +116,17 @@ func (s *pageStack) close() (err error) {
 
 // walkPages calls visit for the written ranges between from and to in order, clipped to these bounds, until it returns false.
 // The bytes of an inline range live until visit returns.
-func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, visit func(*pageRange) bool) (err error) {
+func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, visit func(*record.PageRange) bool) (err error) {
 	s := pageStack{r: r, partition: partition, layers: layers}
 	for from < to {
-		var p pageRange
+		var p record.PageRange
 		if p, err = s.at(from, to); err != nil {
 			break
 		}
-		if p.kind != 0 && p.kind != pageHole && !visit(&p) {
+		if p.Kind != 0 && p.Kind != record.PageHole && !visit(&p) {
 			break
 		}
-		from = p.to
+		from = p.To
 	}
 	return errors.Join(err, s.close())
 }
@@ -275,27 +148,27 @@ func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, fr
 		if err != nil {
 			return err
 		}
-		q, err := b.at(x, p.to)
+		q, err := b.at(x, p.To)
 		if err != nil {
 			return err
 		}
-		end := q.to
-		if p.kind != 0 || q.kind != 0 {
-			if p.kind == 0 || q.kind == 0 {
+		end := q.To
+		if p.Kind != 0 || q.Kind != 0 {
+			if p.Kind == 0 || q.Kind == 0 {
 				c, err := common.at(x, end)
 				if err != nil {
 					return err
 				}
-				end = c.to
-				if p.kind == 0 {
+				end = c.To
+				if p.Kind == 0 {
 					p = c
 				} else {
 					q = c
 				}
 			}
-			p, q = p.clip(x, end), q.clip(x, end)
-			zeroNow, zeroBefore := p.kind == 0 || p.kind == pageHole, q.kind == 0 || q.kind == pageHole
-			if !(zeroNow && zeroBefore) && (zeroNow != zeroBefore || !p.same(&q)) && !visit(x, end, zeroNow) {
+			p, q = p.Clip(x, end), q.Clip(x, end)
+			zeroNow, zeroBefore := p.Kind == 0 || p.Kind == record.PageHole, q.Kind == 0 || q.Kind == record.PageHole
+			if !(zeroNow && zeroBefore) && (zeroNow != zeroBefore || !p.Same(&q)) && !visit(x, end, zeroNow) {
 				return nil
 			}
 		}
@@ -314,8 +187,8 @@ type pageMerge struct {
 	budget    int  // ranges of the layer that may still be replaced
 	cursor    *layerCursor
 	started   bool
-	carry     pageRange // of kind 0: none
-	consumed  int64     // offset of the last range that was replaced, -1 for none
+	carry     record.PageRange // of kind 0: none
+	consumed  int64            // offset of the last range that was replaced, -1 for none
 }
 
 func newPageMerge(tx engine.Tx, partition []byte, layer engine.Stamp, bottom bool, budget int) *pageMerge {
@@ -325,96 +198,96 @@ func newPageMerge(tx engine.Tx, partition []byte, layer engine.Stamp, bottom boo
 
 // put lays u over what the layer has, and makes the layer an owner of its chunk. It returns up to where it came before the
 // budget was used up: u.to, if all is done.
-func (m *pageMerge) put(u pageRange) (int64, error) {
+func (m *pageMerge) put(u record.PageRange) (int64, error) {
 	if !m.started {
-		m.cursor.seek(u.from)
+		m.cursor.seek(u.From)
 		m.started = true
 	} else {
-		m.cursor.forward(u.from)
+		m.cursor.forward(u.From)
 	}
-	m.settleCarry(u.from)
+	m.settleCarry(u.From)
 	first, last, many := int64(-1), int64(-1), false
-	for ; m.cursor.ok && m.cursor.cur.from < u.to; m.cursor.next() {
+	for ; m.cursor.ok && m.cursor.cur.From < u.To; m.cursor.next() {
 		e := m.cursor.cur
-		if e.from <= m.consumed || e.to <= u.from {
+		if e.From <= m.consumed || e.To <= u.From {
 			continue
 		}
 		if m.budget == 0 {
-			if e.from <= u.from {
-				return u.from, nil
+			if e.From <= u.From {
+				return u.From, nil
 			}
-			u = u.clip(u.from, e.from)
+			u = u.Clip(u.From, e.From)
 			break
 		}
 		m.budget--
-		m.consumed = e.from
+		m.consumed = e.From
 		m.release(&e)
-		if e.from < u.from {
-			m.set(e.clip(e.from, u.from))
+		if e.From < u.From {
+			m.set(e.Clip(e.From, u.From))
 		} else if first < 0 {
-			first, last = e.from, e.from
+			first, last = e.From, e.From
 		} else {
-			last, many = e.from, true
+			last, many = e.From, true
 		}
-		if e.to > u.to {
-			m.keep(e.clip(u.to, e.to))
+		if e.To > u.To {
+			m.keep(e.Clip(u.To, e.To))
 			break
 		}
 	}
 	if m.cursor.err != nil {
 		return 0, m.cursor.err
 	}
-	if m.carry.kind != 0 { // a range that reached over the one before may reach into or over this one
+	if m.carry.Kind != 0 { // a range that reached over the one before may reach into or over this one
 		switch {
-		case m.carry.to <= u.from:
-		case m.carry.to <= u.to:
-			m.carry = pageRange{}
-		case m.carry.from < u.to:
-			m.carry = m.carry.clip(u.to, m.carry.to)
+		case m.carry.To <= u.From:
+		case m.carry.To <= u.To:
+			m.carry = record.PageRange{}
+		case m.carry.From < u.To:
+			m.carry = m.carry.Clip(u.To, m.carry.To)
 		}
 	}
 	switch {
 	case many:
-		m.tx.DeleteRange(engine.SpacePage, appendRangeKey(nil, m.partition, m.layer, first), appendRangeKey(nil, m.partition, m.layer, last+1))
+		m.tx.DeleteRange(engine.SpacePage, record.AppendRangeKey(nil, m.partition, m.layer, first), record.AppendRangeKey(nil, m.partition, m.layer, last+1))
 	case first >= 0:
-		m.tx.Delete(engine.SpacePage, appendRangeKey(nil, m.partition, m.layer, first))
+		m.tx.Delete(engine.SpacePage, record.AppendRangeKey(nil, m.partition, m.layer, first))
 	}
-	if u.kind != pageHole || !m.bottom {
+	if u.Kind != record.PageHole || !m.bottom {
 		m.set(u)
 	}
-	return u.to, nil
+	return u.To, nil
 }
 
 // settleCarry writes what is left of a cut range before from.
 func (m *pageMerge) settleCarry(from int64) {
-	if m.carry.kind == 0 || m.carry.from >= from {
+	if m.carry.Kind == 0 || m.carry.From >= from {
 		return
 	}
-	end := min(m.carry.to, from)
-	m.set(m.carry.clip(m.carry.from, end))
-	if end == m.carry.to {
-		m.carry = pageRange{}
+	end := min(m.carry.To, from)
+	m.set(m.carry.Clip(m.carry.From, end))
+	if end == m.carry.To {
+		m.carry = record.PageRange{}
 	} else {
-		m.carry = m.carry.clip(end, m.carry.to)
+		m.carry = m.carry.Clip(end, m.carry.To)
 	}
 }
 
 // keep carries a range on; its bytes are copied, as the cursor moves.
-func (m *pageMerge) keep(p pageRange) {
-	p.bytes = append([]byte(nil), p.bytes...)
+func (m *pageMerge) keep(p record.PageRange) {
+	p.Bytes = append([]byte(nil), p.Bytes...)
 	m.carry = p
 }
 
-func (m *pageMerge) set(p pageRange) {
-	if p.kind == pageChunk {
-		m.tx.Retain(p.ref)
+func (m *pageMerge) set(p record.PageRange) {
+	if p.Kind == record.PageChunk {
+		m.tx.Retain(p.Ref)
 	}
-	m.tx.Set(engine.SpacePage, appendRangeKey(nil, m.partition, m.layer, p.from), p.appendTo(nil))
+	m.tx.Set(engine.SpacePage, record.AppendRangeKey(nil, m.partition, m.layer, p.From), p.AppendTo(nil))
 }
 
-func (m *pageMerge) release(p *pageRange) {
-	if p.kind == pageChunk {
-		m.tx.Release(p.ref)
+func (m *pageMerge) release(p *record.PageRange) {
+	if p.Kind == record.PageChunk {
+		m.tx.Release(p.Ref)
 	}
 }
 

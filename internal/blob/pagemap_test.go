@@ -3,7 +3,6 @@ package blob
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 )
@@ -34,47 +34,47 @@ func (r *pageRig) change(fn func(*Txn) error) {
 	require.NoError(r.t, r.svc.change(context.Background(), r.p, fn))
 }
 
-func (r *pageRig) create() (c Content) {
+func (r *pageRig) create() (c record.Content) {
 	r.change(func(t *Txn) error { c = t.newPageMap(); return nil })
 	return c
 }
 
 // write stores data as the operations do: small runs inline, others in a chunk.
-func (r *pageRig) write(c *Content, from int64, data []byte) {
+func (r *pageRig) write(c *record.Content, from int64, data []byte) {
 	r.t.Helper()
-	u := pageRange{from: from, to: from + int64(len(data)), kind: pageInline, bytes: data}
+	u := record.PageRange{From: from, To: from + int64(len(data)), Kind: record.PageInline, Bytes: data}
 	if len(data) > 2048 {
 		k, err := r.svc.store.Put(context.Background(), bytes.NewReader(data), int64(len(data)))
 		require.NoError(r.t, err)
 		defer r.svc.store.Forget(k.Ref)
 		r.refs = append(r.refs, k.Ref)
-		u = pageRange{from: from, to: u.to, kind: pageChunk, ref: k.Ref}
+		u = record.PageRange{From: from, To: u.To, Kind: record.PageChunk, Ref: k.Ref}
 	}
 	r.lay(c, u)
 }
 
-func (r *pageRig) clear(c *Content, from, to int64) {
-	r.lay(c, pageRange{from: from, to: to, kind: pageHole})
+func (r *pageRig) clear(c *record.Content, from, to int64) {
+	r.lay(c, record.PageRange{From: from, To: to, Kind: record.PageHole})
 }
 
-func (r *pageRig) lay(c *Content, u pageRange) {
+func (r *pageRig) lay(c *record.Content, u record.PageRange) {
 	r.t.Helper()
 	before := *c
 	r.change(func(t *Txn) error { *c = before; return t.writePages(c, u) })
 }
 
-func (r *pageRig) share(c Content) {
+func (r *pageRig) share(c record.Content) {
 	r.change(func(t *Txn) error {
-		_, err := t.share(&Record{Content: c}, Slot{}, Slot{Stamp: t.Stamp(), Kind: SlotSnapshot})
+		_, err := t.share(&record.Blob{Content: c}, record.Slot{}, record.Slot{Stamp: t.Stamp(), Kind: record.SlotSnapshot})
 		return err
 	})
 }
 
-func (r *pageRig) drop(c Content) {
-	r.change(func(t *Txn) error { return t.drop(&Record{Content: c}, Slot{}, false) })
+func (r *pageRig) drop(c record.Content) {
+	r.change(func(t *Txn) error { return t.drop(&record.Blob{Content: c}, record.Slot{}, false) })
 }
 
-func (r *pageRig) read(c Content, from, to int64) []byte {
+func (r *pageRig) read(c record.Content, from, to int64) []byte {
 	r.t.Helper()
 	b := make([]byte, to-from)
 	last := from
@@ -83,17 +83,17 @@ func (r *pageRig) read(c Content, from, to int64) []byte {
 		if err != nil {
 			return err
 		}
-		return walkPages(rd, r.p.key, layers, from, to, func(p *pageRange) bool {
-			require.GreaterOrEqual(r.t, p.from, last, "ranges come in order and apart")
-			require.Greater(r.t, p.to, p.from)
-			last = p.to
-			switch p.kind {
-			case pageInline:
-				require.Equal(r.t, p.to-p.from, int64(copy(b[p.from-from:], p.bytes)))
-			case pageChunk:
-				c, err := r.svc.store.Open(context.Background(), p.ref, p.offset, p.to-p.from)
+		return walkPages(rd, r.p.key, layers, from, to, func(p *record.PageRange) bool {
+			require.GreaterOrEqual(r.t, p.From, last, "ranges come in order and apart")
+			require.Greater(r.t, p.To, p.From)
+			last = p.To
+			switch p.Kind {
+			case record.PageInline:
+				require.Equal(r.t, p.To-p.From, int64(copy(b[p.From-from:], p.Bytes)))
+			case record.PageChunk:
+				c, err := r.svc.store.Open(context.Background(), p.Ref, p.Offset, p.To-p.From)
 				require.NoError(r.t, err)
-				_, err = io.ReadFull(c, b[p.from-from:p.to-from])
+				_, err = io.ReadFull(c, b[p.From-from:p.To-from])
 				require.NoError(r.t, err)
 				require.NoError(r.t, c.Close())
 			default:
@@ -108,7 +108,7 @@ func (r *pageRig) read(c Content, from, to int64) []byte {
 
 func (r *pageRig) count(space engine.Space) (n int) {
 	require.NoError(r.t, r.svc.store.View(context.Background(), r.p.key, func(rd engine.Reader) error {
-		it := rd.Scan(space, r.p.key, after(append([]byte(nil), r.p.key...)))
+		it := rd.Scan(space, r.p.key, record.After(append([]byte(nil), r.p.key...)))
 		for ok := it.SeekGE(r.p.key); ok; ok = it.Next() {
 			n++
 		}
@@ -120,13 +120,13 @@ func (r *pageRig) count(space engine.Space) (n int) {
 // work does what the sweeper would, steps at most, and tells whether any is left.
 func (r *pageRig) work(steps int) (more bool) {
 	for ; steps > 0; steps-- {
-		var kind workKind
+		var kind record.WorkKind
 		var id engine.Stamp
 		require.NoError(r.t, r.svc.store.View(context.Background(), r.p.key, func(rd engine.Reader) error {
-			it := rd.Scan(engine.SpaceBlobQueue, r.p.key, after(append([]byte(nil), r.p.key...)))
+			it := rd.Scan(engine.SpaceBlobQueue, r.p.key, record.After(append([]byte(nil), r.p.key...)))
 			if it.SeekGE(r.p.key) {
 				k := it.Key()[len(r.p.key):]
-				kind = workKind(k[0])
+				kind = record.WorkKind(k[0])
 				for _, c := range k[1:] {
 					id = id<<8 | engine.Stamp(c)
 				}
@@ -135,9 +135,9 @@ func (r *pageRig) work(steps int) (more bool) {
 		}))
 		var err error
 		switch kind {
-		case workContent:
+		case record.WorkContent:
 			_, err = r.svc.sweepPages(context.Background(), r.p, id)
-		case workFold:
+		case record.WorkFold:
 			_, err = r.svc.foldPages(context.Background(), r.p, id)
 		default:
 			return false
@@ -156,7 +156,7 @@ func TestPageMapModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := newPageRig(t)
 	type mapped struct {
-		c     Content
+		c     record.Content
 		bytes []byte
 	}
 	base := &mapped{r.create(), make([]byte, size)}
@@ -230,8 +230,8 @@ func TestPageMapLarge(t *testing.T) {
 	for i := 0; i < n; i += 1000 { // in bulk: the operations write one range in a transaction
 		r.change(func(t *Txn) error {
 			for j := i; j < min(n, i+1000); j++ {
-				u := pageRange{from: int64(j) * 1024, to: int64(j)*1024 + 512, kind: pageInline, bytes: page}
-				t.Set(engine.SpacePage, appendRangeKey(nil, t.key, c.ID, u.from), u.appendTo(nil))
+				u := record.PageRange{From: int64(j) * 1024, To: int64(j)*1024 + 512, Kind: record.PageInline, Bytes: page}
+				t.Set(engine.SpacePage, record.AppendRangeKey(nil, t.key, c.ID, u.From), u.AppendTo(nil))
 			}
 			return nil
 		})
@@ -276,31 +276,6 @@ func TestPinnedMap(t *testing.T) {
 	require.Equal(t, 1+3, r.count(engine.SpacePage), "the map; n, E and w")
 }
 
-func TestPageRangeStored(t *testing.T) {
-	for want, p := range map[string]pageRange{
-		"0161626364": {from: 512, to: 516, kind: pageInline, bytes: []byte("abcd")},
-		"02010200000000000000000000000000000000000000000000800880" + "20": {from: 512, to: 512 + 4096, kind: pageChunk, ref: engine.Ref{1, 2}, offset: 1024},
-		"0380808080808002": {from: 0, to: 8 << 40, kind: pageHole},
-	} {
-		require.Equal(t, want, fmt.Sprintf("%x", p.appendTo(nil)))
-		var q pageRange
-		require.NoError(t, q.decode(p.from, p.appendTo(nil)))
-		require.Equal(t, p, q)
-	}
-}
-
-func FuzzPageRange(f *testing.F) {
-	f.Add([]byte{1, 2, 3})
-	f.Add([]byte{3, 0x80, 0x20})
-	f.Fuzz(func(t *testing.T, v []byte) {
-		var p, q pageRange
-		if p.decode(512, v) == nil {
-			require.NoError(t, q.decode(512, p.appendTo(nil)))
-			require.Equal(t, p, q)
-		}
-	})
-}
-
 // BenchmarkRandomPageWrite is a 4 KiB write into a disk of which much is written already.
 func BenchmarkRandomPageWrite(b *testing.B) {
 	r := newPageRig(b)
@@ -312,8 +287,8 @@ func BenchmarkRandomPageWrite(b *testing.B) {
 	}
 	for b.Loop() {
 		before := c
-		u := pageRange{from: int64(rnd.IntN(1<<18)) * 4096, kind: pageInline, bytes: page}
-		u.to = u.from + 4096
+		u := record.PageRange{From: int64(rnd.IntN(1<<18)) * 4096, Kind: record.PageInline, Bytes: page}
+		u.To = u.From + 4096
 		if err := r.svc.change(context.Background(), r.p, func(t *Txn) error { c = before; return t.writePages(&c, u) }); err != nil {
 			b.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -15,39 +16,38 @@ import (
 const pageBudget = 4096
 
 // newPageMap makes an empty page map.
-func (t *Txn) newPageMap() Content {
-	c := Content{Kind: ContentPages, ID: t.Stamp()}
+func (t *Txn) newPageMap() record.Content {
+	c := record.Content{Kind: record.ContentPages, ID: t.Stamp()}
 	t.setLayers(c.ID, []engine.Stamp{c.ID})
 	return c
 }
 
 func (t *Txn) setLayers(id engine.Stamp, layers []engine.Stamp) {
-	key := appendContentKey(nil, t.key, keyPageMap, id)
+	key := record.AppendContentKey(nil, t.key, record.KeyPageMap, id)
 	if len(layers) == 0 {
 		t.Delete(engine.SpacePage, key)
 		return
 	}
-	t.Set(engine.SpacePage, key, appendLayers(nil, layers))
+	t.Set(engine.SpacePage, key, record.AppendLayers(nil, layers))
 }
 
 // layerOwners counts the maps that have a layer.
 func layerOwners(r engine.Reader, partition []byte, layer engine.Stamp) (uint64, error) {
-	v, err := r.Get(engine.SpacePage, appendContentKey(nil, partition, keyPageLayer, layer))
+	v, err := r.Get(engine.SpacePage, record.AppendContentKey(nil, partition, record.KeyPageLayer, layer))
 	if errors.Is(err, engine.ErrNotFound) {
 		return 1, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	d := decoder{v: view(v)}
-	if n := d.uvarint(); n >= 2 && !d.bad && !d.more() {
+	if n, ok := record.DecodeCount(v); ok && n >= 2 {
 		return n, nil
 	}
-	return 0, errPages
+	return 0, record.ErrPages
 }
 
 func (t *Txn) setLayerOwners(layer engine.Stamp, n uint64) {
-	key := appendContentKey(nil, t.key, keyPageLayer, layer)
+	key := record.AppendContentKey(nil, t.key, record.KeyPageLayer, layer)
 	if n > 1 {
 		t.Set(engine.SpacePage, key, binary.AppendUvarint(nil, n))
 	} else {
@@ -57,10 +57,10 @@ func (t *Txn) setLayerOwners(layer engine.Stamp, n uint64) {
 
 // writePages lays a range over a blob's pages and owns its chunk. c changes to another map if the blob shares the one it had.
 // It may be called once in a transaction.
-func (t *Txn) writePages(c *Content, u pageRange) error {
+func (t *Txn) writePages(c *record.Content, u record.PageRange) error {
 	layers, err := pageLayers(t, t.key, c.ID)
 	if err != nil || len(layers) == 0 {
-		return fmt.Errorf("page map of %q: %w", t.name, errors.Join(err, errPages))
+		return fmt.Errorf("page map of %q: %w", t.name, errors.Join(err, record.ErrPages))
 	}
 	records, err := t.sharers(c.ID)
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 		if shared {
 			t.setSharers(c.ID, records-1)
 		} else {
-			t.enqueue(workContent, c.ID, ContentPages)
+			t.enqueue(record.WorkContent, c.ID, record.ContentPages)
 		}
 		c.ID = t.Stamp()
 		layers = append([]engine.Stamp{c.ID}, layers...)
@@ -92,7 +92,7 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 		if !fits {
 			layers = append([]engine.Stamp{t.Stamp()}, layers...)
 			t.setLayers(c.ID, layers)
-			t.enqueue(workFold, c.ID, ContentPages)
+			t.enqueue(record.WorkFold, c.ID, record.ContentPages)
 		}
 	}
 	if layers[0] != m.layer { // a new one on top, which has nothing yet
@@ -105,20 +105,20 @@ func (t *Txn) writePages(c *Content, u pageRange) error {
 	if err := errors.Join(err, m.finish()); err != nil {
 		return fmt.Errorf("blob %q: %w", t.name, err)
 	}
-	if upTo < u.to {
-		return fmt.Errorf("blob %q: %w: a layer took a write up to %d of %d", t.name, errPages, upTo, u.to)
+	if upTo < u.To {
+		return fmt.Errorf("blob %q: %w: a layer took a write up to %d of %d", t.name, record.ErrPages, upTo, u.To)
 	}
 	return nil
 }
 
 // fits tells whether the merge's layer is this map's alone and the ranges that a write replaces are few enough for one transaction.
-func (t *Txn) fits(m *pageMerge, u pageRange) (bool, error) {
+func (t *Txn) fits(m *pageMerge, u record.PageRange) (bool, error) {
 	n, err := layerOwners(t, t.key, m.layer)
 	if err != nil || n > 1 {
 		return false, err
 	}
 	count := 0
-	for m.cursor.seek(u.from); m.cursor.ok && m.cursor.cur.from < u.to && count <= pageBudget; m.cursor.next() {
+	for m.cursor.seek(u.From); m.cursor.ok && m.cursor.cur.From < u.To && count <= pageBudget; m.cursor.next() {
 		count++
 	}
 	return count <= pageBudget, m.cursor.err
@@ -147,7 +147,7 @@ func (s *Service) foldPages(ctx context.Context, p *place, id engine.Stamp) (mor
 			}
 		}
 		if upper < 0 {
-			t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workFold, id))
+			t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkFold, id))
 			return nil
 		}
 		more = true
@@ -166,20 +166,20 @@ func (t *Txn) foldLayer(upper, lower engine.Stamp, bottom bool) (done bool, err 
 	defer func() { err = errors.Join(err, m.finish(), c.close()) }()
 	cost := 0 // bytes that the transaction writes, at most
 	for c.seek(0); c.ok; c.next() {
-		if cost += 4*(len(t.key)+64) + 3*len(c.cur.bytes); cost > engine.MaxTransaction/2 {
+		if cost += 4*(len(t.key)+64) + 3*len(c.cur.Bytes); cost > engine.MaxTransaction/2 {
 			return false, nil
 		}
 		upTo, err := m.put(c.cur)
 		if err != nil {
 			return false, err
 		}
-		if upTo > c.cur.from {
-			t.Delete(engine.SpacePage, appendRangeKey(nil, t.key, upper, c.cur.from))
+		if upTo > c.cur.From {
+			t.Delete(engine.SpacePage, record.AppendRangeKey(nil, t.key, upper, c.cur.From))
 		}
-		if upTo < c.cur.to {
-			if upTo > c.cur.from {
-				rest := c.cur.clip(upTo, c.cur.to)
-				t.Set(engine.SpacePage, appendRangeKey(nil, t.key, upper, upTo), rest.appendTo(nil))
+		if upTo < c.cur.To {
+			if upTo > c.cur.From {
+				rest := c.cur.Clip(upTo, c.cur.To)
+				t.Set(engine.SpacePage, record.AppendRangeKey(nil, t.key, upper, upTo), rest.AppendTo(nil))
 			}
 			return false, nil
 		}
@@ -196,7 +196,7 @@ func (s *Service) sweepPages(ctx context.Context, p *place, id engine.Stamp) (mo
 		if s.pins.held(t.key, id) {
 			return nil
 		}
-		if due, err := t.due(appendWorkKey(nil, t.key, workContent, id)); err != nil || !due {
+		if due, err := t.due(record.AppendWorkKey(nil, t.key, record.WorkContent, id)); err != nil || !due {
 			return err
 		}
 		layers, err := pageLayers(t, t.key, id)
@@ -204,7 +204,7 @@ func (s *Service) sweepPages(ctx context.Context, p *place, id engine.Stamp) (mo
 			return err
 		}
 		if len(layers) == 0 {
-			t.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, t.key, workContent, id))
+			t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkContent, id))
 			return t.enqueueFolds()
 		}
 		more = true
@@ -228,32 +228,32 @@ func (t *Txn) clearLayer(layer engine.Stamp) (bool, error) {
 	c := newLayerCursor(t, t.key, layer)
 	n := 0
 	for c.seek(0); c.ok && n < pageBudget; c.next() {
-		if c.cur.kind == pageChunk {
-			t.Release(c.cur.ref)
+		if c.cur.Kind == record.PageChunk {
+			t.Release(c.cur.Ref)
 		}
 		n++
 	}
 	if n > 0 {
-		upper := after(appendContentKey(nil, t.key, keyPageRange, layer))
+		upper := record.After(record.AppendContentKey(nil, t.key, record.KeyPageRange, layer))
 		if c.ok {
-			upper = appendRangeKey(nil, t.key, layer, c.cur.from)
+			upper = record.AppendRangeKey(nil, t.key, layer, c.cur.From)
 		}
-		t.DeleteRange(engine.SpacePage, appendContentKey(nil, t.key, keyPageRange, layer), upper)
+		t.DeleteRange(engine.SpacePage, record.AppendContentKey(nil, t.key, record.KeyPageRange, layer), upper)
 	}
 	return !c.ok && c.err == nil, c.close()
 }
 
 // enqueueFolds leaves work for every map of the name with neighbouring layers that are its alone.
 func (t *Txn) enqueueFolds() error {
-	prefix := append(append([]byte(nil), t.key...), keyPageMap)
-	it := t.Scan(engine.SpacePage, prefix, after(append([]byte(nil), prefix...)))
+	prefix := append(append([]byte(nil), t.key...), record.KeyPageMap)
+	it := t.Scan(engine.SpacePage, prefix, record.After(append([]byte(nil), prefix...)))
 	defer it.Close()
 	for ok := it.SeekGE(prefix); ok; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {
 			return err
 		}
-		layers, err := decodeLayers(v)
+		layers, err := record.DecodeLayers(v)
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func (t *Txn) enqueueFolds() error {
 				return err
 			}
 			if i > 0 && alone && n == 1 {
-				t.enqueue(workFold, engine.Stamp(binary.BigEndian.Uint64(it.Key()[len(prefix):])), ContentPages)
+				t.enqueue(record.WorkFold, engine.Stamp(binary.BigEndian.Uint64(it.Key()[len(prefix):])), record.ContentPages)
 				break
 			}
 			alone = n == 1
@@ -282,13 +282,13 @@ type pagePins struct {
 }
 
 func pinKey(partition []byte, id engine.Stamp) []byte {
-	return appendContentKey(nil, partition, keyPageMap, id)
+	return record.AppendContentKey(nil, partition, record.KeyPageMap, id)
 }
 
 func (p *pagePins) held(partition []byte, id engine.Stamp) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.maps) > 0 && p.maps[view(pinKey(partition, id))] > 0
+	return len(p.maps) > 0 && p.maps[record.View(pinKey(partition, id))] > 0
 }
 
 func (p *pagePins) add(partition []byte, id engine.Stamp, n int) {

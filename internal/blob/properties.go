@@ -1,6 +1,9 @@
 package blob
 
 import (
+	"strconv"
+
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -14,8 +17,8 @@ func (s *Service) setProperties(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var after Record
-	err = s.modify(r, func(t *Txn, rec *Record) error {
+	var after record.Blob
+	err = s.modify(r, func(t *Txn, rec *record.Blob) error {
 		rec.HTTP, rec.MD5 = props, md5
 		rec.Changed = t.Stamp()
 		after = *rec
@@ -39,9 +42,9 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var after Record
-	err = s.modify(r, func(t *Txn, rec *Record) error {
-		if err := rec.readable(engine.StampOf(r.Now)); err != nil {
+	var after record.Blob
+	err = s.modify(r, func(t *Txn, rec *record.Blob) error {
+		if err := rec.Readable(engine.StampOf(r.Now)); err != nil {
 			return err
 		}
 		if t.account.Versioning {
@@ -64,8 +67,8 @@ func (s *Service) setMetadata(r *rest.Request) error {
 }
 
 // modify changes the current blob's record, on the request's terms, with the content that it has.
-func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error {
-	return s.changeCurrent(r, func(t *Txn, rec *Record, terms *access) error {
+func (s *Service) modify(r *rest.Request, edit func(*Txn, *record.Blob) error) error {
+	return s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
 		if err := terms.write(rec); err != nil {
 			return err
 		}
@@ -79,7 +82,7 @@ func (s *Service) modify(r *rest.Request, edit func(*Txn, *Record) error) error 
 }
 
 // changeCurrent runs a transaction on the current blob, which must exist. Which of the request's terms bind it is for fn to say.
-func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *Record, terms *access) error) error {
+func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *record.Blob, terms *access) error) error {
 	terms, err := decodeAccess(r)
 	if err != nil {
 		return err
@@ -89,7 +92,7 @@ func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *Record, te
 		return err
 	}
 	return s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(Slot{})
+		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -101,8 +104,8 @@ func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *Record, te
 }
 
 // setSequence answers with the sequence number of a page blob.
-func setSequence(r *rest.Request, rec *Record) {
-	if rec.Type == PageBlob {
-		r.SetHeader("x-ms-blob-sequence-number", string(appendInt(nil, rec.Sequence)))
+func setSequence(r *rest.Request, rec *record.Blob) {
+	if rec.Type == record.PageBlob {
+		r.SetHeader("x-ms-blob-sequence-number", strconv.FormatInt(rec.Sequence, 10))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -97,7 +98,7 @@ func (c *content) setStructured(r *rest.Request) {
 
 // putBlob is Put Blob for a block blob.
 func (s *Service) putBlob(r *rest.Request) error {
-	rec, err := decodeBlob(r, BlockBlob)
+	rec, err := decodeBlob(r, record.BlockBlob)
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (s *Service) putBlob(r *rest.Request) error {
 	}
 	rec.EncryptionScope = scope
 	if body.size > engine.MaxInline {
-		if err := s.precheck(r, p, func(old *Record) error { return terms.create(old, BlockBlob) }); err != nil {
+		if err := s.precheck(r, p, func(old *record.Blob) error { return terms.create(old, record.BlockBlob) }); err != nil {
 			return err
 		}
 	}
@@ -152,9 +153,9 @@ func (s *Service) putBlob(r *rest.Request) error {
 }
 
 // put makes rec, with the content taken in, the current blob.
-func (s *Service) put(ctx context.Context, p *place, terms *access, rec *Record, in *intake) error {
+func (s *Service) put(ctx context.Context, p *place, terms *access, rec *record.Blob, in *intake) error {
 	return s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
-		old, err := t.Record(Slot{})
+		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -169,7 +170,7 @@ func (s *Service) put(ctx context.Context, p *place, terms *access, rec *Record,
 }
 
 // begin gives a new blob its stamps and what it has from the one it replaces: the time of creation and the lease.
-func (t *Txn) begin(rec, old *Record, now engine.Stamp) {
+func (t *Txn) begin(rec, old *record.Blob, now engine.Stamp) {
 	rec.Changed = t.Stamp()
 	rec.Created = rec.Changed
 	if old != nil {
@@ -178,7 +179,7 @@ func (t *Txn) begin(rec, old *Record, now engine.Stamp) {
 }
 
 // takeIn takes the body of a write to a blob, whose terms are checked first, and holds it to its sums. The caller calls done.
-func (s *Service) takeIn(r *rest.Request, p *place, body *content, inlineMax int64, want *sums, check func(*Record) error) (*intake, error) {
+func (s *Service) takeIn(r *rest.Request, p *place, body *content, inlineMax int64, want *sums, check func(*record.Blob) error) (*intake, error) {
 	if err := s.precheck(r, p, check); err != nil {
 		return nil, err
 	}
@@ -197,9 +198,9 @@ func (s *Service) takeIn(r *rest.Request, p *place, body *content, inlineMax int
 }
 
 // precheck refuses a request with a long body before the body is sent. The transaction checks again.
-func (s *Service) precheck(r *rest.Request, p *place, check func(*Record) error) error {
+func (s *Service) precheck(r *rest.Request, p *place, check func(*record.Blob) error) error {
 	return s.store.View(r.Context, p.key, func(v engine.Reader) error {
-		rec, err := getRecord(v, p, Slot{})
+		rec, err := getRecord(v, p, record.Slot{})
 		if err != nil {
 			return err
 		}
@@ -217,7 +218,7 @@ func (s *Service) place(r *rest.Request) (*place, error) {
 }
 
 // addressed is the container of the addressed blob name, once both names are good.
-func (s *Service) addressed(r *rest.Request) (*ContainerRecord, error) {
+func (s *Service) addressed(r *rest.Request) (*record.Container, error) {
 	if err := protocol.CheckContainerName(r.Container); err != nil {
 		return nil, err
 	}

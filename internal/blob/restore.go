@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -14,12 +15,8 @@ import (
 // A soft-deleted container keeps its record, and with it its generation and all that is in it, under a key that adds the
 // generation to the container's: so a name may have several deleted containers and a new one.
 
-func deletedContainerKey(key []byte, g Generation) []byte {
-	return appendGeneration(append([]byte(nil), key...), g)
-}
-
 // retireContainer takes a container's record from its place: softly if the account keeps deleted containers.
-func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, c *ContainerRecord) {
+func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, c *record.Container) {
 	tx.Delete(engine.SpaceContainer, key)
 	if a.ContainerRetentionDays <= 0 {
 		s.buryContainer(tx, key, c)
@@ -28,9 +25,9 @@ func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, 
 	now := tx.Stamp()
 	gone := *c
 	gone.Lease = lease.Lease{}
-	gone.Deleted = SoftDelete{At: now, Until: now + engine.Stamp(a.ContainerRetentionDays)*day}
-	tx.Set(engine.SpaceContainer, deletedContainerKey(key, c.Generation), gone.AppendTo(nil))
-	tx.Set(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainerExpiry, engine.Stamp(c.Generation)), nil)
+	gone.Deleted = record.SoftDelete{At: now, Until: now + engine.Stamp(a.ContainerRetentionDays)*record.Day}
+	tx.Set(engine.SpaceContainer, record.DeletedContainerKey(key, c.Generation), gone.AppendTo(nil))
+	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainerExpiry, engine.Stamp(c.Generation)), nil)
 }
 
 // restoreContainer is Restore Container. The name in the address must be the one that the container had: the public references of
@@ -48,7 +45,7 @@ func (s *Service) restoreContainer(r *rest.Request) error {
 	case name != r.Container:
 		return protocol.InvalidHeader("x-ms-deleted-container-name", name)
 	}
-	key := appendContainerKey(nil, r.AccountName, r.Container)
+	key := record.AppendContainerKey(nil, r.AccountName, r.Container)
 	err := s.updateContainer(r.Context, key, func(tx engine.Tx) error {
 		switch _, err := tx.Get(engine.SpaceContainer, key); {
 		case err == nil:
@@ -63,9 +60,9 @@ func (s *Service) restoreContainer(r *rest.Request) error {
 		if c == nil || c.Deleted.Until <= s.now() {
 			return protocol.ErrContainerNotFound
 		}
-		c.Deleted = SoftDelete{}
-		tx.Delete(engine.SpaceContainer, deletedContainerKey(key, c.Generation))
-		tx.Delete(engine.SpaceBlobQueue, appendWorkKey(nil, key, workContainerExpiry, engine.Stamp(c.Generation)))
+		c.Deleted = record.SoftDelete{}
+		tx.Delete(engine.SpaceContainer, record.DeletedContainerKey(key, c.Generation))
+		tx.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainerExpiry, engine.Stamp(c.Generation)))
 		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
 		return nil
 	})
@@ -77,19 +74,19 @@ func (s *Service) restoreContainer(r *rest.Request) error {
 }
 
 // findDeletedContainer finds one of the deleted containers of a name by its version, nil if there is none.
-func findDeletedContainer(r engine.Reader, key []byte, version string) (*ContainerRecord, error) {
-	it := r.Scan(engine.SpaceContainer, append(append([]byte(nil), key...), 0), after(append([]byte(nil), key...)))
+func findDeletedContainer(r engine.Reader, key []byte, version string) (*record.Container, error) {
+	it := r.Scan(engine.SpaceContainer, append(append([]byte(nil), key...), 0), record.After(append([]byte(nil), key...)))
 	defer it.Close()
 	for it.Next() {
 		v, err := it.Value()
 		if err != nil {
 			return nil, err
 		}
-		c := &ContainerRecord{}
+		c := &record.Container{}
 		if err := c.Decode(string(v)); err != nil {
 			return nil, err
 		}
-		if c.deletedVersion() == version {
+		if c.DeletedVersion() == version {
 			return c, nil
 		}
 	}
@@ -97,9 +94,9 @@ func findDeletedContainer(r engine.Reader, key []byte, version string) (*Contain
 }
 
 // sweepDeletedContainer lets a soft-deleted container go once its retention has ended.
-func (s *Service) sweepDeletedContainer(ctx context.Context, w *work) error {
-	key := deletedContainerKey(w.partition, Generation(w.stamp))
-	return s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
+func (s *Service) sweepDeletedContainer(ctx context.Context, w *record.Work) error {
+	key := record.DeletedContainerKey(w.Partition, record.Generation(w.Stamp))
+	return s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		switch {
 		case errors.Is(err, protocol.ErrContainerNotFound):
@@ -109,9 +106,9 @@ func (s *Service) sweepDeletedContainer(ctx context.Context, w *work) error {
 			return nil
 		default:
 			tx.Delete(engine.SpaceContainer, key)
-			s.buryContainer(tx, w.partition, c)
+			s.buryContainer(tx, w.Partition, c)
 		}
-		tx.Delete(engine.SpaceBlobQueue, w.key)
+		tx.Delete(engine.SpaceBlobQueue, w.Key)
 		return nil
 	})
 }

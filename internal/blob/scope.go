@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -8,7 +9,7 @@ import (
 // encryptionScope returns the scope of what a request makes in the container: the one that the request names or its signature
 // prescribes (ses), which must not differ, else the container's own, which may refuse others. Scopes are kept by name and told;
 // blobd encrypts by none (docs/security.md).
-func (c *ContainerRecord) encryptionScope(r *rest.Request) (string, error) {
+func encryptionScope(c *record.Container, r *rest.Request) (string, error) {
 	named, signed := r.Header("x-ms-encryption-scope"), r.Grant.EncryptionScope
 	switch {
 	case named == "":
@@ -19,9 +20,9 @@ func (c *ContainerRecord) encryptionScope(r *rest.Request) (string, error) {
 	switch {
 	case named == "":
 		return c.DefaultScope, nil
-	case c.DenyScopeOverride && named != c.scope():
+	case c.DenyScopeOverride && named != c.Scope():
 		return "", protocol.ErrRequestForbiddenByContainerEncryptionPolicy
-	case named == accountScope:
+	case named == record.AccountScope:
 		return "", nil
 	}
 	return clone(named), nil
@@ -33,7 +34,7 @@ func (s *Service) placeNew(r *rest.Request) (p *place, scope string, err error) 
 	if err != nil {
 		return nil, "", err
 	}
-	if scope, err = c.encryptionScope(r); err != nil {
+	if scope, err = encryptionScope(c, r); err != nil {
 		return nil, "", err
 	}
 	return newPlace(r.Account, c.Generation, r.Blob), scope, nil

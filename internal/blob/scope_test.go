@@ -8,6 +8,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/rest/resttest"
 )
 
@@ -28,7 +29,7 @@ func TestEncryptionScopes(t *testing.T) {
 	h.must(t, 201, "PUT", "/acct/plain?restype=container", "", v)
 	h.must(t, 201, "PUT", "/acct/default?restype=container", "", v, "x-ms-default-encryption-scope: one")
 	h.must(t, 201, "PUT", "/acct/strict?restype=container", "", v, "x-ms-default-encryption-scope: one", "x-ms-deny-encryption-scope-override: true")
-	h.must(t, 201, "PUT", "/acct/keyed?restype=container", "", v, "x-ms-default-encryption-scope: "+accountScope, "x-ms-deny-encryption-scope-override: true")
+	h.must(t, 201, "PUT", "/acct/keyed?restype=container", "", v, "x-ms-default-encryption-scope: "+record.AccountScope, "x-ms-deny-encryption-scope-override: true")
 	h.must(t, 201, "PUT", "/acct/plain/source", "x", v, isBlock)
 	from := "x-ms-copy-source: http://" + h.Addr + "/acct/plain/source"
 	ways := map[string]func(target string, headers ...string) (status int, code string){
@@ -70,14 +71,14 @@ func TestEncryptionScopes(t *testing.T) {
 		{"default", nil, "one"},
 		{"default", []string{header + "two"}, "two"},
 		{"default", []string{ses + "two"}, "two"},
-		{"default", []string{header + accountScope}, ""},
+		{"default", []string{header + record.AccountScope}, ""},
 		{"strict", nil, "one"},
 		{"strict", []string{header + "one"}, "one"},
 		{"strict", []string{ses + "one"}, "one"},
 		{"strict", []string{header + "two"}, "RequestForbiddenByContainerEncryptionPolicy"},
 		{"strict", []string{ses + "two"}, "RequestForbiddenByContainerEncryptionPolicy"},
-		{"strict", []string{header + accountScope}, "RequestForbiddenByContainerEncryptionPolicy"},
-		{"keyed", []string{header + accountScope}, ""},
+		{"strict", []string{header + record.AccountScope}, "RequestForbiddenByContainerEncryptionPolicy"},
+		{"keyed", []string{header + record.AccountScope}, ""},
 		{"keyed", []string{ses + "two"}, "RequestForbiddenByContainerEncryptionPolicy"},
 	} {
 		for name, way := range ways {

@@ -15,9 +15,6 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// maxBlockID is the longest block id, decoded, in bytes.
-const maxBlockID = 64
-
 // Options of New.
 type Options struct {
 	Store engine.Store

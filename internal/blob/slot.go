@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -37,22 +38,22 @@ func decodeSlot(r *rest.Request) (s selector, err error) {
 func (s selector) isBase() bool { return s == selector{} }
 
 // find reads the blob that is meant, nil if there is none or it is deleted, and tells where it lies.
-func (s selector) find(r engine.Reader, p *place) (*Record, Slot, error) {
+func (s selector) find(r engine.Reader, p *place) (*record.Blob, record.Slot, error) {
 	switch {
 	case s.snapshot != 0:
-		return findSlot(r, p, Slot{s.snapshot, SlotSnapshot})
+		return findSlot(r, p, record.Slot{Stamp: s.snapshot, Kind: record.SlotSnapshot})
 	case s.version != 0:
-		rec, err := getRecord(r, p, Slot{})
+		rec, err := getRecord(r, p, record.Slot{})
 		if err != nil || rec != nil && rec.Version == s.version {
-			return rec, Slot{}, err
+			return rec, record.Slot{}, err
 		}
-		return findSlot(r, p, Slot{s.version, SlotVersion})
+		return findSlot(r, p, record.Slot{Stamp: s.version, Kind: record.SlotVersion})
 	}
-	rec, err := getRecord(r, p, Slot{})
-	return rec, Slot{}, err
+	rec, err := getRecord(r, p, record.Slot{})
+	return rec, record.Slot{}, err
 }
 
-func findSlot(r engine.Reader, p *place, slot Slot) (*Record, Slot, error) {
+func findSlot(r engine.Reader, p *place, slot record.Slot) (*record.Blob, record.Slot, error) {
 	rec, err := getRecord(r, p, slot)
 	if rec != nil && rec.Deleted.At != 0 {
 		return nil, slot, protocol.ErrBlobNotFound.WithHeader("x-ms-is-soft-deleted", "true")

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -15,25 +15,25 @@ import (
 // place is one blob name in one life of a container: what a View or Txn works on.
 type place struct {
 	account *account.Account
-	gen     Generation
+	gen     record.Generation
 	name    string
 	key     []byte // the partition
 }
 
-func newPlace(a *account.Account, g Generation, name string) *place {
-	return &place{a, g, name, appendPartition(make([]byte, 0, 8+len(name)+2+1+slotSize), g, name)}
+func newPlace(a *account.Account, g record.Generation, name string) *place {
+	return &place{a, g, name, record.AppendPartition(make([]byte, 0, 8+len(name)+2+1+record.SlotSize), g, name)}
 }
 
 // slotKey returns the key of a slot in SpaceBlobHistory or SpaceBlobData, and in SpaceBlob for the current one.
-func (p *place) slotKey(s Slot) []byte {
-	if s.Kind == SlotCurrent {
+func (p *place) slotKey(s record.Slot) []byte {
+	if s.Kind == record.SlotCurrent {
 		return p.key
 	}
-	return appendSlot(p.key[:len(p.key):len(p.key)], s)
+	return record.AppendSlot(p.key[:len(p.key):len(p.key)], s)
 }
 
 // getContainer reads a container's record, ContainerNotFound if there is none.
-func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
+func getContainer(r engine.Reader, key []byte) (*record.Container, error) {
 	v, err := r.Get(engine.SpaceContainer, key)
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil, protocol.ErrContainerNotFound
@@ -41,7 +41,7 @@ func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ContainerRecord{}
+	c := &record.Container{}
 	if err := c.Decode(string(v)); err != nil {
 		return nil, fmt.Errorf("container %q: %w", key, err)
 	}
@@ -49,8 +49,8 @@ func getContainer(r engine.Reader, key []byte) (*ContainerRecord, error) {
 }
 
 // changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
-func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *ContainerRecord) error) error {
-	key := appendContainerKey(make([]byte, 0, 96), account, name)
+func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *record.Container) error) error {
+	key := record.AppendContainerKey(make([]byte, 0, 96), account, name)
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
@@ -65,9 +65,9 @@ func (s *Service) changeContainer(ctx context.Context, account, name string, fn 
 }
 
 // getRecord reads the blob in a slot, nil if there is none. The record does not depend on the reader's life.
-func getRecord(r engine.Reader, p *place, slot Slot) (*Record, error) {
+func getRecord(r engine.Reader, p *place, slot record.Slot) (*record.Blob, error) {
 	space := engine.SpaceBlob
-	if slot.Kind != SlotCurrent {
+	if slot.Kind != record.SlotCurrent {
 		space = engine.SpaceBlobHistory
 	}
 	v, err := r.Get(space, p.slotKey(slot))
@@ -77,7 +77,7 @@ func getRecord(r engine.Reader, p *place, slot Slot) (*Record, error) {
 		}
 		return nil, err
 	}
-	rec := &Record{}
+	rec := &record.Blob{}
 	if err := rec.Decode(string(v)); err != nil {
 		return nil, fmt.Errorf("blob %q: %w", p.name, err)
 	}
@@ -128,23 +128,23 @@ func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) err
 }
 
 // Record returns the blob in a slot as it was before the transaction, nil if there is none.
-func (t *Txn) Record(slot Slot) (*Record, error) { return getRecord(t.Tx, t.place, slot) }
+func (t *Txn) Record(slot record.Slot) (*record.Blob, error) { return getRecord(t.Tx, t.place, slot) }
 
 // set writes a record into a slot. Its content must be there.
-func (t *Txn) set(slot Slot, r *Record) {
+func (t *Txn) set(slot record.Slot, r *record.Blob) {
 	space := engine.SpaceBlob
-	if slot.Kind != SlotCurrent {
+	if slot.Kind != record.SlotCurrent {
 		space = engine.SpaceBlobHistory
 	}
 	t.Set(space, t.slotKey(slot), r.AppendTo(make([]byte, 0, 192)))
 }
 
 // Modify writes the current blob with changed properties and the content that it had.
-func (t *Txn) Modify(r *Record) { t.set(Slot{}, r) }
+func (t *Txn) Modify(r *record.Blob) { t.set(record.Slot{}, r) }
 
 // Replace makes r the current blob in place of old, which may be nil. The content of r is inline bytes, or what own, share or a
 // page map gave. What old had is kept as a version or soft-deleted, or let go (see retire); uncommitted blocks go.
-func (t *Txn) Replace(old, r *Record, inline []byte) error {
+func (t *Txn) Replace(old, r *record.Blob, inline []byte) error {
 	if !t.settled {
 		if err := t.dropPending(); err != nil {
 			return err
@@ -161,15 +161,15 @@ func (t *Txn) Replace(old, r *Record, inline []byte) error {
 	}
 	if inline != nil {
 		t.Set(engine.SpaceBlobData, t.key, inline)
-		r.Content = Content{Kind: ContentInline}
+		r.Content = record.Content{Kind: record.ContentInline}
 	}
 	t.delta += r.Size
-	t.set(Slot{}, r)
+	t.set(record.Slot{}, r)
 	return nil
 }
 
 // Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good; kept tells that it can still be had.
-func (t *Txn) Remove(old *Record) (kept bool, err error) {
+func (t *Txn) Remove(old *record.Blob) (kept bool, err error) {
 	if err := t.dropPending(); err != nil {
 		return false, err
 	}
@@ -184,5 +184,8 @@ func (t *Txn) Remove(old *Record) (kept bool, err error) {
 // clone copies a string out of a request's buffers.
 func clone(s string) string { return strings.Clone(s) }
 
-// view sees bytes as a string for as long as they live.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// enqueue leaves work for the sweeper, which is told after the transaction.
+func (t *Txn) enqueue(kind record.WorkKind, stamp engine.Stamp, detail record.ContentKind) {
+	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, kind, stamp), append([]byte{byte(detail)}, t.account.Name...))
+	t.wake = true
+}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -23,15 +24,6 @@ const (
 	// lateWrite is how long a write may be under way after it looked its container up, in stamps.
 	lateWrite = 3600 * 10_000_000
 )
-
-// work is one item of the queue.
-type work struct {
-	key       []byte
-	partition []byte
-	kind      workKind
-	stamp     engine.Stamp
-	value     []byte
-}
 
 // run sweeps until the service is closed.
 func (s *Service) run(ctx context.Context) {
@@ -70,7 +62,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	var failed error
 	var from []byte
 	for {
-		var items []work
+		var items []record.Work
 		err := s.store.View(ctx, nil, func(r engine.Reader) error {
 			it := r.Scan(engine.SpaceBlobQueue, from, nil)
 			defer it.Close()
@@ -79,7 +71,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				w, ok := parseWork(it.Key(), v)
+				w, ok := record.ParseWork(it.Key(), v)
 				if !ok {
 					failed = errors.Join(failed, fmt.Errorf("work item %q cannot be read", it.Key()))
 				}
@@ -91,66 +83,56 @@ func (s *Service) Sweep(ctx context.Context) error {
 			return errors.Join(failed, err)
 		}
 		for i := range items {
-			if items[i].kind == 0 {
+			if items[i].Kind == 0 {
 				continue
 			}
 			if err := s.sweep(ctx, &items[i]); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				failed = errors.Join(failed, fmt.Errorf("work %d at %q: %w", items[i].kind, items[i].partition, err))
+				failed = errors.Join(failed, fmt.Errorf("work %d at %q: %w", items[i].Kind, items[i].Partition, err))
 			}
 		}
-		from = append(items[len(items)-1].key, 0)
+		from = append(items[len(items)-1].Key, 0)
 	}
 }
 
-func parseWork(key, value []byte) (work, bool) {
-	w := work{key: append([]byte(nil), key...), value: append([]byte(nil), value...)}
-	n := len(w.key) - workSize
-	if n < 1 {
-		return w, false
-	}
-	w.partition, w.kind, w.stamp = w.key[:n:n], workKind(w.key[n]), engine.Stamp(binary.BigEndian.Uint64(w.key[n+1:]))
-	return w, true
-}
-
-// place returns the blob name that the item belongs to. The account is known by name only.
-func (w *work) place() (*place, bool) {
-	name, n, ok := splitKey(w.partition)
-	if !ok || n != len(w.partition) || len(w.value) < 1 {
+// placeOf returns the blob name that the item belongs to. The account is known by name only.
+func placeOf(w *record.Work) (*place, bool) {
+	name, n, ok := record.SplitKey(w.Partition)
+	if !ok || n != len(w.Partition) || len(w.Value) < 1 {
 		return nil, false
 	}
-	gen := Generation(binary.BigEndian.Uint64(w.partition))
-	return &place{&account.Account{Name: string(w.value[1:])}, gen, string(name), w.partition}, true
+	gen := record.Generation(binary.BigEndian.Uint64(w.Partition))
+	return &place{&account.Account{Name: string(w.Value[1:])}, gen, string(name), w.Partition}, true
 }
 
-func (s *Service) sweep(ctx context.Context, w *work) error {
-	switch w.kind {
-	case workContainer:
+func (s *Service) sweep(ctx context.Context, w *record.Work) error {
+	switch w.Kind {
+	case record.WorkContainer:
 		return s.sweepContainer(ctx, w)
-	case workContainerExpiry:
+	case record.WorkContainerExpiry:
 		return s.sweepDeletedContainer(ctx, w)
 	}
-	p, ok := w.place()
+	p, ok := placeOf(w)
 	if !ok {
-		return errRecord
+		return record.ErrBlob
 	}
-	switch w.kind {
-	case workContent:
-		if ContentKind(w.value[0]) == ContentPages {
+	switch w.Kind {
+	case record.WorkContent:
+		if record.ContentKind(w.Value[0]) == record.ContentPages {
 			for more := true; more; {
 				var err error
-				if more, err = s.sweepPages(ctx, p, w.stamp); err != nil {
+				if more, err = s.sweepPages(ctx, p, w.Stamp); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 		return s.sweepList(ctx, p, w)
-	case workPending:
+	case record.WorkPending:
 		return s.sweepPending(ctx, p, w)
-	case workCopy:
+	case record.WorkCopy:
 		return s.sweepCopy(ctx, p, w)
 	}
 	return s.sweepOther(ctx, p, w)
@@ -167,18 +149,18 @@ func (t *Txn) due(item []byte) (bool, error) {
 }
 
 // sweepList releases the chunks of a list without an owner, some pages at a time.
-func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
+func (s *Service) sweepList(ctx context.Context, p *place, w *record.Work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
-			if done = s.pins.held(p.key, w.stamp); done { // somebody still reads it: later
+			if done = s.pins.held(p.key, w.Stamp); done { // somebody still reads it: later
 				return nil
 			}
-			if due, err := t.due(w.key); err != nil || !due {
+			if due, err := t.due(w.Key); err != nil || !due {
 				done = true
 				return err
 			}
-			prefix := appendContentKey(nil, p.key, keyContentPage, w.stamp)
-			it := t.Scan(engine.SpaceBlock, prefix, after(append([]byte(nil), prefix...)))
+			prefix := record.AppendContentKey(nil, p.key, record.KeyContentPage, w.Stamp)
+			it := t.Scan(engine.SpaceBlock, prefix, record.After(append([]byte(nil), prefix...)))
 			defer it.Close()
 			pages := 0
 			for ; pages < sweepBatch && it.Next(); pages++ {
@@ -186,13 +168,13 @@ func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
 				if err != nil {
 					return err
 				}
-				if err := visitPage(view(v), func(p *piece) bool { t.Release(p.Ref); return true }); err != nil {
+				if err := record.VisitPage(record.View(v), func(p *record.Piece) bool { t.Release(p.Ref); return true }); err != nil {
 					return err
 				}
 				t.Delete(engine.SpaceBlock, append([]byte(nil), it.Key()...))
 			}
 			if done = pages < sweepBatch; done {
-				t.Delete(engine.SpaceBlobQueue, w.key)
+				t.Delete(engine.SpaceBlobQueue, w.Key)
 			}
 			return it.Close()
 		})
@@ -204,36 +186,36 @@ func (s *Service) sweepList(ctx context.Context, p *place, w *work) error {
 }
 
 // sweepPending takes away uncommitted blocks whose epoch is over, or is a week behind the last block.
-func (s *Service) sweepPending(ctx context.Context, p *place, w *work) error {
+func (s *Service) sweepPending(ctx context.Context, p *place, w *record.Work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
 			h, err := getPending(t.Tx, p)
 			if err != nil {
 				return err
 			}
-			if h != nil && h.Epoch == w.stamp {
+			if h != nil && h.Epoch == w.Stamp {
 				if h.Last+uncommittedLife > s.now() {
 					done = true
 					return nil
 				}
-				t.Delete(engine.SpaceBlock, pendingKey(p))
+				t.Delete(engine.SpaceBlock, record.PendingKey(p.key))
 				t.Delete(engine.SpaceUncommitted, p.key)
 			}
 			n := 0
-			err = visitPending(t.Tx, p, &pendingHead{Epoch: w.stamp}, func(b *block) error {
+			err = visitPending(t.Tx, p, &record.Pending{Epoch: w.Stamp}, func(b *block) error {
 				if n += 1 + len(b.Chunks); n > 10*sweepBatch && n > 1+len(b.Chunks) {
 					return errEnough
 				}
 				t.releaseAll(b.Chunks)
 				t.delta -= b.Size
-				t.Delete(engine.SpaceBlock, append(pendingPrefix(p, w.stamp), b.ID...))
+				t.Delete(engine.SpaceBlock, append(record.PendingPrefix(p.key, w.Stamp), b.ID...))
 				return nil
 			})
 			if errors.Is(err, errEnough) {
 				return nil
 			}
 			if done = err == nil; done {
-				t.Delete(engine.SpaceBlobQueue, w.key)
+				t.Delete(engine.SpaceBlobQueue, w.Key)
 			}
 			return err
 		})
@@ -250,31 +232,30 @@ var errEnough = errors.New("enough for one transaction")
 var contents = [...]engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceUncommitted}
 
 // sweepContainer empties a dead generation, name by name.
-func (s *Service) sweepContainer(ctx context.Context, w *work) error {
-	d := decoder{v: view(w.value)}
-	died := engine.Stamp(d.uint64())
-	if d.bad {
-		return errRecord
+func (s *Service) sweepContainer(ctx context.Context, w *record.Work) error {
+	died, ok := record.DecodeStamp(w.Value)
+	if !ok {
+		return record.ErrBlob
 	}
-	name, _, _ := cutZero(w.partition)
+	name, _, _ := record.CutZero(w.Partition)
 	owner := &account.Account{Name: string(name)}
-	generation := appendGeneration(nil, Generation(w.stamp))
+	generation := record.AppendGeneration(nil, record.Generation(w.Stamp))
 	for {
 		var names [][]byte
 		var rest bool
 		err := s.store.View(ctx, generation, func(r engine.Reader) error {
-			upper := after(append([]byte(nil), generation...))
+			upper := record.After(append([]byte(nil), generation...))
 			for _, space := range contents {
 				it := r.Scan(space, generation, upper)
 				for ok := it.Next(); ok && len(names) < sweepBatch; {
-					_, n, good := splitKey(it.Key())
+					_, n, good := record.SplitKey(it.Key())
 					if !good {
 						ok = it.Next()
 						continue
 					}
 					partition := append([]byte(nil), it.Key()[:n]...)
 					names = append(names, partition)
-					ok = it.SeekGE(after(append([]byte(nil), partition...)))
+					ok = it.SeekGE(record.After(append([]byte(nil), partition...)))
 				}
 				if err := it.Close(); err != nil {
 					return err
@@ -295,17 +276,17 @@ func (s *Service) sweepContainer(ctx context.Context, w *work) error {
 			if rest || died >= s.started && died+lateWrite > s.now() {
 				return nil
 			}
-			if err := s.dropTagIndex(ctx, owner.Name, Generation(w.stamp)); err != nil {
+			if err := s.dropTagIndex(ctx, owner.Name, record.Generation(w.Stamp)); err != nil {
 				return err
 			}
-			return s.store.Update(ctx, w.partition, func(tx engine.Tx) error {
-				tx.Delete(engine.SpaceBlobQueue, w.key)
+			return s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
+				tx.Delete(engine.SpaceBlobQueue, w.Key)
 				return nil
 			})
 		}
 		for _, partition := range names {
-			name, _, _ := splitKey(partition)
-			p := &place{owner, Generation(w.stamp), string(name), partition}
+			name, _, _ := record.SplitKey(partition)
+			p := &place{owner, record.Generation(w.Stamp), string(name), partition}
 			for done := false; !done; {
 				err := s.change(ctx, p, func(t *Txn) (err error) {
 					done, err = t.purge()
@@ -319,26 +300,17 @@ func (s *Service) sweepContainer(ctx context.Context, w *work) error {
 	}
 }
 
-func cutZero(b []byte) (head, rest []byte, ok bool) {
-	for i, c := range b {
-		if c == 0 {
-			return b[:i], b[i+1:], true
-		}
-	}
-	return b, nil, false
-}
-
 // purge takes a name away for good, with its history. Long content goes by work items of its own. It returns false if there
 // was too much history for one transaction.
 func (t *Txn) purge() (done bool, err error) {
-	upper := after(append([]byte(nil), t.key...))
+	upper := record.After(append([]byte(nil), t.key...))
 	it := t.Scan(engine.SpaceBlobHistory, t.key, upper)
 	defer it.Close()
 	n := 0
 	for ; n < sweepBatch && it.Next(); n++ {
-		slot, ok := parseSlot(it.Key()[len(t.key):])
+		slot, ok := record.ParseSlot(it.Key()[len(t.key):])
 		if !ok {
-			return false, errRecord
+			return false, record.ErrBlob
 		}
 		rec, err := t.Record(slot)
 		if err != nil {
@@ -351,13 +323,13 @@ func (t *Txn) purge() (done bool, err error) {
 	if err := it.Close(); err != nil || n == sweepBatch {
 		return false, err
 	}
-	rec, err := t.Record(Slot{})
+	rec, err := t.Record(record.Slot{})
 	if err != nil {
 		return false, err
 	}
 	if rec != nil {
 		t.delta -= rec.Size
-		if err := t.drop(rec, Slot{}, false); err != nil {
+		if err := t.drop(rec, record.Slot{}, false); err != nil {
 			return false, err
 		}
 		t.Delete(engine.SpaceBlob, t.key)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -15,9 +16,9 @@ func TestSweepOfAdoptedContent(t *testing.T) {
 	ctx := context.Background()
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
-	for name, kind := range map[string]ContentKind{"log": ContentList, "disk": ContentPages} {
+	for name, kind := range map[string]record.ContentKind{"log": record.ContentList, "disk": record.ContentPages} {
 		text := strings.Repeat("x", 64<<10)
-		if kind == ContentList {
+		if kind == record.ContentList {
 			h.must(t, 201, "PUT", "/acct/con/"+name, "", "x-ms-blob-type: AppendBlob")
 			for range 5 {
 				h.must(t, 201, "PUT", "/acct/con/"+name+"?comp=appendblock", text)
@@ -29,28 +30,28 @@ func TestSweepOfAdoptedContent(t *testing.T) {
 		before := h.must(t, 200, "GET", "/acct/con/"+name, "").Body
 
 		// The item as it was while the content was laid.
-		w := work{kind: workContent, value: append([]byte{byte(kind)}, "acct"...)}
+		w := record.Work{Kind: record.WorkContent, Value: append([]byte{byte(kind)}, "acct"...)}
 		require.NoError(t, h.store.View(ctx, nil, func(r engine.Reader) error {
 			it := r.Scan(engine.SpaceBlob, nil, nil)
 			defer it.Close()
 			for it.Next() {
-				if blob, _, ok := splitKey(it.Key()); ok && string(blob) == name {
-					w.partition = append([]byte(nil), it.Key()...)
+				if blob, _, ok := record.SplitKey(it.Key()); ok && string(blob) == name {
+					w.Partition = append([]byte(nil), it.Key()...)
 				}
 			}
 			return it.Close()
 		}))
-		p, ok := w.place()
+		p, ok := placeOf(&w)
 		require.True(t, ok)
 		require.NoError(t, h.svc.change(ctx, p, func(t *Txn) error {
-			rec, err := t.Record(Slot{})
+			rec, err := t.Record(record.Slot{})
 			if err == nil && rec.Content.Kind == kind {
-				w.stamp = rec.Content.ID
+				w.Stamp = rec.Content.ID
 			}
 			return err
 		}))
-		require.NotZero(t, w.stamp, name)
-		w.key = appendWorkKey(nil, w.partition, workContent, w.stamp)
+		require.NotZero(t, w.Stamp, name)
+		w.Key = record.AppendWorkKey(nil, w.Partition, record.WorkContent, w.Stamp)
 
 		require.NoError(t, h.svc.sweep(ctx, &w))
 		require.Equal(t, before, h.must(t, 200, "GET", "/acct/con/"+name, "").Body)

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -28,41 +28,20 @@ import (
 //
 // A tag holds no 00, and the name is escaped as in other keys.
 
-// tagPartition is the index of one container's life. No container key begins with it: after the 00 there is a generation, whose
-// first byte is below every letter.
-func appendTagPartition(b []byte, account string, g Generation) []byte {
-	b = append(append(b, account...), 0)
-	return appendGeneration(b, g)
-}
-
-func appendTagKey(b, partition []byte, tag protocol.Pair, name string) []byte {
-	b = append(append(append(b, partition...), tag.Name...), 0)
-	b = append(append(b, tag.Value...), 0)
-	return append(appendEscaped(b, name), escapeByte, terminator)
-}
-
-// parseTagKey reads what follows the partition.
-func parseTagKey(k []byte) (tag protocol.Pair, name string, ok bool) {
-	n, rest, ok1 := bytes.Cut(k, []byte{0})
-	v, rest, ok2 := bytes.Cut(rest, []byte{0})
-	b, end, ok3 := splitKey(append(make([]byte, 8, 8+len(rest)), rest...))
-	return protocol.Pair{Name: string(n), Value: string(v)}, string(b), ok1 && ok2 && ok3 && end == 8+len(rest)
-}
-
 // countTags counts the hints of a blob's tags up or down.
 func (s *Service) countTags(ctx context.Context, p *place, tags []protocol.Pair, delta int) error {
 	if len(tags) == 0 {
 		return nil
 	}
-	partition := appendTagPartition(nil, p.account.Name, p.gen)
+	partition := record.AppendTagPartition(nil, p.account.Name, p.gen)
 	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
 		for _, tag := range tags {
-			key := appendTagKey(nil, partition, tag, p.name)
+			key := record.AppendTagKey(nil, partition, tag, p.name)
 			n := 0
 			switch v, err := tx.Get(engine.SpaceBlobTag, key); {
 			case err == nil:
-				d := decoder{v: view(v)}
-				n = int(d.uvarint())
+				c, _ := record.DecodeCount(v)
+				n = int(c)
 			case !errors.Is(err, engine.ErrNotFound):
 				return err
 			}
@@ -102,10 +81,10 @@ func (s *Service) untag(ctx context.Context, p *place, tags []protocol.Pair) {
 func samePairs(a, b []protocol.Pair) bool { return slices.Equal(a, b) }
 
 // dropTagIndex takes the index of a dead container away.
-func (s *Service) dropTagIndex(ctx context.Context, account string, g Generation) error {
-	partition := appendTagPartition(nil, account, g)
+func (s *Service) dropTagIndex(ctx context.Context, account string, g record.Generation) error {
+	partition := record.AppendTagPartition(nil, account, g)
 	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
-		tx.DeleteRange(engine.SpaceBlobTag, partition, after(append([]byte(nil), partition...)))
+		tx.DeleteRange(engine.SpaceBlobTag, partition, record.After(append([]byte(nil), partition...)))
 		return nil
 	})
 }

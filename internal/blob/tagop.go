@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -39,7 +40,7 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var rec *Record
+	var rec *record.Blob
 	err = s.store.View(r.Context, p.key, func(v engine.Reader) (err error) {
 		if rec, _, err = slot.find(v, p); err != nil {
 			return err
@@ -88,13 +89,13 @@ func (s *Service) setBlobTags(r *rest.Request) error {
 		if err != nil {
 			return err
 		}
-		if at.Kind != SlotCurrent {
+		if at.Kind != record.SlotCurrent {
 			terms.lease = lease.ID{}
 		}
 		if err := terms.write(rec); err != nil && !errors.Is(err, protocol.ErrPendingCopyOperation) {
 			return err
 		}
-		if at.Kind == SlotCurrent {
+		if at.Kind == record.SlotCurrent {
 			t.untag = rec.Tags
 		} else {
 			t.untag = tags // the index knows current blobs only

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -48,7 +49,7 @@ func (s *Service) sweepTags(ctx context.Context) error {
 				}
 				if owned, err := h.owned(r); err != nil {
 					return err
-				} else if !owned || hintCount(v) != 1 {
+				} else if n, _ := record.DecodeCount(v); !owned || n != 1 {
 					doubtful = append(doubtful, key)
 				}
 			}
@@ -74,30 +75,25 @@ type hint struct {
 func parseHint(key []byte) (h hint, err error) {
 	i := bytes.IndexByte(key, 0)
 	if i < 0 || len(key) < i+9 {
-		return h, fmt.Errorf("tag index entry %q: %w", key, errRecord)
+		return h, fmt.Errorf("tag index entry %q: %w", key, record.ErrBlob)
 	}
 	h.partition = key[: i+9 : i+9]
-	tag, name, ok := parseTagKey(key[i+9:])
+	tag, name, ok := record.ParseTagKey(key[i+9:])
 	if !ok {
-		return h, fmt.Errorf("tag index entry %q: %w", key, errRecord)
+		return h, fmt.Errorf("tag index entry %q: %w", key, record.ErrBlob)
 	}
-	h.tag, h.place = tag, newPlace(nil, Generation(binary.BigEndian.Uint64(key[i+1:])), name)
+	h.tag, h.place = tag, newPlace(nil, record.Generation(binary.BigEndian.Uint64(key[i+1:])), name)
 	return h, nil
 }
 
 // owned tells whether the current blob has the tag.
 func (h *hint) owned(r engine.Reader) (bool, error) {
-	rec, err := getRecord(r, h.place, Slot{})
+	rec, err := getRecord(r, h.place, record.Slot{})
 	if rec == nil || err != nil {
 		return false, err
 	}
 	v, ok := tagquery.Value(rec.Tags, h.tag.Name)
 	return ok && v == h.tag.Value, nil
-}
-
-func hintCount(v []byte) uint64 {
-	d := decoder{v: view(v)}
-	return d.uvarint()
 }
 
 // settleHint sets the count of a hint to what it is, unless a write of the blob is under way.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -15,31 +16,31 @@ func TestTierChange(t *testing.T) {
 	const s = engine.Stamp(10_000_000)
 	for _, c := range []struct {
 		name     string
-		from     Tiering
+		from     record.Tiering
 		now      engine.Stamp
-		to       Tier
+		to       record.Tier
 		high     bool
-		blobType Type
+		blobType record.Type
 		size     int64
-		want     Tiering
+		want     record.Tiering
 		err      error
 	}{
-		{"first", Tiering{}, 5 * s, TierCool, false, BlockBlob, 1, Tiering{Tier: TierCool, Changed: 5 * s}, nil},
-		{"into the archive", Tiering{Tier: TierCool}, 5 * s, TierArchive, false, BlockBlob, 1, Tiering{Tier: TierArchive, Changed: 5 * s}, nil},
-		{"out of it", Tiering{Tier: TierArchive}, 5 * s, TierHot, true, BlockBlob, 1, Tiering{TierArchive, 5 * s, TierHot, true}, nil},
-		{"on the way, the same", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierHot, true, BlockBlob, 1, Tiering{TierArchive, 5 * s, TierHot, true}, nil},
-		{"on the way, another", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierCool, false, BlockBlob, 1, Tiering{}, protocol.ErrBlobBeingRehydrated},
-		{"on the way, back", Tiering{TierArchive, 5 * s, TierHot, false}, 6 * s, TierArchive, false, BlockBlob, 1, Tiering{}, protocol.ErrBlobBeingRehydrated},
-		{"arrived", Tiering{TierArchive, 5 * s, TierHot, false}, 65 * s, TierArchive, false, BlockBlob, 1, Tiering{Tier: TierArchive, Changed: 65 * s}, nil},
-		{"append blob", Tiering{}, s, TierHot, false, AppendBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
-		{"block tier on pages", Tiering{}, s, TierHot, false, PageBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
-		{"page tier on blocks", Tiering{}, s, TierP4, false, BlockBlob, 1, Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
-		{"page tier", Tiering{}, s, TierP10, false, PageBlob, 128 << 30, Tiering{Tier: TierP10, Changed: s}, nil},
-		{"page tier too small", Tiering{}, s, TierP10, false, PageBlob, 128<<30 + 512, Tiering{}, protocol.ErrBlobTierInadequateForContentLength},
-		{"page tier down", Tiering{Tier: TierP10}, s, TierP6, false, PageBlob, 512, Tiering{}, protocol.ErrCannotChangeToLowerTier},
+		{"first", record.Tiering{}, 5 * s, record.TierCool, false, record.BlockBlob, 1, record.Tiering{Tier: record.TierCool, Changed: 5 * s}, nil},
+		{"into the archive", record.Tiering{Tier: record.TierCool}, 5 * s, record.TierArchive, false, record.BlockBlob, 1, record.Tiering{Tier: record.TierArchive, Changed: 5 * s}, nil},
+		{"out of it", record.Tiering{Tier: record.TierArchive}, 5 * s, record.TierHot, true, record.BlockBlob, 1, record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: true}, nil},
+		{"on the way, the same", record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: false}, 6 * s, record.TierHot, true, record.BlockBlob, 1, record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: true}, nil},
+		{"on the way, another", record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: false}, 6 * s, record.TierCool, false, record.BlockBlob, 1, record.Tiering{}, protocol.ErrBlobBeingRehydrated},
+		{"on the way, back", record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: false}, 6 * s, record.TierArchive, false, record.BlockBlob, 1, record.Tiering{}, protocol.ErrBlobBeingRehydrated},
+		{"arrived", record.Tiering{Tier: record.TierArchive, Changed: 5 * s, Pending: record.TierHot, High: false}, 65 * s, record.TierArchive, false, record.BlockBlob, 1, record.Tiering{Tier: record.TierArchive, Changed: 65 * s}, nil},
+		{"append blob", record.Tiering{}, s, record.TierHot, false, record.AppendBlob, 1, record.Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"block tier on pages", record.Tiering{}, s, record.TierHot, false, record.PageBlob, 1, record.Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"page tier on blocks", record.Tiering{}, s, record.TierP4, false, record.BlockBlob, 1, record.Tiering{}, protocol.ErrAccessTierNotSupportedForBlobType},
+		{"page tier", record.Tiering{}, s, record.TierP10, false, record.PageBlob, 128 << 30, record.Tiering{Tier: record.TierP10, Changed: s}, nil},
+		{"page tier too small", record.Tiering{}, s, record.TierP10, false, record.PageBlob, 128<<30 + 512, record.Tiering{}, protocol.ErrBlobTierInadequateForContentLength},
+		{"page tier down", record.Tiering{Tier: record.TierP10}, s, record.TierP6, false, record.PageBlob, 512, record.Tiering{}, protocol.ErrCannotChangeToLowerTier},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.from.change(c.now, c.to, c.high, c.blobType, c.size)
+			got, err := c.from.Change(c.now, c.to, c.high, c.blobType, c.size)
 			if c.err != nil {
 				require.ErrorIs(t, err, c.err)
 				return

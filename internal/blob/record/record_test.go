@@ -1,4 +1,4 @@
-package blob
+package record
 
 import (
 	"encoding/hex"
@@ -24,7 +24,7 @@ func ref(b byte) (r engine.Ref) {
 
 func id(b byte) [16]byte { r := ref(b); return [16]byte(r[:16]) }
 
-var sampleRecords = map[string]Record{
+var sampleRecords = map[string]Blob{
 	"minimal": {Type: BlockBlob, Changed: 0x8DB00B42101E88C, Created: 0x8DB00B42101E88C, HTTP: HTTPProperties{ContentType: DefaultContentType}},
 	"inline": {Type: BlockBlob, Changed: 0x8DB00B42101E88D, Created: 0x8DB00B42101E88C, Size: 5, Content: Content{Kind: ContentInline},
 		HTTP: HTTPProperties{ContentType: "text/plain"}, MD5: strings.Repeat("m", 16), CRC64: 0xAE8B14860A799888, HasCRC64: true},
@@ -36,7 +36,7 @@ var sampleRecords = map[string]Record{
 		Metadata: []protocol.Pair{{Name: "CamelCase", Value: "Value"}, {Name: "b", Value: ""}}, Tags: []protocol.Pair{{Name: "k 1", Value: "v"}},
 		Lease: lease.Lease{State: lease.Breaking, ID: lease.ID(id(3)), Duration: -1, Until: 9},
 		Tier:  Tiering{TierArchive, 10, TierHot, true},
-		Copy: &CopyState{ID: id(4), Status: CopyFailed, Incremental: true, Source: "http://x/y", Progress: 1, Total: 2,
+		Copy: &Copy{ID: id(4), Status: CopyFailed, Incremental: true, Source: "http://x/y", Progress: 1, Total: 2,
 			Completed: 11, Description: "404", Snapshot: 12},
 		Sequence: 1<<63 - 1, Version: 13, EncryptionScope: "scope", Deleted: SoftDelete{14, 15}},
 }
@@ -48,7 +48,7 @@ func TestRecordGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			stored := want.AppendTo(nil)
 			require.Equal(t, golden[name], hex.EncodeToString(stored))
-			var got Record
+			var got Blob
 			require.NoError(t, got.Decode(string(stored)))
 			if len(got.Metadata) == 0 {
 				got.Metadata = nil
@@ -58,7 +58,7 @@ func TestRecordGolden(t *testing.T) {
 	}
 }
 
-func normal(r Record) Record {
+func normal(r Blob) Blob {
 	if len(r.Metadata) == 0 {
 		r.Metadata = nil
 	}
@@ -74,7 +74,7 @@ func normal(r Record) Record {
 func TestRecordKeepsFieldsOfALaterFormat(t *testing.T) {
 	r := sampleRecords["inline"]
 	later := string(appendField(appendField(r.AppendTo(nil), fieldsKnown, "new"), fieldsKnown+9, ""))
-	var got Record
+	var got Blob
 	require.NoError(t, got.Decode(later))
 	require.Equal(t, int64(5), got.Size)
 	require.Equal(t, later, string(got.AppendTo(nil)))
@@ -86,14 +86,14 @@ func TestRecordKeepsFieldsOfALaterFormat(t *testing.T) {
 
 func TestRecordRefusesWhatIsNotOne(t *testing.T) {
 	good := func() []byte { r := sampleRecords["everything"]; return r.AppendTo(nil) }()
-	var r Record
+	var r Blob
 	for n := range good {
 		if err := r.Decode(string(good[:n])); err == nil {
 			require.Contains(t, boundaries(good), n, "cut at %d", n)
 		}
 	}
-	require.ErrorIs(t, r.Decode("\x02"+string(good[1:])), errRecord)
-	require.ErrorIs(t, r.Decode("\x01\x09"+string(good[2:])), errRecord)
+	require.ErrorIs(t, r.Decode("\x02"+string(good[1:])), ErrBlob)
+	require.ErrorIs(t, r.Decode("\x01\x09"+string(good[2:])), ErrBlob)
 }
 
 // boundaries lists the lengths at which a record is whole again with fewer fields.
@@ -116,7 +116,7 @@ func FuzzRecord(f *testing.F) {
 		f.Add(string(r.AppendTo(nil)))
 	}
 	f.Fuzz(func(t *testing.T, stored string) {
-		var first, second Record
+		var first, second Blob
 		if first.Decode(stored) != nil {
 			return
 		}
@@ -126,7 +126,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-var sampleContainers = map[string]ContainerRecord{
+var sampleContainers = map[string]Container{
 	"container minimal": {Generation: 1, Changed: 2},
 	"container everything": {Generation: 0x8DB00B42101E88C, Changed: 3, Public: auth.PublicBlob, Metadata: []protocol.Pair{{Name: "A", Value: "b"}},
 		Policies: []auth.Policy{{ID: "one", Start: "2024-01-01", Expiry: "2025-01-01", Permission: "r", HasPermission: true}, {ID: "two"}},
@@ -140,7 +140,7 @@ func TestContainerRecordGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			stored := want.AppendTo(nil)
 			require.Equal(t, golden[name], hex.EncodeToString(stored))
-			var got ContainerRecord
+			var got Container
 			require.NoError(t, got.Decode(string(stored)))
 			require.Equal(t, want, got)
 			later := string(appendField(stored, fieldsContainerKnown, "new"))
@@ -155,7 +155,7 @@ func FuzzContainerRecord(f *testing.F) {
 		f.Add(string(c.AppendTo(nil)))
 	}
 	f.Fuzz(func(t *testing.T, stored string) {
-		var first, second ContainerRecord
+		var first, second Container
 		if first.Decode(stored) != nil {
 			return
 		}

@@ -1,9 +1,10 @@
-package blob
+package record
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
@@ -11,8 +12,8 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// ContainerRecord is one container as it is stored. Its strings alias what it was decoded from.
-type ContainerRecord struct {
+// Container is one container as it is stored. Its strings alias what it was decoded from.
+type Container struct {
 	Generation Generation
 	Changed    engine.Stamp // ETag and Last-Modified
 	Public     auth.PublicAccess
@@ -41,10 +42,10 @@ const (
 	fieldsContainerKnown
 )
 
-var errContainerRecord = errors.New("container record is malformed")
+var errContainer = errors.New("container record is malformed")
 
 // AppendTo appends the stored form.
-func (c *ContainerRecord) AppendTo(b []byte) []byte {
+func (c *Container) AppendTo(b []byte) []byte {
 	b = append(b, containerVersion)
 	b = binary.LittleEndian.AppendUint64(b, uint64(c.Generation))
 	b = binary.LittleEndian.AppendUint64(b, uint64(c.Changed))
@@ -79,11 +80,11 @@ func (c *ContainerRecord) AppendTo(b []byte) []byte {
 }
 
 // Decode reads the stored form. The record's strings alias v.
-func (c *ContainerRecord) Decode(v string) error {
-	*c = ContainerRecord{}
+func (c *Container) Decode(v string) error {
+	*c = Container{}
 	d := decoder{v: v}
 	if version := d.byte(); version != containerVersion {
-		return fmt.Errorf("%w: version %d", errContainerRecord, version)
+		return fmt.Errorf("%w: version %d", errContainer, version)
 	}
 	c.Generation = Generation(d.uint64())
 	c.Changed = engine.Stamp(d.uint64())
@@ -124,7 +125,23 @@ func (c *ContainerRecord) Decode(v string) error {
 		}
 	}
 	if d.bad {
-		return errContainerRecord
+		return errContainer
 	}
 	return nil
+}
+
+func (c *Container) Scope() string {
+	if c.DefaultScope == "" {
+		return AccountScope
+	}
+	return c.DefaultScope
+}
+
+// AccountScope is what containers of an account that has no other encryption scope belong to.
+const AccountScope = "$account-encryption-key"
+
+// DeletedVersion names one of several deleted containers of a name: 16 hex digits of the generation.
+func (c *Container) DeletedVersion() string {
+	tag := string(protocol.AppendETag(nil, engine.Stamp(c.Generation)))[2:]
+	return strings.Repeat("0", 16-len(tag)) + tag
 }

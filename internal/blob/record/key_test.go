@@ -1,4 +1,4 @@
-package blob
+package record
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ func TestPartitionsSortAsNamesAndNoneIsAPrefix(t *testing.T) {
 	slices.Sort(names)
 	var keys [][]byte
 	for _, n := range names {
-		k := appendPartition(nil, 7, n)
-		got, length, ok := splitKey(append(slices.Clone(k), "slot"...))
+		k := AppendPartition(nil, 7, n)
+		got, length, ok := SplitKey(append(slices.Clone(k), "slot"...))
 		require.True(t, ok)
 		require.Equal(t, n, string(got))
 		require.Equal(t, len(k), length)
@@ -30,18 +30,18 @@ func TestPartitionsSortAsNamesAndNoneIsAPrefix(t *testing.T) {
 }
 
 func TestAfterIsTheEndOfAPrefix(t *testing.T) {
-	require.Equal(t, []byte("b"), after([]byte("a")))
-	require.Equal(t, []byte("b"), after([]byte("a\xFF\xFF")))
-	require.Nil(t, after([]byte("\xFF")))
+	require.Equal(t, []byte("b"), After([]byte("a")))
+	require.Equal(t, []byte("b"), After([]byte("a\xFF\xFF")))
+	require.Nil(t, After([]byte("\xFF")))
 }
 
 func FuzzSplitKey(f *testing.F) {
-	f.Add(appendPartition(nil, 1, "a\x00b"))
+	f.Add(AppendPartition(nil, 1, "a\x00b"))
 	f.Add([]byte("12345678\x00"))
 	f.Fuzz(func(t *testing.T, key []byte) {
-		name, n, ok := splitKey(key)
+		name, n, ok := SplitKey(key)
 		if ok {
-			require.Equal(t, key[:n], append(slices.Clone(key[:8]), appendPartition(nil, 0, string(name))[8:]...))
+			require.Equal(t, key[:n], append(slices.Clone(key[:8]), AppendPartition(nil, 0, string(name))[8:]...))
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package blob
+package record
 
 import (
 	"bytes"
@@ -20,20 +20,20 @@ const (
 	terminator = 0x01
 )
 
-// appendContainerKey appends the key, and partition, of a container's record. Neither name can hold a 00.
-func appendContainerKey(b []byte, account, container string) []byte {
+// AppendContainerKey appends the key, and partition, of a container's record. Neither name can hold a 00.
+func AppendContainerKey(b []byte, account, container string) []byte {
 	b = append(b, account...)
 	b = append(b, 0)
 	b = append(b, container...)
 	return append(b, 0)
 }
 
-func appendGeneration(b []byte, g Generation) []byte {
+func AppendGeneration(b []byte, g Generation) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(g))
 }
 
-// appendEscaped appends a name, or the beginning of one, without the terminator.
-func appendEscaped(b []byte, name string) []byte {
+// AppendEscaped appends a name, or the beginning of one, without the terminator.
+func AppendEscaped(b []byte, name string) []byte {
 	for {
 		i := strings.IndexByte(name, 0)
 		if i < 0 {
@@ -45,15 +45,15 @@ func appendEscaped(b []byte, name string) []byte {
 	}
 }
 
-// appendPartition appends the partition of a blob name.
-func appendPartition(b []byte, g Generation, name string) []byte {
-	b = appendGeneration(b, g)
-	b = appendEscaped(b, name)
+// AppendPartition appends the partition of a blob name.
+func AppendPartition(b []byte, g Generation, name string) []byte {
+	b = AppendGeneration(b, g)
+	b = AppendEscaped(b, name)
 	return append(b, escapeByte, terminator)
 }
 
-// splitKey cuts a key of a blob space into the partition's length and the name. The name aliases the key unless it holds a 00.
-func splitKey(key []byte) (name []byte, partition int, ok bool) {
+// SplitKey cuts a key of a blob space into the partition's length and the name. The name aliases the key unless it holds a 00.
+func SplitKey(key []byte) (name []byte, partition int, ok bool) {
 	if len(key) < 10 {
 		return nil, 0, false
 	}
@@ -80,8 +80,8 @@ func splitKey(key []byte) (name []byte, partition int, ok bool) {
 	}
 }
 
-// after returns the first key that is above every key with the prefix, nil if there is none. The result may share b's array.
-func after(prefix []byte) []byte {
+// After returns the first key that is above every key with the prefix, nil if there is none. The result may share b's array.
+func After(prefix []byte) []byte {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xFF {
 			prefix[i]++
@@ -108,9 +108,9 @@ const (
 	SlotVersion  SlotKind = 'v'
 )
 
-const slotSize = 9
+const SlotSize = 9
 
-func appendSlot(b []byte, s Slot) []byte {
+func AppendSlot(b []byte, s Slot) []byte {
 	if s.Kind == SlotCurrent {
 		return b
 	}
@@ -118,8 +118,8 @@ func appendSlot(b []byte, s Slot) []byte {
 	return append(b, byte(s.Kind))
 }
 
-func parseSlot(b []byte) (Slot, bool) {
-	if len(b) != slotSize {
+func ParseSlot(b []byte) (Slot, bool) {
+	if len(b) != SlotSize {
 		return Slot{}, false
 	}
 	s := Slot{engine.Stamp(binary.BigEndian.Uint64(b)), SlotKind(b[8])}
@@ -128,14 +128,27 @@ func parseSlot(b []byte) (Slot, bool) {
 
 // The kinds of key in SpaceBlock.
 const (
-	keyContentPage  = 'c'
-	keyContentHead  = 'h'
+	KeyContentPage  = 'c'
+	KeyContentHead  = 'h'
 	keyPending      = 'p'
 	keyPendingBlock = 'u'
 )
 
-func appendContentKey(b, partition []byte, kind byte, id engine.Stamp) []byte {
+func AppendContentKey(b, partition []byte, kind byte, id engine.Stamp) []byte {
 	b = append(b, partition...)
 	b = append(b, kind)
 	return binary.BigEndian.AppendUint64(b, uint64(id))
+}
+
+func DeletedContainerKey(key []byte, g Generation) []byte {
+	return AppendGeneration(append([]byte(nil), key...), g)
+}
+
+func PendingKey(partition []byte) []byte {
+	return append(partition[:len(partition):len(partition)], keyPending)
+}
+
+// PendingPrefix begins the keys of an epoch's blocks; their ids follow.
+func PendingPrefix(partition []byte, epoch engine.Stamp) []byte {
+	return AppendContentKey(make([]byte, 0, len(partition)+9+MaxBlockID), partition, keyPendingBlock, epoch)
 }

@@ -1,10 +1,37 @@
-package blob
+// Package record is the Blob service's form on disk: the keys of its spaces, the records of containers and blobs, chunk lists,
+// uncommitted blocks, page maps, hints of the tag index and the sweeper's work items, with what can be told of a record alone
+// (its tier now, whether it can be read). docs/format.md specifies the bytes and testdata/record.golden holds them.
+//
+// # Data model
+//
+// A container record lies under its account and name and carries a generation, a number that the store never gives again.
+// Everything in the container is keyed by the generation, so a delete is one record, a create-again starts empty at once and
+// the old contents are swept later. One blob name is one partition: its current blob, snapshots, versions, blocks and content
+// change together or not at all.
+//
+//	SpaceContainer    account 00 name 00                   the container
+//	                  account 00 name 00 deletion          a soft-deleted container
+//	SpaceBlob         partition                            the current blob; List Blobs scans only this
+//	SpaceBlobHistory  partition slot                       a snapshot, a version, or a soft-deleted blob
+//	SpaceBlobData     partition [slot]                     inline content of the blob in that place
+//	SpaceBlock        partition 'c' content offset         a page of a content's chunk list, by its first byte's offset
+//	                  partition 'h' content                how many records share that list, if more than one
+//	                  partition 'p'                        head of the uncommitted blocks
+//	                  partition 'u' epoch id               an uncommitted block
+//	SpacePage         partition …                          page maps
+//	SpaceUncommitted  partition                            a name with uncommitted blocks and no blob
+//	SpaceBlobQueue    partition kind …                     work for the sweeper
+//
+// where partition is generation, escaped name, terminator (see key.go) and slot is a stamp and a kind.
+package record
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"unsafe"
 
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
@@ -31,8 +58,8 @@ func (t Type) String() string {
 	return "BlockBlob"
 }
 
-// Record is one blob as it is stored: the current one, a snapshot or a version. Its strings alias what it was decoded from.
-type Record struct {
+// Blob is one blob as it is stored: the current one, a snapshot or a version. Its strings alias what it was decoded from.
+type Blob struct {
 	Type    Type
 	Changed engine.Stamp // ETag and Last-Modified, which always change together
 	Created engine.Stamp
@@ -47,7 +74,7 @@ type Record struct {
 	Tags     []protocol.Pair // by key
 	Lease    lease.Lease
 	Tier     Tiering
-	Copy     *CopyState
+	Copy     *Copy
 	// Sequence is a page blob's sequence number.
 	Sequence int64
 	// Blocks is the number of committed blocks of an append blob.
@@ -93,45 +120,11 @@ const (
 	ContentPages  ContentKind = 4 // a page map in SpacePage
 )
 
-// maxDirect is the most chunks named in a record: more would thin out the scan of List Blobs.
-const maxDirect = 4
+// MaxDirect is the most chunks named in a record: more would thin out the scan of List Blobs.
+const MaxDirect = 4
 
-// Tiering is the access tier and its history.
-type Tiering struct {
-	Tier    Tier // TierUnset: inferred
-	Changed engine.Stamp
-	// Pending is the tier that an archived blob is being rehydrated to, and High the priority.
-	Pending Tier
-	High    bool
-}
-
-// Tier is an access tier. Stored: never renumber.
-type Tier byte
-
-// The tiers.
-const (
-	TierUnset Tier = iota
-	TierHot
-	TierCool
-	TierCold
-	TierArchive
-	TierSmart
-	TierP4
-	TierP6
-	TierP10
-	TierP15
-	TierP20
-	TierP30
-	TierP40
-	TierP50
-	TierP60
-	TierP70
-	TierP80
-	tierEnd
-)
-
-// CopyState is the last copy into a blob.
-type CopyState struct {
+// Copy is the last copy into a blob.
+type Copy struct {
 	ID              [16]byte
 	Status          CopyStatus
 	Incremental     bool
@@ -160,7 +153,7 @@ type SoftDelete struct{ At, Until engine.Stamp }
 // A record is a version byte, a type byte, two stamps, the size and then fields: a tag byte, a length and that many bytes, in
 // ascending order of tags. A reader keeps fields that it does not know, so a later version may add some without rewriting
 // anything. docs/format.md specifies them.
-const recordVersion = 1
+const blobVersion = 1
 
 const (
 	fieldContent = iota + 1
@@ -185,12 +178,12 @@ const (
 	fieldsKnown // the first tag of a later format
 )
 
-// errRecord is a stored record that cannot be read: a defect, as the engine has verified its bytes.
-var errRecord = errors.New("blob record is malformed")
+// ErrBlob is a stored record that cannot be read: a defect, as the engine has verified its bytes.
+var ErrBlob = errors.New("blob record is malformed")
 
 // AppendTo appends the stored form.
-func (r *Record) AppendTo(b []byte) []byte {
-	b = append(b, recordVersion, byte(r.Type))
+func (r *Blob) AppendTo(b []byte) []byte {
+	b = append(b, blobVersion, byte(r.Type))
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Changed))
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.Created))
 	b = binary.AppendUvarint(b, uint64(r.Size))
@@ -244,12 +237,12 @@ func (r *Record) AppendTo(b []byte) []byte {
 }
 
 // Decode reads the stored form. The record's strings alias v; slices that the record already has are used again.
-func (r *Record) Decode(v string) error {
-	*r = Record{Metadata: r.Metadata[:0], Tags: r.Tags[:0], Content: Content{Chunks: r.Content.Chunks[:0]}}
+func (r *Blob) Decode(v string) error {
+	*r = Blob{Metadata: r.Metadata[:0], Tags: r.Tags[:0], Content: Content{Chunks: r.Content.Chunks[:0]}}
 	r.HTTP.ContentType = DefaultContentType
 	d := decoder{v: v}
-	if version := d.byte(); version != recordVersion {
-		return fmt.Errorf("%w: version %d", errRecord, version)
+	if version := d.byte(); version != blobVersion {
+		return fmt.Errorf("%w: version %d", ErrBlob, version)
 	}
 	r.Type = Type(d.byte())
 	r.Changed = engine.Stamp(d.uint64())
@@ -278,12 +271,12 @@ func (r *Record) Decode(v string) error {
 		}
 	}
 	if d.bad {
-		return errRecord
+		return ErrBlob
 	}
 	return nil
 }
 
-func (r *Record) decodeField(tag byte, f *decoder) {
+func (r *Blob) decodeField(tag byte, f *decoder) {
 	switch tag {
 	case fieldContent:
 		r.Content.decode(f)
@@ -313,7 +306,7 @@ func (r *Record) decodeField(tag byte, f *decoder) {
 			f.fail()
 		}
 	case fieldCopy:
-		r.Copy = &CopyState{}
+		r.Copy = &Copy{}
 		r.Copy.decode(f)
 	case fieldSequence:
 		r.Sequence = f.size()
@@ -344,7 +337,7 @@ func (c *Content) appendField(b []byte) []byte {
 		b = append(b, fieldContent, 9, byte(c.Kind))
 		return binary.LittleEndian.AppendUint64(b, uint64(c.ID))
 	}
-	var tmp [1 + maxDirect*chunkSize]byte
+	var tmp [1 + MaxDirect*chunkSize]byte
 	f := append(tmp[:0], byte(c.Kind))
 	for i := range c.Chunks {
 		f = appendChunk(f, &c.Chunks[i])
@@ -398,7 +391,7 @@ func (d *decoder) lease() (l lease.Lease) {
 	return l
 }
 
-func (c *CopyState) appendField(b []byte) []byte {
+func (c *Copy) appendField(b []byte) []byte {
 	f := append(make([]byte, 0, 64+len(c.Source)+len(c.Description)), c.ID[:]...)
 	f = append(f, byte(c.Status), flag(c.Incremental))
 	f = binary.AppendUvarint(f, uint64(c.Progress))
@@ -412,7 +405,7 @@ func (c *CopyState) appendField(b []byte) []byte {
 	return append(b, f...)
 }
 
-func (c *CopyState) decode(f *decoder) {
+func (c *Copy) decode(f *decoder) {
 	copy(c.ID[:], f.take(16))
 	c.Status = CopyStatus(f.byte())
 	c.Incremental = f.byte() != 0
@@ -426,3 +419,59 @@ func (c *CopyState) decode(f *decoder) {
 		f.fail()
 	}
 }
+
+// VersionSlot is where the current blob goes as a version. One that was made before versioning was switched on is known by the
+// time of its last change.
+func (r *Blob) VersionSlot() Slot {
+	if r.Version != 0 {
+		return Slot{r.Version, SlotVersion}
+	}
+	return Slot{r.Changed, SlotVersion}
+}
+
+// Incremental refuses what may not be done with the destination of incremental copies, which is used by its snapshots only.
+func (rec *Blob) Incremental() error {
+	if rec.Copy != nil && rec.Copy.Incremental {
+		return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
+	}
+	return nil
+}
+
+// NotCopying refuses writes to the destination of a copy that is under way.
+func (rec *Blob) NotCopying() error {
+	if rec.Copy != nil && rec.Copy.Status == CopyPending {
+		return protocol.ErrPendingCopyOperation
+	}
+	return nil
+}
+
+// Day is 24 hours in stamps.
+const Day = 24 * 3600 * 10_000_000
+
+// DaysLeft is how long a soft-deleted thing can still be had back, in whole days.
+func (d *SoftDelete) DaysLeft(now engine.Stamp) int64 {
+	if d.Until <= now {
+		return 0
+	}
+	return int64((d.Until - now) / Day)
+}
+
+// ProgressText is x-ms-copy-progress: bytes done and bytes in all.
+func (c *Copy) ProgressText() string {
+	return strconv.FormatInt(c.Progress, 10) + "/" + strconv.FormatInt(c.Total, 10)
+}
+
+func (s CopyStatus) String() string {
+	switch s {
+	case CopyPending:
+		return "pending"
+	case CopySuccess:
+		return "success"
+	case CopyAborted:
+		return "aborted"
+	}
+	return "failed"
+}
+
+// View sees bytes as a string for as long as they live.
+func View(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

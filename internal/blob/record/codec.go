@@ -1,9 +1,8 @@
-package blob
+package record
 
 import (
 	"encoding/binary"
 	"math"
-	"strconv"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -179,8 +178,20 @@ func (d *decoder) chunk() (c engine.Chunk) {
 	return c
 }
 
-func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
-
-func appendStamp(b []byte, s engine.Stamp) []byte {
+func AppendStamp(b []byte, s engine.Stamp) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(s))
+}
+
+// DecodeStamp reads what appendStamp has written.
+func DecodeStamp(v []byte) (engine.Stamp, bool) {
+	d := decoder{v: View(v)}
+	s := engine.Stamp(d.uint64())
+	return s, !d.bad
+}
+
+// DecodeCount reads a value that is one varint: how many share a thing.
+func DecodeCount(v []byte) (uint64, bool) {
+	d := decoder{v: View(v)}
+	n := d.uvarint()
+	return n, !d.bad && !d.more()
 }
