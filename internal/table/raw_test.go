@@ -3,6 +3,7 @@ package table_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -438,6 +439,18 @@ func TestQueryInBatch(t *testing.T) {
 	require.Contains(t, do(inBatch(false, "GET /devstoreaccount1/people(PartitionKey='p',RowKey='a')?$select=RowKey HTTP/1.1\r\n")), `{"RowKey":"a"}`)
 	require.Contains(t, do(inBatch(false, "GET /devstoreaccount1/people(PartitionKey='p',RowKey='x') HTTP/1.1\r\n")), "HTTP/1.1 404 Not Found")
 	require.Contains(t, do(inBatch(true, "GET /devstoreaccount1/people() HTTP/1.1\r\n")), `"value":"A query operation cannot be in a change set.`)
+}
+
+// TestDateTimeFinerThanATick: Java's clock has nine digits, of which the service keeps seven.
+func TestDateTimeFinerThanATick(t *testing.T) {
+	s := openPeople(t)
+	answer := s.Do("POST", people, `{"PartitionKey":"p","RowKey":"r","D@odata.type":"Edm.DateTime","D":"2024-01-02T17:39:07.668243378Z"}`, jsonBody, plain)
+	require.Equal(t, 201, answer.Status, answer)
+	require.Contains(t, string(answer.Body), `"D":"2024-01-02T17:39:07.6682434Z"`)
+	for filter, found := range map[string]bool{"D eq datetime'2024-01-02T17:39:07.66824343Z'": true, "D lt datetime'2024-01-02T17:39:07.668243378000Z'": false, "Timestamp ge datetime'2024-01-02T17:39:07.668243378Z'": true} {
+		answer = s.Do("GET", people+"()?$filter="+url.QueryEscape(filter), "", plain)
+		require.Equal(t, found, strings.Contains(string(answer.Body), `"D":`), filter)
+	}
 }
 
 func TestEmptyChangeSet(t *testing.T) {

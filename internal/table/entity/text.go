@@ -159,8 +159,9 @@ func daysIn(y, m uint64) uint64 {
 	return 31
 }
 
-// ParseDateTime reads an ISO 8601 moment, "2020-01-01[T01:02[:03[.1234567]]][Z|+hh:mm]", as UTC when it names no zone. It gives
-// ticks; whether a property may hold them is Validate's to say.
+// ParseDateTime reads an ISO 8601 moment, "2020-01-01[T01:02[:03[.1234567]]][Z|+hh:mm]", as UTC when it names no zone. A fraction may
+// have any number of digits; what is less than a tick is rounded, a half to the even tick. It gives ticks; whether a property may
+// hold them is CheckValue's to say.
 func ParseDateTime(s string) (ticks uint64, ok bool) {
 	num := func(at, n int) uint64 {
 		if len(s) < at+n {
@@ -200,14 +201,13 @@ func ParseDateTime(s string) (ticks uint64, ok bool) {
 		}
 		ticks += (h*3600 + min*60 + sec) * ticksPerSecond
 		if at == 19 && is(at, '.') {
-			at++
-			p := uint64(ticksPerSecond / 10)
-			from := at
-			for ; at < len(s) && s[at] >= '0' && s[at] <= '9'; at++ {
-				ticks += uint64(s[at]-'0') * p
-				p /= 10
+			from := at + 1
+			for at = from; at < len(s) && s[at] >= '0' && s[at] <= '9'; at++ {
 			}
-			if at == from || at-from > 7 {
+			if at == from {
+				return 0, false
+			}
+			if ticks += fractionTicks(s[from:at]); ticks > MaxDateTime {
 				return 0, false
 			}
 		}
@@ -229,6 +229,26 @@ func ParseDateTime(s string) (ticks uint64, ok bool) {
 		return ticks - off, ticks >= off
 	}
 	return 0, false
+}
+
+// fractionTicks gives the ticks of a second's decimal digits.
+func fractionTicks(digits string) uint64 {
+	const most = 7 // that a tick is worth
+	n := uint64(0)
+	for i := range most {
+		n *= 10
+		if i < len(digits) {
+			n += uint64(digits[i] - '0')
+		}
+	}
+	if len(digits) <= most {
+		return n
+	}
+	beyond := digits[most] - '0'
+	if beyond > 5 || beyond == 5 && (n%2 == 1 || strings.Trim(digits[most+1:], "0") != "") {
+		n++
+	}
+	return n
 }
 
 // ParseETag reads an ETag of AppendETag's form and gives its ticks. A ":" may be percent-encoded or not.
