@@ -70,6 +70,8 @@ var features = []struct {
 		{"Atom (versions before 2015-12-11)", "yes", "no", "yes", "yes"},
 		{"Entity group transactions, a query in a batch", "yes", "yes, without a query", "yes", "yes"},
 		{"The whole of `$filter`", "yes", "in part", "yes", "yes"},
+		{"A filter's literal of another type than the property", "the property counts as less", "matches nothing, or is converted", "not documented", "the property counts as less"},
+		{"`$orderby`, `$skip`, `$expand`, `$inlinecount`", "501 NotImplemented", "ignored", "501", "501 NotImplemented"},
 		{"Table SAS with key ranges", "yes", "yes", "yes", "yes"},
 	}},
 	{"Other services", [][5]string{

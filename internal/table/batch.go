@@ -65,7 +65,8 @@ func (p *partRequest) header(lower string) string {
 	return ""
 }
 
-func (p *partRequest) param(lower string) (string, bool) {
+// QueryOK implements params.
+func (p *partRequest) QueryOK(lower string) (string, bool) {
 	for rest := p.query; rest != ""; {
 		var one string
 		one, rest, _ = strings.Cut(rest, "&")
@@ -81,7 +82,7 @@ func (p *partRequest) param(lower string) (string, bool) {
 
 // format is the format of the operation's answer. A refusal to serve one is not worth failing the transaction for.
 func (p *partRequest) format(r *rest.Request, otherwise odata.Format) odata.Format {
-	format, _ := p.param("$format")
+	format, _ := p.QueryOK("$format")
 	accept := p.known[partAccept]
 	if format == "" && accept == "" {
 		return otherwise
@@ -434,11 +435,10 @@ func (c *call) batchQuery(r *rest.Request, p *partRequest) error {
 	var lines []string
 	t, err := c.find(r.Context, r.AccountName, p.target.Table)
 	if err == nil && p.target.Entity {
-		selected, _ := p.param("$select")
-		stamp, getErr := c.appendOne(r, t, &p.target, f, selected)
+		stamp, getErr := c.appendOne(r, t, &p.target, f, p)
 		lines, err = append(lines, "ETag: "+etag(uint64(stamp))), getErr
 	} else if err == nil {
-		next, pageErr := c.appendPage(r, t, p.param, f)
+		next, pageErr := c.appendPage(r, t, p, f)
 		if err = pageErr; next != nil {
 			pk, rk := splitPosition(next)
 			lines = append(lines, "x-ms-continuation-NextPartitionKey: "+token(pk), "x-ms-continuation-NextRowKey: "+token(rk))

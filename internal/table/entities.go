@@ -182,7 +182,7 @@ func (c *call) getEntity(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	stamp, err := c.appendOne(r, t, &c.target, c.format, r.Query("$select"))
+	stamp, err := c.appendOne(r, t, &c.target, c.format, r)
 	if err != nil {
 		return err
 	}
@@ -191,18 +191,30 @@ func (c *call) getEntity(r *rest.Request) error {
 }
 
 // appendOne appends an entity to the answer.
-func (c *call) appendOne(r *rest.Request, t *table, target *odata.Target, f odata.Format, selected string) (stamp engine.Stamp, err error) {
+func (c *call) appendOne(r *rest.Request, t *table, target *odata.Target, f odata.Format, param params) (stamp engine.Stamp, err error) {
+	if err := checkOptions(param); err != nil {
+		return 0, err
+	}
 	if !opens(r.Grant.Keys, target.PartitionKey, target.RowKey) {
 		return 0, protocol.ErrResourceNotFound
 	}
 	c.setWriter(r, f, t.name)
-	c.writer.Select = parseSelect(selected)
+	c.setSelect(param)
 	err = c.get(r.Context, t, target.PartitionKey, target.RowKey, func(pk, rk []byte, row entity.Row) (err error) {
 		stamp = row.Stamp()
 		c.out, err = c.writer.AppendEntity(c.out, pk, rk, row, true)
 		return err
 	})
 	return stamp, err
+}
+
+// setSelect has the answer hold what $select names.
+func (c *call) setSelect(param params) {
+	selected, ok := param.QueryOK("$select")
+	c.writer.Select = parseSelect(selected)
+	if ok && c.writer.Format.JSON() {
+		c.writer.Context = odata.AppendSelectContext(c.writer.Context[:0], selected)
+	}
 }
 
 // parseSelect reads $select; nil means everything. Names that no property can have select nothing.
@@ -224,6 +236,20 @@ func parseSelect(s string) []string {
 	return names
 }
 
+// unsupported are the query options of OData that the service has not.
+var unsupported = [...]string{"$orderby", "$skip", "$skiptoken", "$expand", "$inlinecount"}
+
+// checkOptions refuses what would make an answer of other rows, or in another order, than were asked for. Options that OData does not
+// have mean nothing.
+func checkOptions(param params) error {
+	for _, name := range unsupported {
+		if _, ok := param.QueryOK(name); ok {
+			return protocol.ErrNotImplemented
+		}
+	}
+	return nil
+}
+
 // parseTop reads $top.
 func parseTop(s string) (int, error) {
 	if s == "" {
@@ -237,7 +263,9 @@ func parseTop(s string) (int, error) {
 }
 
 // params gives a query parameter of a request, or of one within a batch. The name is given in lower case.
-type params func(lower string) (string, bool)
+type params interface {
+	QueryOK(lower string) (string, bool)
+}
 
 // queryEntities is GET /T.
 func (c *call) queryEntities(r *rest.Request) error {
@@ -248,7 +276,7 @@ func (c *call) queryEntities(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	next, err := c.appendPage(r, t, r.QueryOK, c.format)
+	next, err := c.appendPage(r, t, r, c.format)
 	if err != nil {
 		return err
 	}
@@ -262,7 +290,10 @@ func (c *call) queryEntities(r *rest.Request) error {
 
 // appendPage appends a page of entities to the answer.
 func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Format) (next []byte, err error) {
-	get := func(name string) string { v, _ := param(name); return v }
+	if err := checkOptions(param); err != nil {
+		return nil, err
+	}
+	get := func(name string) string { v, _ := param.QueryOK(name); return v }
 	q := query{time: maxPageTime, bounds: bounds(r.Grant.Keys)}
 	if q.filter, err = filter.Parse(get("$filter")); err != nil {
 		return nil, err
@@ -270,7 +301,7 @@ func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Forma
 	if q.top, err = parseTop(get("$top")); err != nil {
 		return nil, err
 	}
-	if pk, ok := param("nextpartitionkey"); ok && pk != "" {
+	if pk, ok := param.QueryOK("nextpartitionkey"); ok && pk != "" {
 		rk := ""
 		if pk, err = parseToken("NextPartitionKey", pk); err != nil {
 			return nil, err
@@ -283,7 +314,7 @@ func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Forma
 		q.from = position(pk, rk)
 	}
 	c.setWriter(r, f, t.name)
-	c.writer.Select = parseSelect(get("$select"))
+	c.setSelect(param)
 	c.out = c.writer.AppendFeedStart(c.out)
 	p := entityPage{c: c, comma: f.JSON()}
 	if next, err = c.run(r.Context, t, &q, &p); err != nil {

@@ -64,7 +64,7 @@ func (g *generator) value() any {
 	case 3:
 		return pick(g, []int64{-2, 0, 1, 1 << 53, 1<<53 + 1, math.MaxInt64, math.MinInt64, 1 << 40})
 	case 4:
-		return pick(g, []float64{-2, -0.5, 0, 1, 1.5, 1 << 53, 1e300, -1e300, 9.223372036854775807e18})
+		return pick(g, []float64{-2, -0.5, 0, 1, 1.5, 1 << 53, 1e300, -1e300, 9.223372036854775807e18, math.NaN(), math.Inf(1), math.Inf(-1)})
 	case 5:
 		return moment(637134336000000000 + uint64(g.IntN(4)))
 	case 6:
@@ -82,18 +82,18 @@ func (g *generator) literal(v any) string {
 	case int32:
 		return fmt.Sprint(v)
 	case int64:
-		if v == int64(int32(v)) || g.IntN(2) == 0 {
-			return fmt.Sprintf("%dL", v)
-		}
-		return fmt.Sprint(v)
+		return fmt.Sprintf("%d%s", v, pick(g, []string{"L", "l"}))
 	case float64:
-		return fmt.Sprintf("%.17e", v)
+		if s := strings.TrimPrefix(strings.Replace(fmt.Sprint(v), "Inf", "INF", 1), "+"); s == "NaN" || strings.HasSuffix(s, "INF") {
+			return s
+		}
+		return fmt.Sprintf("%.17e%s", v, pick(g, []string{"", "d"}))
 	case moment:
-		return "datetime'" + string(entity.AppendDateTime(nil, uint64(v))) + "'"
+		return pick(g, []string{"datetime'", "DateTime'"}) + string(entity.AppendDateTime(nil, uint64(v))) + "'"
 	case guid:
 		return "guid'" + string(entity.AppendGuid(nil, string(v))) + "'"
 	case octets:
-		return fmt.Sprintf("X'%x'", string(v))
+		return fmt.Sprintf("%s'%x'", pick(g, []string{"X", "x", "binary"}), string(v))
 	}
 	return fmt.Sprint(v)
 }
@@ -120,51 +120,61 @@ func stored(v any) entity.Value {
 	return entity.Value{}
 }
 
-func number(v any) *big.Float {
-	switch v := v.(type) {
-	case int32:
-		return new(big.Float).SetInt64(int64(v))
-	case int64:
-		return new(big.Float).SetInt64(v)
-	case float64:
-		return big.NewFloat(v)
-	}
-	return nil
-}
-
-// order compares two values; ok is false if their types do not compare.
-func order(a, b any) (c int, ok bool) {
-	if a == nil {
-		return 0, false
-	}
-	if x, y := number(a), number(b); x != nil || y != nil {
-		if x == nil || y == nil {
-			return 0, false
+// compareAlike compares two values of one type, or two numbers. ok is false for NaN, which has no place.
+func compareAlike(a, b any) (c int, ok bool) {
+	number := func(v any) *big.Float {
+		switch v := v.(type) {
+		case int32:
+			return new(big.Float).SetInt64(int64(v))
+		case int64:
+			return new(big.Float).SetInt64(v)
+		case float64:
+			if v == v {
+				return big.NewFloat(v)
+			}
 		}
-		return x.Cmp(y), true
+		return nil
 	}
 	switch x := a.(type) {
 	case string:
-		y, ok := b.(string)
-		if !ok || x == y {
-			return 0, ok
-		}
-		return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y))), ok
+		return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(b.(string)))), true
 	case bool:
-		y, ok := b.(bool)
 		n := map[bool]int{true: 1}
-		return n[x] - n[y], ok
+		return n[x] - n[b.(bool)], true
 	case moment:
-		y, ok := b.(moment)
-		return int(int64(x) - int64(y)), ok
+		return int(int64(x) - int64(b.(moment))), true
 	case guid:
-		y, ok := b.(guid)
-		return strings.Compare(string(x), string(y)), ok
+		return strings.Compare(string(x), string(b.(guid))), true
 	case octets:
-		y, ok := b.(octets)
-		return strings.Compare(string(x), string(y)), ok
+		return strings.Compare(string(x), string(b.(octets))), true
 	}
-	return 0, false
+	x, y := number(a), number(b)
+	if x == nil || y == nil {
+		return 0, false
+	}
+	return x.Cmp(y), true
+}
+
+// truth is what protocol/table.md section 6 says of "property op literal": a property that is not there makes it false; a literal
+// of a number matches properties of its type and of wider ones (Int32, Int64, Double); one of any other type makes the property
+// count as less.
+func truth(property any, op string, literal any) bool {
+	if property == nil {
+		return false
+	}
+	width := func(v any) int {
+		return slices.Index([]string{"int32", "int64", "float64"}, fmt.Sprintf("%T", v))
+	}
+	alike := fmt.Sprintf("%T", property) == fmt.Sprintf("%T", literal)
+	widened := width(literal) >= 0 && width(property) > width(literal)
+	if !alike && !widened {
+		return decide(-1, op)
+	}
+	c, ok := compareAlike(property, literal)
+	if !ok {
+		return op == "ne"
+	}
+	return decide(c, op)
 }
 
 func decide(c int, op string) bool {
@@ -194,23 +204,23 @@ func (g *generator) comparison() expr {
 	case 5:
 		name, literal = "Timestamp", any(moment(pick(g, g.stamps)))
 	case 6:
-		if g.IntN(8) == 0 {
-			name = pick(g, []string{"PartitionKey", "RowKey", "Timestamp"}) // with a literal of any type
-		}
-	case 7:
 		if g.IntN(3) == 0 {
 			return expr{name, func(r *naiveRow) bool { return r.values[name] == true }}
 		}
 	}
 	get := func(r *naiveRow) any { return r.values[name] }
-	text := name + " " + op + " " + g.literal(literal)
+	left, right, between := name, g.literal(literal), op
 	if g.IntN(3) == 0 {
-		text = g.literal(literal) + " " + map[string]string{"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}[op] + " " + name
+		left, right, between = right, left, map[string]string{"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}[op]
 	}
-	return expr{text, func(r *naiveRow) bool {
-		c, ok := order(get(r), literal)
-		return ok && decide(c, op)
-	}}
+	if g.IntN(8) == 0 {
+		left = "(" + left + ")"
+	}
+	if g.IntN(8) == 0 {
+		right = "( " + right + ")"
+	}
+	text := left + pick(g, []string{" ", " ", "\n", "\t "}) + between + " " + right
+	return expr{text, func(r *naiveRow) bool { return truth(get(r), op, literal) }}
 }
 
 // expression generates the levels of precedence as the grammar has them, with parentheses where they are needed and where not.
@@ -311,10 +321,10 @@ func compareFilters(t *testing.T, seed uint64, n int) {
 		}
 	}
 	slices.SortFunc(rows, func(a, b naiveRow) int {
-		if c, _ := order(a.pk, b.pk); c != 0 {
+		if c, _ := compareAlike(a.pk, b.pk); c != 0 {
 			return c
 		}
-		c, _ := order(a.rk, b.rk)
+		c, _ := compareAlike(a.rk, b.rk)
 		return c
 	})
 	for i := range n {

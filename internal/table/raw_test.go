@@ -76,7 +76,7 @@ func TestFormatOverridesAccept(t *testing.T) {
 	entity := people + "(RowKey='r',PartitionKey='p')"
 	for target, want := range map[string]string{
 		entity + "?$format=application/json;odata=nometadata":                `{"PartitionKey":"p","RowKey":"r","Timestamp":"TIME","L":"5"}`,
-		entity + "?$select=L,X":                                              `{"odata.metadata":"http://127.0.0.1/devstoreaccount1/$metadata#people/@Element","odata.etag":"W/\"datetime'TIME'\"","L@odata.type":"Edm.Int64","L":"5","X":null}`,
+		entity + "?$select=L,X":                                              `{"odata.metadata":"http://127.0.0.1/devstoreaccount1/$metadata#people/@Element&$select=L,X","odata.etag":"W/\"datetime'TIME'\"","L@odata.type":"Edm.Int64","L":"5","X":null}`,
 		people + "()?$format=application%2Fjson%3Bodata%3Dfullmetadata":      `{"odata.metadata":"http://127.0.0.1/devstoreaccount1/$metadata#people","value":[{"odata.type":"devstoreaccount1.people","odata.id":"http://127.0.0.1/devstoreaccount1/people(PartitionKey='p',RowKey='r')","odata.etag":"W/\"datetime'TIME'\"","odata.editLink":"people(PartitionKey='p',RowKey='r')","PartitionKey":"p","RowKey":"r","Timestamp@odata.type":"Edm.DateTime","Timestamp":"TIME","L@odata.type":"Edm.Int64","L":"5"}]}`,
 		people + "?$select=RowKey&$format=application/json;odata=nometadata": `{"value":[{"RowKey":"r"}]}`,
 	} {
@@ -450,6 +450,53 @@ func TestDateTimeFinerThanATick(t *testing.T) {
 	for filter, found := range map[string]bool{"D eq datetime'2024-01-02T17:39:07.66824343Z'": true, "D lt datetime'2024-01-02T17:39:07.668243378000Z'": false, "Timestamp ge datetime'2024-01-02T17:39:07.668243378Z'": true} {
 		answer = s.Do("GET", people+"()?$filter="+url.QueryEscape(filter), "", plain)
 		require.Equal(t, found, strings.Contains(string(answer.Body), `"D":`), filter)
+	}
+}
+
+// TestFiltersOnTheWire: what filters other than the SDKs' ask, and what the service refuses.
+func TestFiltersOnTheWire(t *testing.T) {
+	s := openPeople(t)
+	for rk, props := range map[string]string{"dbl": `"Foo":1.5`, "dt": `"Foo@odata.type":"Edm.DateTime","Foo":"2024-01-01T00:00:00Z"`, "flag": `"Flag":true`, "int": `"Foo":64`, "str": `"Foo":"x"`} {
+		require.Equal(t, 204, s.Do("POST", people, `{"PartitionKey":"p","RowKey":"`+rk+`",`+props+`}`, jsonBody, "Prefer: return-no-content").Status)
+	}
+	query := func(filter string) *resttest.Response {
+		return s.Do("GET", people+"()?$select=RowKey&$filter="+url.QueryEscape(filter), "", plain)
+	}
+	for filter, want := range map[string]string{
+		"Foo ne ''": "dbl dt int str", "Foo lt ''": "dbl dt int", "Foo gt ''": "str", "not (Foo ne '')": "flag", "Foo eq 64": "int", "Foo eq 64L": "", "Foo lt 64.0": "dbl dt int str",
+		"Flag and (RowKey ge 'a')": "flag", "Flag eq True": "flag", "(PartitionKey)\neq\n('p') and Foo eq 1.5d": "dbl",
+	} {
+		var rows []string
+		for _, m := range regexp.MustCompile(`"RowKey":"(\w+)"`).FindAllStringSubmatch(string(query(filter).Body), -1) {
+			rows = append(rows, m[1])
+		}
+		require.Equal(t, want, strings.Join(rows, " "), filter)
+	}
+	for _, filter := range []string{"PartitionKey eq 5", "(PartitionKey ) and (RowKey ge 'a')", "RowKey ge 'a' and PartitionKey", "Foo eq 2147483648"} {
+		require.Equal(t, "InvalidInput", query(filter).Code(), filter)
+	}
+	for _, option := range []string{"$orderby=RowKey%20desc", "$skip=1", "$expand=A", "$inlinecount=allpages"} {
+		for _, path := range []string{people + "()", root + "Tables", people + "(PartitionKey='p',RowKey='int')"} {
+			answer := s.Do("GET", path+"?$top=1&"+option, "", plain)
+			require.Equal(t, 501, answer.Status, option)
+			require.Equal(t, "NotImplemented", answer.Code())
+		}
+		answer := s.Do("POST", root+"$batch", inBatch(false, "GET /devstoreaccount1/people()?"+option+" HTTP/1.1\r\n"), "Content-Type: multipart/mixed; boundary=b", plain)
+		require.Contains(t, string(answer.Body), "HTTP/1.1 501 ")
+	}
+	require.Equal(t, 200, s.Do("GET", people+"()?$orderbyABC=RowKey", "", plain).Status, "an option that there is not means nothing")
+}
+
+// TestSelectIsInTheMetadata: recorded, also for a blank and for an empty list.
+func TestSelectIsInTheMetadata(t *testing.T) {
+	s := openPeople(t)
+	s.Do("POST", people, `{"PartitionKey":"p","RowKey":"r","age":1}`, jsonBody)
+	for query, want := range map[string]string{"?$select=PartitionKey%2CRowKey,sex": "&$select=PartitionKey,RowKey,sex", "?$select=age,%20sex": "&$select=age,%20sex", "?$select=": "&$select=", "": "", "?$select=%22%0A": "&$select=%22%0A", "?$select=*": "&$select=*"} {
+		for _, level := range []string{"minimal", "full"} {
+			accept := "Accept: application/json;odata=" + level + "metadata"
+			require.Contains(t, string(s.Do("GET", people+query, "", accept).Body), `/$metadata#people`+want+`","value":[`, query)
+			require.Contains(t, string(s.Do("GET", people+"(PartitionKey='p',RowKey='r')"+query, "", accept).Body), `/$metadata#people/@Element`+want+`",`, query)
+		}
 	}
 }
 

@@ -204,7 +204,7 @@ func (c *call) decode(version protocol.Version, contentType string, body []byte)
 
 // setWriter prepares c.writer for entities of a table.
 func (c *call) setWriter(r *rest.Request, f odata.Format, table string) {
-	c.writer.Format, c.writer.Table, c.writer.Account, c.writer.Select = f, table, r.AccountName, nil
+	c.writer.Format, c.writer.Table, c.writer.Account, c.writer.Select, c.writer.Context = f, table, r.AccountName, nil, c.writer.Context[:0]
 	if len(c.base) == 0 {
 		c.base = appendBaseURL(c.base, r)
 	}

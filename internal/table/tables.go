@@ -78,6 +78,9 @@ func (c *call) queryTables(r *rest.Request) error {
 	if err := c.negotiate(r); err != nil {
 		return err
 	}
+	if err := checkOptions(r); err != nil {
+		return err
+	}
 	if name := c.target.Table; name != "" {
 		t, err := c.find(r.Context, r.AccountName, name)
 		if err != nil {
@@ -87,7 +90,7 @@ func (c *call) queryTables(r *rest.Request) error {
 		c.out = c.writer.AppendTable(c.out, t.name, true)
 		return c.reply(r, http.StatusOK, c.format.ContentType())
 	}
-	f, err := filter.Parse(r.Query("$filter"))
+	f, err := filter.ParseTables(r.Query("$filter"))
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,15 @@
 // Package filter is the $filter of a query: parsed and compiled once, planned into ranges of keys, and evaluated on encoded
 // rows without decoding them.
 //
-//	expr    := and ('or' and)*        and  := unary ('and' unary)*      unary := 'not' unary | primary
-//	primary := '(' expr ')' | operand [op operand]                     op    := eq ne gt ge lt le
-//	operand := property | literal
+//	or      := and ('or' and)*             and     := unary ('and' unary)*
+//	unary   := 'not' unary | primary [op primary]
+//	primary := '(' or ')' | property | literal                           op := eq ne gt ge lt le
 //
-// A comparison has a literal on one side; a property alone is a Boolean. Where a row lacks the property, or holds another type,
-// a comparison is false, ne too; "not" negates plainly. Int32, Int64 and Double compare with each other, exactly. Strings
-// compare ordinally by UTF-16 code unit. Facts: protocol/table.md section 6.
+// A comparison has a literal on one side; a property alone is a Boolean. Where a row lacks the property a comparison is false, ne
+// too; "not" negates plainly. A property of another type is less than the literal. An Int32 literal compares with Int64 and Double
+// properties, an Int64 literal with Double ones, exactly; a wider literal is of another type. PartitionKey, RowKey and Timestamp have
+// types of their own, so that a literal of another is refused. Strings compare ordinally by UTF-16 code unit. Facts:
+// protocol/table.md section 6.
 package filter
 
 import (
@@ -41,6 +43,9 @@ const (
 
 var operators = map[string]operator{"eq": opEq, "ne": opNe, "gt": opGt, "ge": opGe, "lt": opLt, "le": opLe}
 
+// operatorKinds are their names in errors.
+var operatorKinds = [...]string{opEq: "Equal", opNe: "NotEqual", opGt: "GreaterThan", opGe: "GreaterThanOrEqual", opLt: "LessThan", opLe: "LessThanOrEqual"}
+
 // mirrored is the operator with its sides exchanged.
 var mirrored = [...]operator{opEq: opEq, opNe: opNe, opGt: opLt, opGe: opLe, opLt: opGt, opLe: opGe}
 
@@ -56,7 +61,7 @@ type node struct {
 	op    operator
 	slot  int
 	value entity.Value
-	// key is value as it stands in a key, for a comparison of PartitionKey or RowKey with a String.
+	// key is value as it stands in a key, for a comparison of PartitionKey or RowKey.
 	key  []byte
 	kids []node
 }
@@ -70,21 +75,40 @@ type Filter struct {
 // maxDepth bounds parentheses and "not"s within each other; LINQ providers nest one for every term.
 const maxDepth = 1000
 
-// Parse compiles the text of a $filter. Blank text gives a filter that matches everything. Errors are *protocol.Error.
+// Parse compiles the text of a $filter of entities. Blank text gives a filter that matches everything. Errors are *protocol.Error.
 func Parse(text string) (*Filter, error) {
+	return parse(text, ofEntities)
+}
+
+// ParseTables compiles the text of a $filter of tables, for MatchName.
+func ParseTables(text string) (*Filter, error) {
+	return parse(text, ofTables)
+}
+
+// The properties that have types of their own.
+var (
+	ofEntities = map[string]entity.Type{"PartitionKey": entity.String, "RowKey": entity.String, "Timestamp": entity.DateTime}
+	ofTables   = map[string]entity.Type{"TableName": entity.String}
+)
+
+func parse(text string, typed map[string]entity.Type) (*Filter, error) {
 	if strings.TrimSpace(text) == "" {
 		return &Filter{}, nil
 	}
-	p := parser{lexer: lexer{text: strings.Clone(text)}}
+	p := parser{lexer: lexer{text: strings.Clone(text)}, typed: typed}
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
-	root, err := p.or(0)
+	all, err := p.or(0)
 	if err != nil {
 		return nil, err
 	}
 	if p.tok.kind != tokenEnd {
 		return nil, p.syntax(p.tok.at)
+	}
+	root, ok := p.condition(all)
+	if !ok {
+		return nil, protocol.ErrInvalidInput.Saying("The $filter expression must evaluate to a single boolean value.")
 	}
 	return &Filter{root: &root, names: p.names}, nil
 }
@@ -92,7 +116,14 @@ func Parse(text string) (*Filter, error) {
 type parser struct {
 	lexer
 	tok   token
+	typed map[string]entity.Type // of the properties that every row has
 	names []string
+}
+
+// operand is what has been read of an expression: a property or a literal as long as no operator has met it, else a condition.
+type operand struct {
+	tok  token // kind tokenEnd: none, it is node
+	node node
 }
 
 func (p *parser) advance() (err error) {
@@ -104,123 +135,154 @@ func (p *parser) word(w string) bool {
 	return p.tok.kind == tokenName && strings.EqualFold(p.tok.text, w)
 }
 
-func (p *parser) or(depth int) (node, error)  { return p.chain(depth, "or", kindOr, p.and) }
-func (p *parser) and(depth int) (node, error) { return p.chain(depth, "and", kindAnd, p.unary) }
+func (p *parser) or(depth int) (operand, error)  { return p.chain(depth, "or", kindOr, p.and) }
+func (p *parser) and(depth int) (operand, error) { return p.chain(depth, "and", kindAnd, p.unary) }
 
 // chain reads operand (word operand)*; a parenthesised chain of the same kind is taken into it.
-func (p *parser) chain(depth int, word string, k kind, operand func(int) (node, error)) (node, error) {
-	first, err := operand(depth)
-	if err != nil || !p.word(word) {
-		return first, err
-	}
-	all := node{kind: k}
-	add := func(n node) {
-		if n.kind == k {
-			all.kids = append(all.kids, n.kids...)
-			return
+func (p *parser) chain(depth int, word string, k kind, next func(int) (operand, error)) (operand, error) {
+	left, err := next(depth)
+	for err == nil && p.word(word) {
+		if err = p.advance(); err != nil {
+			break
 		}
-		all.kids = append(all.kids, n)
-	}
-	add(first)
-	for p.word(word) {
-		if err := p.advance(); err != nil {
-			return node{}, err
+		var right operand
+		if right, err = next(depth); err != nil {
+			break
 		}
-		n, err := operand(depth)
-		if err != nil {
-			return node{}, err
+		a, ok1 := p.condition(left)
+		b, ok2 := p.condition(right)
+		if !ok1 || !ok2 {
+			return operand{}, p.incompatible(left, right, map[kind]string{kindAnd: "And", kindOr: "Or"}[k])
 		}
-		add(n)
+		if a.kind != k {
+			a = node{kind: k, kids: []node{a}}
+		}
+		if b.kind == k {
+			a.kids = append(a.kids, b.kids...)
+		} else {
+			a.kids = append(a.kids, b)
+		}
+		left = operand{node: a}
 	}
-	return all, nil
+	return left, err
 }
 
-func (p *parser) unary(depth int) (node, error) {
+func (p *parser) unary(depth int) (operand, error) {
 	if depth > maxDepth {
-		return node{}, p.syntax(p.tok.at)
+		return operand{}, p.syntax(p.tok.at)
 	}
-	if p.word("not") {
-		if err := p.advance(); err != nil {
-			return node{}, err
-		}
-		n, err := p.unary(depth + 1)
-		return node{kind: kindNot, kids: []node{n}}, err
-	}
-	if p.tok.kind != tokenOpen {
-		return p.comparison()
+	if !p.word("not") {
+		return p.comparison(depth)
 	}
 	if err := p.advance(); err != nil {
-		return node{}, err
+		return operand{}, err
 	}
-	n, err := p.or(depth + 1)
+	o, err := p.unary(depth + 1)
 	if err != nil {
-		return node{}, err
+		return operand{}, err
 	}
-	if p.tok.kind != tokenClose {
-		return node{}, p.syntax(p.tok.at)
+	n, ok := p.condition(o)
+	if !ok {
+		return operand{}, protocol.ErrInvalidInput.Saying("A unary operator with an incompatible type was detected. Found operand type '" + p.typeOf(o) + "' for operator kind 'Not'.")
 	}
-	return n, p.advance()
+	return operand{node: node{kind: kindNot, kids: []node{n}}}, nil
 }
 
-// errIncompatible is what the service says of operands that an operator does not take.
-var errIncompatible = protocol.ErrInvalidInput.Saying("A binary operator with incompatible types was detected.")
-
-func (p *parser) comparison() (node, error) {
-	left, err := p.operand()
-	if err != nil {
-		return node{}, err
+func (p *parser) comparison(depth int) (operand, error) {
+	left, err := p.primary(depth)
+	if err != nil || p.tok.kind != tokenName {
+		return left, err
 	}
 	op, ok := operators[strings.ToLower(p.tok.text)]
-	if p.tok.kind != tokenName || !ok {
-		switch {
-		case left.kind == tokenName: // a Boolean property
-			return p.compare(left.text, opEq, entity.BooleanValue(true)), nil
-		case left.value.Type == entity.Boolean:
-			return node{kind: kindConst, value: left.value}, nil
-		}
-		return node{}, errIncompatible
+	if !ok {
+		return left, nil
 	}
 	if err := p.advance(); err != nil {
-		return node{}, err
+		return operand{}, err
 	}
-	right, err := p.operand()
+	right, err := p.primary(depth)
 	if err != nil {
-		return node{}, err
+		return operand{}, err
 	}
-	switch {
-	case left.kind == tokenName && right.kind == tokenLiteral:
-		return p.compare(left.text, op, right.value), nil
-	case left.kind == tokenLiteral && right.kind == tokenName:
-		return p.compare(right.text, mirrored[op], left.value), nil
-	case left.kind == tokenLiteral:
-		return node{kind: kindConst, value: entity.BooleanValue(holds(left.value, op, right.value))}, nil
+	n, ok := p.compare(left, op, right)
+	if !ok {
+		return operand{}, p.incompatible(left, right, operatorKinds[op])
 	}
-	return node{}, errIncompatible
+	return operand{node: n}, nil
 }
 
-// operand takes a property or a literal. A name before a parenthesis is a function, and the service has none.
-func (p *parser) operand() (token, error) {
+// primary takes a property, a literal or an expression in parentheses. A name before a parenthesis is a function, and the service
+// has none.
+func (p *parser) primary(depth int) (operand, error) {
 	t := p.tok
+	if t.kind == tokenOpen {
+		if err := p.advance(); err != nil {
+			return operand{}, err
+		}
+		o, err := p.or(depth + 1)
+		if err != nil {
+			return operand{}, err
+		}
+		if p.tok.kind != tokenClose {
+			return operand{}, p.syntax(p.tok.at)
+		}
+		return o, p.advance()
+	}
 	if t.kind != tokenName && t.kind != tokenLiteral || t.text == "and" || t.text == "or" {
-		return t, p.syntax(t.at)
+		return operand{}, p.syntax(t.at)
 	}
 	if err := p.advance(); err != nil {
-		return t, err
+		return operand{}, err
 	}
 	if t.kind == tokenName && p.tok.kind == tokenOpen {
-		return t, protocol.ErrNotImplemented
+		return operand{}, protocol.ErrNotImplemented
 	}
-	return t, nil
+	return operand{tok: t}, nil
 }
 
-func (p *parser) compare(name string, op operator, v entity.Value) node {
+// condition makes a condition of an operand; ok is false if it is of another type.
+func (p *parser) condition(o operand) (node, bool) {
+	switch o.tok.kind {
+	case tokenName:
+		return p.property(o.tok.text, opEq, entity.BooleanValue(true))
+	case tokenLiteral:
+		return node{kind: kindConst, value: o.tok.value}, o.tok.value.Type == entity.Boolean
+	}
+	return o.node, true
+}
+
+// compare makes a condition of two operands; ok is false if they do not compare.
+func (p *parser) compare(left operand, op operator, right operand) (node, bool) {
+	a, b := left.tok, right.tok
+	switch {
+	case a.kind == tokenName && b.kind == tokenLiteral:
+		return p.property(a.text, op, b.value)
+	case a.kind == tokenLiteral && b.kind == tokenName:
+		return p.property(b.text, mirrored[op], a.value)
+	case a.kind != tokenLiteral || b.kind != tokenLiteral:
+		return node{}, false
+	}
+	v, w := a.value, b.value
+	if rank(v) < rank(w) {
+		v, w, op = w, v, mirrored[op]
+	}
+	ok := v.Type == w.Type || rank(v) > 0 && rank(w) > 0
+	return node{kind: kindConst, value: entity.BooleanValue(ok && holds(v, op, w))}, ok
+}
+
+// property compares a property with a literal; ok is false if its type is another.
+func (p *parser) property(name string, op operator, v entity.Value) (node, bool) {
+	typ, typed := p.typed[name]
+	if typed && typ != v.Type {
+		return node{}, false
+	}
 	n := node{kind: kindCompare, op: op, value: v}
-	switch name {
-	case "PartitionKey":
+	switch {
+	case typed && name == "PartitionKey":
 		n.slot = slotPartitionKey
-	case "RowKey":
+	case typed && name == "RowKey":
 		n.slot = slotRowKey
-	case "Timestamp":
+	case typed && name == "Timestamp":
 		n.slot = slotTimestamp
 	default:
 		n.slot = slices.Index(p.names, name)
@@ -229,8 +291,26 @@ func (p *parser) compare(name string, op operator, v entity.Value) node {
 			p.names = append(p.names, name)
 		}
 	}
-	if n.slot < 0 && v.Type == entity.String {
+	if n.slot == slotPartitionKey || n.slot == slotRowKey {
 		n.key = entity.AppendKeyString([]byte{}, v.Data)
 	}
-	return n
+	return n, true
+}
+
+// typeOf is the type of an operand as an error names it. A property whose type no one knows is what a condition would have it.
+func (p *parser) typeOf(o operand) string {
+	switch o.tok.kind {
+	case tokenLiteral:
+		return o.tok.value.Type.String()
+	case tokenName:
+		if typ, ok := p.typed[o.tok.text]; ok {
+			return typ.String()
+		}
+	}
+	return entity.Boolean.String()
+}
+
+// incompatible is what the service says of operands that an operator does not take.
+func (p *parser) incompatible(left, right operand, kind string) error {
+	return protocol.ErrInvalidInput.Saying("A binary operator with incompatible types was detected. Found operand types '" + p.typeOf(left) + "' and '" + p.typeOf(right) + "' for operator kind '" + kind + "'.")
 }

@@ -2,7 +2,9 @@ package filter
 
 import (
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -43,8 +45,12 @@ func (l *lexer) syntax(at int) error {
 }
 
 func (l *lexer) next() (token, error) {
-	for l.at < len(l.text) && (l.text[l.at] == ' ' || l.text[l.at] == '\t') {
-		l.at++
+	for l.at < len(l.text) {
+		r, n := utf8.DecodeRuneInString(l.text[l.at:])
+		if !unicode.IsSpace(r) {
+			break
+		}
+		l.at += n
 	}
 	if l.at == len(l.text) {
 		return token{kind: tokenEnd, at: l.at}, nil
@@ -75,11 +81,19 @@ func (l *lexer) next() (token, error) {
 		v, err := l.prefixed(from, name)
 		return token{kind: tokenLiteral, at: from, value: v}, err
 	}
-	switch name {
-	case "true", "false":
-		return token{kind: tokenLiteral, at: from, value: entity.BooleanValue(name == "true")}, nil
+	t := token{kind: tokenLiteral, at: from, text: name}
+	switch {
+	case strings.EqualFold(name, "true"):
+		t.value = entity.BooleanValue(true)
+	case strings.EqualFold(name, "false"):
+		t.value = entity.BooleanValue(false)
+	case name == "NaN", name == "INF":
+		f, _ := entity.ParseDouble(name)
+		t.value = entity.DoubleValue(f)
+	default:
+		t.kind = tokenName
 	}
-	return token{kind: tokenName, at: from, text: name}, nil
+	return t, nil
 }
 
 func (l *lexer) name() string {
@@ -120,13 +134,13 @@ func (l *lexer) quoted() (string, error) {
 	return "", l.syntax(from)
 }
 
-// prefixed reads the quoted part of datetime'…', guid'…', X'…' and binary'…'.
+// prefixed reads the quoted part of datetime'…', guid'…', X'…' and binary'…'. The prefix is in any case.
 func (l *lexer) prefixed(from int, prefix string) (entity.Value, error) {
 	s, err := l.quoted()
 	if err != nil {
 		return entity.Value{}, err
 	}
-	switch prefix {
+	switch strings.ToLower(prefix) {
 	case "datetime":
 		if ticks, ok := entity.ParseDateTime(s); ok {
 			return entity.DateTimeValue(ticks), nil
@@ -135,7 +149,7 @@ func (l *lexer) prefixed(from int, prefix string) (entity.Value, error) {
 		if g, ok := entity.AppendParsedGuid(nil, s); ok {
 			return entity.GuidValue(string(g)), nil
 		}
-	case "X", "binary":
+	case "x", "binary":
 		if b, ok := entity.AppendParsedHex(nil, s); ok {
 			return entity.BinaryValue(string(b)), nil
 		}
@@ -143,11 +157,15 @@ func (l *lexer) prefixed(from int, prefix string) (entity.Value, error) {
 	return entity.Value{}, l.syntax(from)
 }
 
-// number reads an Int32, an Int64 (suffix L, or too large for the former) or a Double.
+// number reads an Int32, an Int64 (suffix L) or a Double (with a fraction, an exponent or the suffix D, or -INF).
 func (l *lexer) number() (entity.Value, error) {
 	from := l.at
 	if l.text[l.at] == '-' {
 		l.at++
+	}
+	if strings.HasPrefix(l.text[l.at:], "INF") && l.at > from {
+		l.at += len("INF")
+		return entity.DoubleValue(math.Inf(-1)), l.ends(from)
 	}
 	integer := true
 scan:
@@ -164,30 +182,37 @@ scan:
 		}
 	}
 	digits := l.text[from:l.at]
-	long := integer && l.at < len(l.text) && l.text[l.at]|0x20 == 'l'
-	if long {
-		l.at++
-	}
+	suffix := byte(0)
 	if l.at < len(l.text) {
-		if r, _ := utf8.DecodeRuneInString(l.text[l.at:]); r == '_' || unicode.IsLetter(r) {
-			return entity.Value{}, l.syntax(from)
+		if c := l.text[l.at] | 0x20; c == 'l' && integer || c == 'd' {
+			suffix = c
+			l.at++
 		}
 	}
-	if integer {
-		n, err := strconv.ParseInt(digits, 10, 64)
-		if err == nil && !long && n == int64(int32(n)) {
-			return entity.Int32Value(int32(n)), nil
-		}
-		if err == nil {
+	if err := l.ends(from); err != nil {
+		return entity.Value{}, err
+	}
+	switch {
+	case suffix == 'l':
+		if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
 			return entity.Int64Value(n), nil
 		}
-		if long {
-			return entity.Value{}, l.syntax(from)
+	case integer && suffix == 0:
+		if n, err := strconv.ParseInt(digits, 10, 32); err == nil {
+			return entity.Int32Value(int32(n)), nil
+		}
+	default:
+		if f, ok := entity.ParseDouble(digits); ok {
+			return entity.DoubleValue(f), nil
 		}
 	}
-	f, ok := entity.ParseDouble(digits)
-	if !ok {
-		return entity.Value{}, l.syntax(from)
+	return entity.Value{}, l.syntax(from)
+}
+
+// ends refuses a number that goes on as a name.
+func (l *lexer) ends(from int) error {
+	if r, _ := utf8.DecodeRuneInString(l.text[l.at:]); r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) {
+		return l.syntax(from)
 	}
-	return entity.DoubleValue(f), nil
+	return nil
 }

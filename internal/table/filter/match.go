@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"strings"
 
@@ -65,7 +66,7 @@ func (m *Matcher) Match(pk, rk []byte, row entity.Row) (bool, error) {
 	return ok && !m.failed && m.err == nil, m.err
 }
 
-// MatchName evaluates the filter on a table, of which it knows but TableName. Table names ignore case.
+// MatchName evaluates a filter of tables on one, of which it knows but TableName. Table names ignore case.
 func (f *Filter) MatchName(table string) bool {
 	if f.root == nil {
 		return true
@@ -76,7 +77,7 @@ func (f *Filter) MatchName(table string) bool {
 func (f *Filter) evalName(n *node, table string) bool {
 	switch n.kind {
 	case kindCompare:
-		if n.slot < 0 || f.names[n.slot] != "TableName" || n.value.Type != entity.String {
+		if f.names[n.slot] != "TableName" {
 			return false
 		}
 		return ordered(entity.CompareOrdinal(table, strings.ToLower(n.value.Data)), n.op)
@@ -113,9 +114,9 @@ func (m *Matcher) eval(n *node) bool {
 func (m *Matcher) compare(n *node) bool {
 	switch n.slot {
 	case slotPartitionKey:
-		return n.key != nil && ordered(bytes.Compare(m.pk, n.key), n.op)
+		return ordered(bytes.Compare(m.pk, n.key), n.op)
 	case slotRowKey:
-		return n.key != nil && ordered(bytes.Compare(m.rk, n.key), n.op)
+		return ordered(bytes.Compare(m.rk, n.key), n.op)
 	case slotTimestamp:
 		return holds(entity.DateTimeValue(uint64(m.row.Stamp())), n.op, n.value)
 	}
@@ -180,40 +181,32 @@ func ordered(c int, op operator) bool {
 	return c <= 0
 }
 
-// holds tells whether v op w, false if v is missing or their types do not compare.
-func holds(v entity.Value, op operator, w entity.Value) bool {
+// rank orders the types of numbers by width; 0 is no number.
+func rank(v entity.Value) int {
 	switch v.Type {
-	case entity.Null:
-		return false
-	case entity.Int32, entity.Int64:
-		switch w.Type {
-		case entity.Int32, entity.Int64:
-			return ordered(compareInts(v.Int(), w.Int()), op)
-		case entity.Double:
-			return orderedFloat(v.Int(), w.Float(), op)
-		}
-		return false
+	case entity.Int32:
+		return 1
+	case entity.Int64:
+		return 2
 	case entity.Double:
-		switch w.Type {
-		case entity.Int32, entity.Int64:
-			return orderedFloat(w.Int(), v.Float(), mirrored[op])
-		case entity.Double:
-			a, b := v.Float(), w.Float()
-			if a != a || b != b {
-				return op == opNe
-			}
-			switch {
-			case a < b:
-				return ordered(-1, op)
-			case a > b:
-				return ordered(1, op)
-			}
-			return ordered(0, op)
-		}
-		return false
+		return 3
 	}
+	return 0
+}
+
+// holds tells whether a property's value v op a literal w. A value that is missing holds nothing; one of another type is less, and
+// so is a number less wide than the literal.
+func holds(v entity.Value, op operator, w entity.Value) bool {
 	if v.Type != w.Type {
-		return false
+		switch {
+		case v.Type == entity.Null:
+			return false
+		case v.Type == entity.Int64 && w.Type == entity.Int32:
+		case v.Type == entity.Double && (w.Type == entity.Int32 || w.Type == entity.Int64):
+			return orderedFloat(w.Int(), v.Float(), mirrored[op])
+		default:
+			return ordered(-1, op)
+		}
 	}
 	switch v.Type {
 	case entity.String:
@@ -223,8 +216,14 @@ func holds(v entity.Value, op operator, w entity.Value) bool {
 		return ordered(entity.CompareOrdinal(v.Data, w.Data), op)
 	case entity.Binary, entity.Guid:
 		return ordered(strings.Compare(v.Data, w.Data), op)
+	case entity.Double:
+		a, b := v.Float(), w.Float()
+		if a != a || b != b {
+			return op == opNe
+		}
+		return ordered(cmp.Compare(a, b), op)
 	}
-	return ordered(compareInts(int64(v.Bits), int64(w.Bits)), op) // Boolean, DateTime
+	return ordered(compareInts(int64(v.Bits), int64(w.Bits)), op) // Int32, Int64, Boolean, DateTime
 }
 
 func compareInts(a, b int64) int {

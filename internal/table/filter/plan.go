@@ -101,12 +101,6 @@ func (n *node) leaf(negate bool) ([]box, bool) {
 	if n.slot != slotPartitionKey && n.slot != slotRowKey {
 		return []box{{}}, false
 	}
-	if n.key == nil { // compared with another type: false for every entity
-		if negate {
-			return []box{{}}, true
-		}
-		return nil, true
-	}
 	op := n.op
 	if negate {
 		op = [...]operator{opEq: opNe, opNe: opEq, opGt: opLe, opGe: opLt, opLt: opGe, opLe: opGt}[op]

@@ -16,6 +16,7 @@ type Writer struct {
 	Account string
 	Table   string   // as it was created
 	Select  []string // properties asked for; nil for all
+	Context []byte   // what odata.metadata ends with: see AppendSelectContext
 
 	pk      []byte // PartitionKey last written, encoded as in a key
 	pkText  []byte // and as it stands in the answer; empty when none was written
@@ -42,7 +43,21 @@ func (w *Writer) AppendFeedStart(dst []byte) []byte {
 		return append(dst, `{"value":[`...)
 	}
 	dst = append(append(append(dst, `{"odata.metadata":"`...), w.Base...), `$metadata#`...)
-	return append(append(dst, w.Table...), `","value":[`...)
+	return append(append(append(dst, w.Table...), w.Context...), `","value":[`...)
+}
+
+// AppendSelectContext appends what a $select adds to odata.metadata: the list as it was asked for.
+func AppendSelectContext(dst []byte, selected string) []byte {
+	dst = append(dst, "&$select="...)
+	for i := 0; i < len(selected); i++ {
+		switch c := selected[i]; {
+		case unreserved[c], c == ',', c == '*', c == '(', c == ')', c == '\'', c == '/', c == ':', c == '@':
+			dst = append(dst, c)
+		default:
+			dst = append(dst, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		}
+	}
+	return dst
 }
 
 // AppendFeedEnd appends what stands after them.
@@ -105,7 +120,8 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 	if w.Format != None {
 		if alone {
 			dst = append(append(append(dst, `"odata.metadata":"`...), w.Base...), `$metadata#`...)
-			dst = append(append(dst, w.Table...), `/@Element",`...)
+			dst = append(append(append(dst, w.Table...), `/@Element`...), w.Context...)
+			dst = append(dst, `",`...)
 		}
 		if w.Format == Full {
 			dst = append(append(append(append(append(dst, `"odata.type":"`...), w.Account...), '.'), w.Table...), `","odata.id":"`...)
