@@ -41,10 +41,17 @@ func (c *accessSettings) check() error {
 		return errors.New("--container-retention takes 0 (off) to 365 days")
 	case c.OAuthIssuer != "" && c.OAuthDevIssuer != "":
 		return errors.New("--oauth-issuer and --oauth-dev-issuer are two issuers: give one")
-	case c.OAuthIssuer == "" && c.OAuthDevIssuer == "" && (len(c.OAuthRole) > 0 || len(c.OAuthAudience) > 0 || c.OAuthMetadata != "" || c.OAuthSkipSignature):
-		return errors.New("--oauth-… settings need an issuer: give --oauth-issuer or --oauth-dev-issuer")
 	case c.NoSharedKey && c.OAuthIssuer == "" && c.OAuthDevIssuer == "":
 		return errors.New("--no-shared-key leaves bearer tokens only: give --oauth-issuer or --oauth-dev-issuer")
+	}
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"--oauth-role", len(c.OAuthRole) > 0}, {"--oauth-audience", len(c.OAuthAudience) > 0}, {"--oauth-metadata", c.OAuthMetadata != ""},
+		{"--oauth-insecure-skip-signature", c.OAuthSkipSignature}} {
+		if f.set && c.OAuthIssuer == "" && c.OAuthDevIssuer == "" {
+			return fmt.Errorf("%s needs an issuer: give --oauth-issuer or --oauth-dev-issuer", f.flag)
+		}
 	}
 	_, err := c.roles()
 	return err

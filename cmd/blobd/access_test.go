@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -54,6 +57,40 @@ func TestEveryFlagOfAnAccountReachesTheNextStart(t *testing.T) {
 	for v, i := reflect.ValueOf(seen), 0; i < v.NumField(); i++ {
 		require.False(t, v.Field(i).IsZero(), "no flag sets %s", v.Type().Field(i).Name)
 	}
+}
+
+// A mistake in the value of a flag is told by the flag's name, before anything is opened.
+func TestEveryFlagErrorNamesItsFlag(t *testing.T) {
+	var c cli
+	parser, err := commandLine(&c, nil, nil)
+	require.NoError(t, err)
+	ended, end := context.WithCancel(context.Background())
+	end() // what is not refused ends at once
+	refused := func(name, value string) {
+		var words bytes.Buffer
+		code := run(ended, []string{"--data", filepath.Join(t.TempDir(), "d"), "--blob-addr=127.0.0.1:0", "--table-addr=off", "--management-addr=off",
+			"--" + name + "=" + value}, io.Discard, &words)
+		require.Equal(t, exitUsage, code, "--%s=%s: %s", name, value, &words)
+		require.Contains(t, words.String(), "--"+name)
+	}
+	flags := 0
+	for _, node := range parser.Model.Leaves(false) {
+		for _, flag := range node.AllFlags(false) {
+			for _, f := range flag {
+				switch kind := f.Target.Kind(); kind {
+				case reflect.Int, reflect.Int64, reflect.Uint64, reflect.Float64:
+					flags++
+					refused(f.Name, "some")
+					refused(f.Name, "-1"+map[bool]string{true: "s"}[f.Target.Type() == reflect.TypeFor[time.Duration]()])
+				}
+			}
+		}
+	}
+	require.Greater(t, flags, 8)
+	refused("account", "X:S3CRET")
+	refused("blob-addr", "nowhere")
+	refused("access-log", "some")
+	refused("oauth-role", "some")
 }
 
 // merge sets what is set in s.

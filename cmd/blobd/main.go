@@ -43,7 +43,8 @@ Examples:
   blobd --blob-addr 0.0.0.0:10000 --table-addr 0.0.0.0:10002 --account media:BASE64KEY --tls-self-signed
       serve an account of your own to the network over HTTPS
 
-Every flag can be given as an environment variable BLOBD_FLAG_NAME or in a file (--config).`
+The flags are those of serve: "blobd serve --help" lists them. Each can be given as an environment variable BLOBD_FLAG_NAME
+or in a file (--config).`
 
 // exit codes
 const (
@@ -70,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "blobd:", err)
-		fmt.Fprintln(stderr, "Run blobd --help to see the flags and examples.")
+		fmt.Fprintln(stderr, "Run blobd serve --help to see the flags, blobd --help for examples and commands.")
 		return exitUsage
 	}
 	command.BindTo(ctx, (*context.Context)(nil))

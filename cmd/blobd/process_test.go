@@ -331,7 +331,7 @@ func TestVersionAndHelp(t *testing.T) {
 	require.Regexp(t, `^blobd .*go1\.`, out)
 	code, out, _ = refuse(t, nil, "--help")
 	require.Zero(t, code)
-	for _, want := range []string{"Examples:", "--data", "--blob-addr", "--account", "BLOBD_"} {
+	for _, want := range []string{"Examples:", "--data", "--blob-addr", "--account", "BLOBD_", "Commands:", "version", `"blobd serve --help"`} {
 		require.Contains(t, out, want)
 	}
 	code, out, _ = refuse(t, nil, "serve", "--help")

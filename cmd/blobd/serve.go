@@ -74,7 +74,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	defer access.Close()
 	accounts, err := account.ParseList(strings.Join(c.Account, ";"), time.Now())
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--account: %w", err)}
 	}
 	files, err := descriptors()
 	if err != nil {
@@ -142,14 +142,28 @@ func (c *serveCommand) check() error {
 		return errors.New("--tls-cert and --tls-key need each other")
 	case c.TLSCert != "" && c.TLSSelfSigned:
 		return errors.New("--tls-self-signed makes its own certificate: leave --tls-cert out")
-	case c.MaxHeader < 4096 || c.MaxURI < 1024:
-		return errors.New("--max-header must be at least 4096 and --max-uri at least 1024: clients need as much")
 	case c.MaxURI > c.MaxHeader:
 		return errors.New("--max-uri is over --max-header, of which it is a part")
-	case c.MaxConnections < 0 || c.MaxPerClient < 0 || c.MinProgress < 1 || c.AccessLogSample < 1:
-		return errors.New("--max-connections, --max-connections-per-client, --min-progress and --access-log-sample must not be negative or zero")
-	case c.IdleTimeout <= 0 || c.HeaderTimeout <= 0 || c.StallTimeout <= 0 || c.StopTimeout < 0:
-		return errors.New("timeouts must be more than zero, as in 30s or 2m")
+	}
+	for _, f := range []struct {
+		flag  string
+		ok    bool
+		takes string
+	}{
+		{"--max-header", c.MaxHeader >= 4096, "4096 bytes or more: clients need as much"},
+		{"--max-uri", c.MaxURI >= 1024, "1024 bytes or more: clients need as much"},
+		{"--max-connections", c.MaxConnections >= 0, "0 (no limit) or more"},
+		{"--max-connections-per-client", c.MaxPerClient >= 0, "0 (no limit) or more"},
+		{"--min-progress", c.MinProgress >= 1, "1 byte or more"},
+		{"--access-log-sample", c.AccessLogSample >= 1, "1 (every request) or more"},
+		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},
+		{"--header-timeout", c.HeaderTimeout > 0, "more than no time, as in 30s or 2m"},
+		{"--stall-timeout", c.StallTimeout > 0, "more than no time, as in 30s or 2m"},
+		{"--stop-timeout", c.StopTimeout >= 0, "no time or more, as in 0s or 30s"},
+	} {
+		if !f.ok {
+			return fmt.Errorf("%s takes %s", f.flag, f.takes)
+		}
 	}
 	if err := c.accessSettings.check(); err != nil {
 		return err
@@ -161,7 +175,7 @@ func (c *serveCommand) check() error {
 			return err
 		}
 		if seen[abs] {
-			return fmt.Errorf("the data directory %s is given twice", dir)
+			return fmt.Errorf("--data: the directory %s is given twice", dir)
 		}
 		seen[abs] = true
 	}
