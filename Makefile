@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit model invariants damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ build: ## Build bin/blobd
 run: build ## Build and serve on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
 	./bin/blobd
 
-test: lint unit model damage ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
+test: tools lint unit model damage ## Lint, and all tests under the race detector; test/e2e drives the binary with the Go and JS SDKs and azcopy
+
+tools: ## Say what the tests need besides Go, and install what is missing where that may be done (Debian, as root)
+	@test/tools.sh
 
 lint: ## go vet, gofmt, staticcheck
 	$(GO) vet $(PKGS)

@@ -9,13 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/replay"
 )
 
 func TestTagsOnTheWire(t *testing.T) {
@@ -152,8 +153,7 @@ func TestTagRace(t *testing.T) {
 	c := client.NewContainerClient("race")
 	_, err := c.Create(ctx, nil)
 	require.NoError(t, err)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := replay.Seed(t)
 	b := c.NewBlockBlobClient("b")
 	var wg sync.WaitGroup
 	for w := range 4 {

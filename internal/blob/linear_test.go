@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/replay"
 )
 
 // A history of concurrent requests is linearizable if each can be thought to have happened at one moment between its sending and
@@ -90,8 +91,7 @@ var linModel = porcupine.Model{
 }
 
 func TestLinearizable(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := replay.Seed(t)
 	for _, c := range []struct {
 		name   string
 		option option

@@ -17,6 +17,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/replay"
 )
 
 type listing struct {
@@ -79,8 +80,7 @@ func wantListing(names []string, prefix, delimiter, start string) (want []string
 
 // Random names, prefixes, delimiters and page sizes against a plain model, pages joined.
 func TestListModel(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := replay.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/con?restype=container", "")

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/replay"
 	"github.com/blobd/blobd/internal/rest/resttest"
 )
 
@@ -914,8 +915,7 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		steps = 2_000
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d, %d steps", seed, 3*steps)
+	seed := replay.Seed(t)
 	for _, c := range []struct {
 		name      string
 		soft, ver bool

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/replay"
 )
 
 // pageRig is one blob name with page maps and a model of each map's bytes.
@@ -151,8 +151,7 @@ func (r *pageRig) work(steps int) (more bool) {
 // to a plain array of bytes. In the end nothing may be left.
 func TestPageMapModel(t *testing.T) {
 	const size, steps = 64 << 10, 1500
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := replay.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := newPageRig(t)
 	type mapped struct {

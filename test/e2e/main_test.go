@@ -80,7 +80,7 @@ func installJS() error {
 		return nil
 	}
 	if err := command(js, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
-		return err
+		return fmt.Errorf("install the JS SDKs into test/js with npm, which make tools installs: %w", err)
 	}
 	return os.WriteFile(mark, want, 0o644)
 }
@@ -94,21 +94,15 @@ func command(dir, name string, args ...string) error {
 	return nil
 }
 
-// prepareAzcopy makes the packaged binary run: it comes without its execute bit and wants a library of the desktop.
+// prepareAzcopy makes the packaged binary run, which comes without its execute bit.
 func prepareAzcopy() error {
 	if err := os.Chmod(azcopyPath(), 0o755); err != nil {
 		return err
 	}
-	if command(root, azcopyPath(), "--version") == nil {
-		return nil
+	if err := command(root, azcopyPath(), "--version"); err != nil {
+		return fmt.Errorf("azcopy does not run; it needs libsecret-1.so.0, which make tools installs: %w", err)
 	}
-	if err := command(root, "apt-get", "update", "-qq"); err != nil {
-		return fmt.Errorf("azcopy needs libsecret-1.so.0; install it (Debian: libsecret-1-0): %w", err)
-	}
-	if err := command(root, "apt-get", "install", "-y", "-qq", "libsecret-1-0"); err != nil {
-		return fmt.Errorf("azcopy needs libsecret-1.so.0; install it (Debian: libsecret-1-0): %w", err)
-	}
-	return command(root, azcopyPath(), "--version")
+	return nil
 }
 
 func azcopyPath() string {
