@@ -330,6 +330,9 @@ func (set *diskSet) after(d *disk, sub string, number func(name string) (uint64,
 	return next, nil
 }
 
+// logFrames returns what makes and reads the frames of the store's logs.
+func (set *diskSet) logFrames() *logFrames { return &logFrames{set.since.secret, set.since.log} }
+
 // missing names the disks that are not there.
 func (set *diskSet) missing() string {
 	var words []string

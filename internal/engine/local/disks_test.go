@@ -66,7 +66,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"too many directories", func(t *testing.T, fs vfs.FS) { require.NoError(t, fs.MkdirAll("d", 0o755)) },
 			[]string{"a", "b", "c", "d"}, "4 data directories given for a store of 3 disks", nil},
 		{"a newer format", func(t *testing.T, fs vfs.FS) {
-			edit(t, fs, "b", func(r []byte) { binary.BigEndian.PutUint32(r[8:], 2) })
+			edit(t, fs, "b", func(r []byte) { binary.BigEndian.PutUint32(r[8:], formatVersion+1) })
 		}, three, "made by a newer version", errFormatVersion},
 		{"a format file that is damaged on the only disk", func(t *testing.T, fs vfs.FS) {
 			makeStore(t, fs, "one")

@@ -145,13 +145,13 @@ func TestTheBetterCompanionIsKept(t *testing.T) {
 		return b
 	}
 	good := append(record(1), record(2)...)
-	assert.EqualValues(t, 48, validBytes("meta/MANIFEST-000001.synced", good))
+	assert.EqualValues(t, 48, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", good))
 	for at := range good {
 		bad := bytes.Clone(good)
 		bad[at] ^= 1
-		assert.EqualValues(t, 24, validBytes("meta/MANIFEST-000001.synced", bad))
+		assert.EqualValues(t, 24, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", bad))
 	}
-	assert.EqualValues(t, 24, validBytes("meta/MANIFEST-000001.synced", good[:30]))
+	assert.EqualValues(t, 24, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", good[:30]))
 }
 
 func TestKeySpaceGolden(t *testing.T) {
@@ -210,12 +210,24 @@ func FuzzFormatFile(f *testing.F) {
 	})
 }
 
-func FuzzCheckLog(f *testing.F) {
-	f.Add([]byte{}, uint32(1))
-	f.Add(make([]byte, 40), uint32(7))
-	f.Fuzz(func(t *testing.T, b []byte, number uint32) {
-		if at, _ := checkLog(b, number); at < 0 || at > len(b)+logHeader {
-			t.Fatalf("the walk over %d bytes ended at %d", len(b), at)
+func FuzzLogFrames(f *testing.F) {
+	frames := &logFrames{secret: siphash.Key{1}}
+	f.Add([]byte{}, uint64(1))
+	f.Add(logOf(frames, 7, "one", "two"), uint64(7))
+	f.Fuzz(func(t *testing.T, b []byte, number uint64) {
+		content, end, err := frames.content(bytes.Clone(b), number)
+		if end < 0 || end > len(b) || len(content) > end || err != nil && !errors.Is(err, engine.ErrCorrupt) {
+			t.Fatalf("%d bytes in %d of %d: %v", len(content), end, len(b), err)
 		}
 	})
+}
+
+// logOf returns a log of writes, each synced.
+func logOf(frames *logFrames, number uint64, parts ...string) (b []byte) {
+	var head [logFrameHead]byte
+	for _, p := range parts {
+		frames.encode(&head, number, int64(len(b)), int64(len(b)), []byte(p))
+		b = append(append(b, head[:]...), p...)
+	}
+	return b
 }

@@ -1,11 +1,9 @@
 package local
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"os"
 	"slices"
@@ -20,16 +18,12 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
-	"github.com/blobd/blobd/internal/engine/local/mirror"
 )
 
 // Pebble reads a damaged chunk of a manifest, or of the last blocks of a log, as the end of the file: that is what a crash leaves.
 // Damage to what was synced must not pass for it, or a flipped bit would undo acknowledged writes without a word. So the end that
-// is found is compared with what is known to have been synced:
-//
-//   - of a manifest, by a companion file that names the length and sum of each synced prefix. Edits are rare enough for that;
-//   - of a log, by the offsets that Pebble writes into each chunk of what was synced before it. What is missing to that is the very
-//     last sync, which is followed by a record of no content when the store falls idle (Store.runConfirm).
+// is found is compared with what is known to have been synced: of a manifest, by a companion file that names the length and sum of
+// each synced prefix, as edits are rare enough for that; of a log, by its frames (logFrames).
 //
 // Pebble panics, with a mutex in a state that ends the process, where a log cannot be made, synced or closed. So it is not told:
 // the store has failed by then (state.fail), which every commit looks at after its sync and before its acknowledgement, and a log
@@ -46,7 +40,8 @@ const companionSuffix = ".synced"
 // Pebble tries a flush that failed again at once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
 type guardFS struct {
 	vfs.FS
-	state *state
+	state  *state
+	frames *logFrames // of the logs; nil for none
 }
 
 // flushPause slows down Pebble's flushes while they fail: it tries again at once, and a full disk would cost a core.
@@ -64,7 +59,7 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 		time.Sleep(flushPause)
 	}
 	if strings.HasSuffix(base, ".log") {
-		return fs.guardLog(func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
+		return fs.guardLog(base, func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
 	}
 	f, err := fs.FS.Create(name, category)
 	switch {
@@ -82,7 +77,15 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 
 // ReuseForWrite implements vfs.FS.
 func (fs guardFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return fs.guardLog(func() (vfs.File, error) { return fs.FS.ReuseForWrite(oldname, newname, category) }), nil
+	return fs.guardLog(fs.PathBase(newname), func() (vfs.File, error) { return fs.FS.ReuseForWrite(oldname, newname, category) }), nil
+}
+
+// Open implements vfs.FS.
+func (fs guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if number, ok := fs.frames.framed(fs.PathBase(name)); ok {
+		return fs.frames.open(fs.FS, name, number, opts...)
+	}
+	return fs.FS.Open(name, opts...)
 }
 
 // OpenDir implements vfs.FS.
@@ -112,8 +115,11 @@ func (fs guardFS) Unwrap() vfs.FS { return fs.FS }
 
 // guardLog makes a log. Once the store has failed there is none: the one that failed may have no proper end, and Pebble forgives that
 // only the newest.
-func (fs guardFS) guardLog(create func() (vfs.File, error)) vfs.File {
+func (fs guardFS) guardLog(base string, create func() (vfs.File, error)) vfs.File {
 	l := &logFile{state: fs.state}
+	if number, ok := fs.frames.framed(base); ok {
+		l.frames, l.number = fs.frames, number
+	}
 	if fs.state.failed() != nil {
 		l.dead.Store(true)
 		return l
@@ -139,6 +145,13 @@ type logFile struct {
 	vfs.File
 	state *state
 	dead  atomic.Bool
+
+	// Of a log in frames. Pebble writes and syncs it from one goroutine at a time.
+	frames *logFrames
+	number uint64
+	head   [logFrameHead]byte
+	end    int64 // offset behind the last frame
+	synced int64 // of it, so much is on the disk
 }
 
 // note takes an error away and gives nil.
@@ -152,27 +165,35 @@ func (l *logFile) note(err error) error {
 
 // Write implements vfs.File.
 func (l *logFile) Write(p []byte) (int, error) {
-	if !l.dead.Load() {
-		_, err := l.File.Write(p)
-		_ = l.note(err)
+	if l.dead.Load() {
+		return len(p), nil
 	}
-	return len(p), nil
+	if l.frames != nil {
+		l.frames.encode(&l.head, l.number, l.end, l.synced, p)
+		l.end += logFrameHead + int64(len(p))
+		if _, err := l.File.Write(l.head[:]); err != nil {
+			return len(p), l.note(err)
+		}
+	}
+	_, err := l.File.Write(p)
+	return len(p), l.note(err)
 }
 
 // Sync implements vfs.File.
-func (l *logFile) Sync() error {
-	if l.dead.Load() {
-		return nil
-	}
-	return l.note(l.File.Sync())
-}
+func (l *logFile) Sync() error { return l.sync(vfs.File.Sync) }
 
 // SyncData implements vfs.File.
-func (l *logFile) SyncData() error {
+func (l *logFile) SyncData() error { return l.sync(vfs.File.SyncData) }
+
+func (l *logFile) sync(sync func(vfs.File) error) error {
 	if l.dead.Load() {
 		return nil
 	}
-	return l.note(l.File.SyncData())
+	err := sync(l.File)
+	if err == nil {
+		l.synced = l.end
+	}
+	return l.note(err)
 }
 
 // SyncTo implements vfs.File.
@@ -180,7 +201,7 @@ func (l *logFile) SyncTo(length int64) (bool, error) {
 	if l.dead.Load() {
 		return false, nil
 	}
-	full, err := l.File.SyncTo(length)
+	full, err := l.File.SyncTo(max(length, l.end))
 	return full, l.note(err)
 }
 
@@ -269,8 +290,8 @@ func (m *manifest) SyncData() error { return m.Sync() }
 // Close implements vfs.File.
 func (m *manifest) Close() error { return errors.Join(m.File.Close(), m.companion.Close()) }
 
-// checkMeta verifies that the manifest in use and the newest log hold all that is known to have been synced.
-func checkMeta(fs vfs.FS, dir string) error {
+// checkMeta verifies that the manifest in use and the logs hold all that is known to have been synced.
+func checkMeta(fs vfs.FS, dir string, frames *logFrames) error {
 	names, err := fs.List(dir)
 	if err != nil {
 		if oserror.IsNotExist(err) {
@@ -278,12 +299,9 @@ func checkMeta(fs vfs.FS, dir string) error {
 		}
 		return err
 	}
-	var newest, manifest string
-	var number, iteration uint64
+	var manifest string
+	var iteration uint64
 	for _, name := range names {
-		if n, ok := logNumber(name); ok && n >= number {
-			newest, number = name, n
-		}
 		if rest, ok := strings.CutPrefix(name, "marker.manifest."); ok {
 			iter, target, _ := strings.Cut(rest, ".")
 			if n, err := strconv.ParseUint(iter, 10, 64); err == nil && n >= iteration {
@@ -296,21 +314,12 @@ func checkMeta(fs vfs.FS, dir string) error {
 			return fmt.Errorf("%s: %w", manifest, err)
 		}
 	}
-	if newest == "" {
-		return nil
-	}
-	b, err := readFile(fs, fs.PathJoin(dir, newest))
-	if err != nil {
-		return err
-	}
-	if at, ok := checkLog(b, uint32(number)); !ok {
-		return fmt.Errorf("%s: damaged at %d, before the end of what was synced: %w", newest, at, engine.ErrCorrupt)
-	}
-	return nil
+	return frames.check(fs, dir, names)
 }
 
-// damagedLogs names the logs, but for the newest, that are not whole. What Pebble says of one that it cannot replay does not.
-func damagedLogs(fs vfs.FS, dir string) (damaged []string) {
+// damagedLogs names the logs, but for the newest, that were not written to their end. What Pebble says of one that it cannot replay
+// does not.
+func damagedLogs(fs vfs.FS, dir string, frames *logFrames) (damaged []string) {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil
@@ -323,22 +332,18 @@ func damagedLogs(fs vfs.FS, dir string) (damaged []string) {
 	}
 	all := slices.Sorted(maps.Keys(numbers))
 	for _, n := range all[:max(0, len(all)-1)] {
+		if _, ok := frames.framed(numbers[n]); !ok {
+			continue
+		}
 		b, err := readFile(fs, fs.PathJoin(dir, numbers[n]))
-		if at, _ := checkLog(b, uint32(n)); err != nil || at < len(b) && !trailerAt(b, at, uint32(n)) {
+		if err == nil {
+			b, _, err = frames.content(b, n)
+		}
+		if err != nil || !closed(b, n) {
 			damaged = append(damaged, numbers[n])
 		}
 	}
 	return damaged
-}
-
-// logNumber returns the number of a log from its file name.
-func logNumber(name string) (uint64, bool) {
-	base, ok := strings.CutSuffix(name, ".log")
-	if !ok {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(base, 10, 32)
-	return n, err == nil
 }
 
 func checkManifest(fs vfs.FS, name string) error {
@@ -370,85 +375,4 @@ func companionRecords(c []byte) (good [][]byte) {
 		}
 	}
 	return good
-}
-
-// validBytes tells the mirror how many bytes of a file are good.
-func validBytes(name string, b []byte) int64 {
-	if strings.HasSuffix(name, companionSuffix) {
-		return int64(companionRecord * len(companionRecords(b)))
-	}
-	return mirror.ValidPrefix(name, b)
-}
-
-// Pebble's log: blocks of 32 KiB, and in them chunks of a header and a payload that does not cross a block's end. The header is
-// sum (4 bytes, little-endian as all of it), length (2), kind (1), number of the log (4), and how much of the log was synced when
-// the chunk was written (8). (Public format of github.com/cockroachdb/pebble/v2/record, "WAL sync chunks".)
-const (
-	logBlock      = 32 << 10
-	logHeader     = 19
-	logMark       = 7 // of the number in the header
-	logKindFirst  = 9 // to 12: full, first, middle, last
-	logKindLast   = 12
-	logShortTypes = 8 // kinds up to here have shorter headers; of them only the trailer is in such a log
-	logShort      = 11
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// chunkAt reads the chunk that begins at an offset: where it ends, and what was synced before it.
-func chunkAt(b []byte, at int, number uint32) (end int, synced uint64, ok bool) {
-	limit := min(len(b), (at/logBlock+1)*logBlock)
-	if at+logHeader > limit {
-		return 0, 0, false
-	}
-	h := b[at:limit]
-	if h[6] < logKindFirst || h[6] > logKindLast || binary.LittleEndian.Uint32(h[7:]) != number {
-		return 0, 0, false
-	}
-	n := logHeader + int(binary.LittleEndian.Uint16(h[4:]))
-	if n > len(h) {
-		return 0, 0, false
-	}
-	c := crc32.Checksum(h[6:n], castagnoli)
-	if (c>>15|c<<17)+0xa282ead8 != binary.LittleEndian.Uint32(h) {
-		return 0, 0, false
-	}
-	return at + n, binary.LittleEndian.Uint64(h[11:]), true
-}
-
-// trailerAt tells whether the trailer of a log that was closed is at an offset: an empty chunk with the number that follows.
-func trailerAt(b []byte, at int, number uint32) bool {
-	return at+logShort <= len(b) && b[at+6] > 0 && b[at+6] <= logShortTypes && binary.LittleEndian.Uint32(b[at+7:]) == number+1
-}
-
-// checkLog walks over the chunks of a log to the first that is not whole, and looks beyond it for one that says that it was synced.
-// at is where the walk ended.
-func checkLog(b []byte, number uint32) (at int, ok bool) {
-	for at < len(b) {
-		if rest := logBlock - at%logBlock; rest < logHeader {
-			at += rest // too short for a header: filled up
-			continue
-		}
-		end, _, whole := chunkAt(b, at, number)
-		if !whole {
-			break
-		}
-		at = end
-	}
-	if at >= len(b) || trailerAt(b, at, number) {
-		return at, true
-	}
-	// Every chunk has the number of the log in its header. A log that was made of an old one is full of others.
-	mark := binary.LittleEndian.AppendUint32(nil, number)
-	for i := at + 1; i+logHeader <= len(b); i++ {
-		n := bytes.Index(b[i+logMark:], mark)
-		if n < 0 {
-			break
-		}
-		i += n
-		if _, synced, whole := chunkAt(b, i, number); whole && synced > uint64(at) {
-			return at, false
-		}
-	}
-	return at, true
 }

@@ -15,11 +15,11 @@ import (
 )
 
 // openPebble opens the key space.
-func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, error) {
+func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames) (*pebble.DB, error) {
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS: guardFS{FS: fs, state: st},
+		FS: guardFS{FS: fs, state: st, frames: frames},
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             merger,
@@ -52,7 +52,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].Compression = compression(i)
 	}
-	if err := checkMeta(fs, dir); err != nil {
+	if err := checkMeta(fs, dir, frames); err != nil {
 		return nil, err
 	}
 	if err := removeOptions(fs, dir); err != nil {
@@ -60,7 +60,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state) (*pebble.DB, err
 	}
 	db, err := pebble.Open(dir, o)
 	if pebble.IsCorruptionError(err) {
-		if logs := damagedLogs(fs, dir); len(logs) > 0 {
+		if logs := damagedLogs(fs, dir, frames); len(logs) > 0 {
 			err = fmt.Errorf("%s: %w", strings.Join(logs, ", "), err)
 		}
 	}

@@ -181,7 +181,7 @@ func (s *Store) openMeta() error {
 		s.meta = m
 		fs, dir = m, metaDir
 	}
-	db, err := openPebble(fs, dir, s.opts, s.state)
+	db, err := openPebble(fs, dir, s.opts, s.state, s.disks.logFrames())
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -192,7 +192,7 @@ func (s *Store) openMeta() error {
 // openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
 func (s *Store) openMirror(base vfs.FS) (*mirror.FS, error) {
 	current := s.disks.current()
-	o := mirror.Options{Dir: metaDir, Valid: validBytes, Logger: s.log}
+	o := mirror.Options{Dir: metaDir, Valid: s.disks.logFrames().valid, Logger: s.log}
 	var index []int // of the replicas' disks
 	for i, d := range s.disks.disks {
 		if d.detail == "" && s.disks.replicas()&(1<<i) != 0 {
