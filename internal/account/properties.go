@@ -166,11 +166,12 @@ func (d *document) bool(name string, required bool) bool {
 	switch {
 	case !ok && required:
 		d.fail(protocol.ErrInvalidXmlDocument)
-	case !ok || text == "false":
-	case text == "true":
-		return true
-	default:
-		d.fail(protocol.InvalidXMLNode(name, text))
+	case ok:
+		value, isFlag := protocol.ParseFlag(text)
+		if !isFlag {
+			d.fail(protocol.InvalidXMLNode(name, text))
+		}
+		return value
 	}
 	return false
 }

@@ -48,6 +48,15 @@ func TestProperties(t *testing.T) {
 	require.Equal(t, p, next)
 }
 
+// Python's former libraries write booleans with a capital.
+func TestPropertiesWithCapitals(t *testing.T) {
+	want, err := (*Properties)(nil).Update(BlobService, []byte(fullProperties), protocol.Newest)
+	require.NoError(t, err)
+	got, err := (*Properties)(nil).Update(BlobService, []byte(strings.NewReplacer(">true<", ">True<", ">false<", ">FALSE<").Replace(fullProperties)), protocol.Newest)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
 // Sections appear with the version that brought them.
 func TestPropertiesByVersion(t *testing.T) {
 	for _, c := range []struct {

@@ -306,7 +306,7 @@ func visitBlocks(r engine.Reader, p *place, rec *record.Blob, visit func(*block)
 func (s *Service) getBlockList(r *rest.Request) error {
 	kind := r.Query("blocklisttype")
 	committed, uncommitted := true, true
-	switch kind {
+	switch protocol.Word(kind) {
 	case "", "committed":
 		uncommitted = false
 	case "uncommitted":

@@ -36,12 +36,8 @@ func (s *Service) createContainer(r *rest.Request) error {
 	if c.Metadata, err = decodeMetadata(r); err != nil {
 		return err
 	}
-	switch deny := r.Header("x-ms-deny-encryption-scope-override"); deny {
-	case "", "false":
-	case "true":
-		c.DenyScopeOverride = true
-	default:
-		return protocol.InvalidHeader("x-ms-deny-encryption-scope-override", deny)
+	if c.DenyScopeOverride, err = r.Flag("x-ms-deny-encryption-scope-override"); err != nil {
+		return err
 	}
 	if err := s.makeContainer(r.Context, r.AccountName, r.Container, c); err != nil {
 		return err

@@ -82,8 +82,8 @@ func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copying, err error
 	}
 	c.fetch.pages = true
 	c.fetch.archive = c.tier != "" && !strings.EqualFold(c.tier, "Archive")
-	c.seal = r.Header("x-ms-seal-blob") == "true"
-	return c, nil
+	c.seal, err = r.Flag("x-ms-seal-blob")
+	return c, err
 }
 
 // record makes the destination's record from the source's.
@@ -300,7 +300,7 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 		return err
 	}
 	c.scope = scope
-	properties := r.Header("x-ms-copy-source-blob-properties") != "false"
+	properties := !strings.EqualFold(r.Header("x-ms-copy-source-blob-properties"), "false")
 	return retrying(func() error {
 		f, err := s.fetch(r, c.src, &c.fetch)
 		if err != nil {

@@ -40,7 +40,7 @@ func (s *Service) putPageFromURL(r *rest.Request) error {
 	if err := refuseUnsupported(r); err != nil {
 		return err
 	}
-	if mode := r.Header("x-ms-page-write"); mode != "update" {
+	if mode := r.Header("x-ms-page-write"); protocol.Word(mode) != "update" {
 		return protocol.InvalidHeader("x-ms-page-write", mode)
 	}
 	if r.Header("x-ms-source-range") == "" {

@@ -52,7 +52,14 @@ func (s *Service) getBlob(r *rest.Request) error {
 		return err
 	}
 	rng, ranged := protocol.RequestRange(r)
-	wantMD5, wantCRC := r.Header("x-ms-range-get-content-md5") == "true", r.Header("x-ms-range-get-content-crc64") == "true"
+	wantMD5, err := r.Flag("x-ms-range-get-content-md5")
+	if err != nil {
+		return err
+	}
+	wantCRC, err := r.Flag("x-ms-range-get-content-crc64")
+	if err != nil {
+		return err
+	}
 	switch {
 	case wantMD5 && wantCRC:
 		return protocol.ErrBothCrc64AndMd5RangeHeaderPresent

@@ -114,7 +114,7 @@ func decodeAnyMD5(r *rest.Request) (string, error) {
 // keys and immutability.
 func refuseUnsupported(r *rest.Request) (err error) {
 	for _, name := range [...]string{"x-ms-encryption-key", "x-ms-encryption-key-sha256", "x-ms-immutability-policy-until-date", "x-ms-immutability-policy-mode", "x-ms-legal-hold"} {
-		if v, ok := r.HeaderOK(name); ok && !(name == "x-ms-legal-hold" && v == "false") {
+		if v, ok := r.HeaderOK(name); ok && !(name == "x-ms-legal-hold" && protocol.Word(v) == "false") {
 			return protocol.ErrUnsupportedHeader.With("HeaderName", name)
 		}
 	}

@@ -102,7 +102,7 @@ func (s *Service) Serve(r *rest.Request) {
 
 // level settles what is addressed. A single segment without restype=container is a blob of the root container.
 func level(r *rest.Request) rest.Level {
-	restype := r.Query("restype")
+	restype := protocol.Word(r.Query("restype"))
 	switch {
 	case r.Container == "":
 		return rest.Account

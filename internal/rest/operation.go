@@ -152,7 +152,7 @@ func NewRouter[S any](t Table[S], demands ...Demand) *Router[S] {
 // does not know is not there: the request is taken as it was before the operation was invented.
 func (rt *Router[S]) Find(r *Request, level Level) (*Operation[S], error) {
 	comp, restype := r.Query("comp"), r.Query("restype")
-	for _, op := range rt.rows[routeKey{r.Method, level, restype, comp}] {
+	for _, op := range rt.rows[routeKey{r.Method, level, protocol.Word(restype), protocol.Word(comp)}] {
 		if op.Since <= r.Version && op.fits(r) {
 			return op, nil
 		}

@@ -116,6 +116,19 @@ func (r *Request) Query(lower string) string {
 // QueryOK tells an absent parameter from an empty one.
 func (r *Request) QueryOK(lower string) (string, bool) { return r.query.get(lower) }
 
+// Flag reads a header that is a Boolean; absent is false.
+func (r *Request) Flag(lower string) (bool, error) {
+	v, ok := r.headers.get(lower)
+	if !ok {
+		return false, nil
+	}
+	value, ok := protocol.ParseFlag(v)
+	if !ok {
+		return false, protocol.InvalidHeader(lower, v)
+	}
+	return value, nil
+}
+
 // AuthRequest is the request as authorization sees it. It lives as long as the request.
 func (r *Request) AuthRequest() *auth.Request {
 	r.auth = auth.Request{

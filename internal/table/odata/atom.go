@@ -68,7 +68,7 @@ func (d *Decoder) atom(body []byte) error {
 					case xml.Name{Space: nsMetadata, Local: "type"}:
 						typeName = a.Value
 					case xml.Name{Space: nsMetadata, Local: "null"}:
-						null = a.Value == "true" || a.Value == "1"
+						null = protocol.Word(a.Value) == "true" || a.Value == "1"
 					}
 				}
 			}

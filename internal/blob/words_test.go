@@ -1,0 +1,36 @@
+package blob
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestWordsWithoutCase: enumerations and booleans mean the same in any case, in headers and in queries.
+func TestWordsWithoutCase(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=Container", "", v, "x-ms-deny-encryption-scope-override: True", "x-ms-default-encryption-scope: s", "x-ms-blob-public-access: Container")
+	h.must(t, 201, "PUT", "/acct/box/b", "content", v, "x-ms-blob-type: blockblob", "x-ms-access-tier: COOL")
+	for _, kind := range []string{"COMMITTED", "Committed", "Uncommitted", "All"} {
+		h.must(t, 200, "GET", "/acct/box/b?comp=BlockList&blocklisttype="+kind, "", v)
+	}
+	r := h.must(t, 206, "GET", "/acct/box/b", "", v, "x-ms-range: bytes=0-3", "x-ms-range-get-content-md5: True")
+	require.NotEmpty(t, r.Header.Get("Content-MD5"))
+	r = h.must(t, 206, "GET", "/acct/box/b", "", v, "x-ms-range: bytes=0-3", "x-ms-range-get-content-crc64: TRUE", "x-ms-range-get-content-md5: False")
+	require.NotEmpty(t, r.Header.Get("x-ms-content-crc64"))
+	h.fails(t, 400, "InvalidHeaderValue", "GET", "/acct/box/b", "", v, "x-ms-range: bytes=0-3", "x-ms-range-get-content-md5: yes")
+	require.Contains(t, string(h.must(t, 200, "GET", "/acct/box?restype=container&comp=List&include=Metadata&showonly=Files", "", v).Body), "<Name>b</Name>")
+
+	h.must(t, 201, "PUT", "/acct/box/a", "", v, "x-ms-blob-type: appendblob")
+	h.must(t, 202, "PUT", "/acct/box/sealed", "", v, "x-ms-copy-source: http://"+h.Addr+"/acct/box/a", "x-ms-seal-blob: True")
+	require.Equal(t, "true", h.must(t, 200, "HEAD", "/acct/box/sealed", "", v).Header.Get("x-ms-blob-sealed"))
+	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/other", "", v, "x-ms-copy-source: http://"+h.Addr+"/acct/box/a", "x-ms-seal-blob: maybe")
+
+	h.must(t, 201, "PUT", "/acct/box/p", "", v, "x-ms-blob-type: PAGEBLOB", "x-ms-blob-content-length: 512")
+	h.must(t, 201, "PUT", "/acct/box/p?comp=Page", strings.Repeat("x", 512), v, "x-ms-page-write: Update", "x-ms-range: bytes=0-511")
+	h.must(t, 200, "PUT", "/acct/box/p?comp=properties", "", v, "x-ms-sequence-number-action: Increment")
+	h.must(t, 201, "PUT", "/acct/box/b?comp=lease", "", v, "x-ms-lease-action: Acquire", "x-ms-lease-duration: 60")
+	h.must(t, 202, "PUT", "/acct/box/b?comp=lease", "", v, "x-ms-lease-action: BREAK", "x-ms-lease-break-period: 0")
+	h.must(t, 202, "DELETE", "/acct/box/b", "", v, "x-ms-delete-snapshots: Include")
+}
