@@ -7,6 +7,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestStatusLineOfErrors: it carries the message, which for a HEAD is all that there is.
+func TestStatusLineOfErrors(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	etag := h.must(t, 201, "PUT", "/acct/box/b", "", v, isBlock).Header.Get("ETag")
+	for _, c := range []struct{ method, target, header, want string }{
+		{"GET", "/acct/box/b", "x-ms-range: bytes=0-0", "416 The range specified is invalid for the current size of the resource."},
+		{"HEAD", "/acct/box/none", "a: b", "404 The specified blob does not exist."},
+		{"GET", "/acct/none/b", "a: b", "404 The specified container does not exist."},
+		{"GET", "/acct/box/b", "If-None-Match: " + etag, "304 The condition specified using HTTP conditional header(s) is not met."},
+		{"GET", "/acct/box/b", "a: b", "200 OK"},
+	} {
+		r := h.Do(c.method, c.target, "", v, c.header)
+		line, _, _ := strings.Cut(r.Raw, "\r\n")
+		require.Equal(t, "HTTP/1.1 "+c.want, line)
+	}
+}
+
 // TestWordsWithoutCase: enumerations and booleans mean the same in any case, in headers and in queries.
 func TestWordsWithoutCase(t *testing.T) {
 	h := newHouse(t)

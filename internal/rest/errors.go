@@ -45,9 +45,9 @@ func (r *Request) fail(err error, w ErrorWriter) {
 	if r.cause == nil && errors.Unwrap(e) != nil {
 		r.cause = e
 	}
-	r.code, r.reason = e.Code, e.Message
-	resp := &r.ctx.Response
-	resp.ResetBody()
+	r.code = e.Code
+	r.ctx.Response.ResetBody()
+	r.SetReason(e.Message)
 	r.SetHeader("x-ms-error-code", e.Code)
 	for _, h := range e.Headers {
 		r.SetHeader(h.Name, h.Value)

@@ -109,3 +109,12 @@ func TestErrorsOnTheWire(t *testing.T) {
 		})
 	}
 }
+
+// TestReasonIsOneLine: whatever a message has in it, the status line is one line of ASCII, and of bounded length.
+func TestReasonIsOneLine(t *testing.T) {
+	for text, want := range map[string]string{"a\r\nX-Evil: 1": "a??X-Evil: 1", "gr\u00fcn\x00\x7f": "gr??n??", "": "Bad Request", strings.Repeat("x", 1000): strings.Repeat("x", 512)} {
+		s := serve(t, func(*rest.Request) error { return protocol.ErrInvalidInput.Saying(text) })
+		line, _, _ := strings.Cut(s.Do("GET", "/acct/c/b", "").Raw, "\r\n")
+		require.Equal(t, "HTTP/1.1 400 "+want, line)
+	}
+}

@@ -93,7 +93,7 @@ func (r *Request) head() framing.Head {
 func (r *Request) AppendAnswer(b []byte) []byte {
 	reason := http.StatusText(r.status)
 	if r.reason != "" {
-		reason = clean(r.reason)
+		reason = r.reason
 	}
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(r.status), 10)

@@ -63,7 +63,7 @@ type Request struct {
 	front    *Front
 	status   int
 	code     string
-	reason   string // the message of an error
+	reason   string // of the status line, if it is not the usual one
 	sent     int64  // bytes of the answer's body
 	cause    error  // what the log has to know
 	finished bool

@@ -14,6 +14,29 @@ func (r *Request) SetHeader(name, value string) {
 	r.ctx.Response.Header.Set(clean(name), clean(value))
 }
 
+// maxReason is the most of a message that the status line carries, in bytes.
+const maxReason = 512
+
+// SetReason sets the text of the status line: the services put the message of an error there, and old clients make it the text of
+// their exceptions; for a HEAD it is all that there is.
+func (r *Request) SetReason(text string) {
+	plain := func(c byte) bool { return c >= ' ' && c <= '~' }
+	r.reason = text[:min(len(text), maxReason)]
+	for i := 0; i < len(r.reason); i++ {
+		if !plain(r.reason[i]) {
+			b := []byte(r.reason)
+			for j := range b {
+				if !plain(b[j]) {
+					b[j] = '?'
+				}
+			}
+			r.reason = string(b)
+			break
+		}
+	}
+	r.ctx.Response.Header.SetStatusMessage([]byte(r.reason))
+}
+
 // Reply answers with a status and no body.
 func (r *Request) Reply(status int) {
 	r.status = status

@@ -487,6 +487,19 @@ func TestFiltersOnTheWire(t *testing.T) {
 	require.Equal(t, 200, s.Do("GET", people+"()?$orderbyABC=RowKey", "", plain).Status, "an option that there is not means nothing")
 }
 
+// TestStatusLines: what OData answers has the usual text, what the front of the service refuses has its message.
+func TestStatusLines(t *testing.T) {
+	s := openPeople(t)
+	for target, want := range map[string]string{
+		people + "(PartitionKey='p',RowKey='x')":   "404 Not Found",
+		people + "()?$filter=%E2%82%AC%0D%0AX-A:1": "400 Bad Request",
+		root + "missing?comp=acl":                  "404 The table specified does not exist.",
+	} {
+		line, _, _ := strings.Cut(s.Do("GET", target, "", plain).Raw, "\r\n")
+		require.Equal(t, "HTTP/1.1 "+want, line)
+	}
+}
+
 // TestSelectIsInTheMetadata: recorded, also for a blank and for an empty list.
 func TestSelectIsInTheMetadata(t *testing.T) {
 	s := openPeople(t)

@@ -2,6 +2,7 @@ package table
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -149,6 +150,9 @@ func (s *Service) WriteError(r *rest.Request, e *protocol.Error) {
 	if e.Is(protocol.ErrUnsupportedHttpVerb) {
 		e = protocol.ErrMethodNotAllowed
 		r.SetHeader("x-ms-error-code", e.Code)
+	}
+	if e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden {
+		r.SetReason(http.StatusText(e.Status)) // as recorded: what OData answers has no message there
 	}
 	f := errorFormat(r)
 	contentType := odata.ErrorContentType(f)
