@@ -48,6 +48,8 @@ type Request struct {
 	// Account is the addressed account without "-secondary"; Secondary tells that it was there.
 	Account   string
 	Secondary bool
+	// PathStyle tells that the account is the first part of the path, and not of the host name.
+	PathStyle bool
 	// RawPath is the path exactly as in the request line, without the query.
 	RawPath string
 	Headers Fields

@@ -35,6 +35,10 @@ func (granting) Authorize(_ context.Context, a *account.Account, r *auth.Request
 		if how == "delegation" {
 			g.Scheme, g.Roles = auth.UserDelegationSAS, func(auth.Action, string) bool { return true }
 		}
+	case "https":
+		if !r.HTTPS {
+			return g, protocol.ErrAuthorizationProtocolMismatch
+		}
 	case "contributor":
 		g.Scheme, g.Roles = auth.Bearer, func(a auth.Action, _ string) bool {
 			return a == auth.ActionRead || a == auth.ActionWrite || a == auth.ActionDelete
@@ -178,6 +182,15 @@ func TestTagsOfASource(t *testing.T) {
 		r := h.Do("PUT", "/acct/box/copy", "", v, "x-ms-copy-source: http://127.0.0.1/acct/private/b?by=nobody-else", "x-ms-requires-sync: true", "x-by: "+by)
 		require.Equal(t, status, r.Status, "%s: %s", by, r)
 		h.must(t, 202, "DELETE", "/acct/private?restype=container", "", v)
+	}
+}
+
+// A source is as safe as the transport that its credentials came by, whatever its address says.
+func TestTheTransportOfASource(t *testing.T) {
+	h := newGranting(t)
+	for _, scheme := range []string{"http", "https"} {
+		h.fails(t, 403, "CannotVerifyCopySource", "PUT", "/acct/box/copy", "", v, "x-ms-requires-sync: true",
+			"x-ms-copy-source: "+scheme+"://127.0.0.1/acct/box/b?sig=x&by=https")
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	MaxCORSLiteralHeaders  = 64
 	MaxCORSPrefixedHeaders = 2
 	MaxCORSLength          = 256 // characters of an origin or header
+	MaxCORSRequested       = 256 // headers that a preflight request asks for, each of which is compared with all of a rule
 )
 
 // CORSMethods are the methods that a rule may allow.
@@ -63,6 +64,9 @@ func matchesHeader(list []string, name string) bool {
 func Preflight(rules []CORSRule, origin, method, headers string) ([]Detail, error) {
 	if origin == "" || method == "" {
 		return nil, ErrInvalidHeaderValue.Saying("A required CORS header is not present.")
+	}
+	if strings.Count(headers, ",") >= MaxCORSRequested {
+		return nil, ErrCorsPreflightFailure
 	}
 	for i := range rules {
 		c := &rules[i]

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/blobd/blobd/internal/protocol"
@@ -56,20 +57,29 @@ func (f *fields) parseHeaders(block string, s *scratch) error {
 
 const metadataPrefix = "x-ms-meta-"
 
-// checkMetadata refuses a metadata name that is given twice, also in another case: it could not be stored as sent.
+// checkMetadata refuses a metadata name that is given twice, also in another case: it could not be stored as sent. Its cost is
+// linear but for the sorting of many, as anybody may send them.
 func (f fields) checkMetadata() error {
+	var some [16]string
+	names := some[:0]
 	for i := range f {
-		if !strings.HasPrefix(f[i].lower, metadataPrefix) {
-			continue
+		if strings.HasPrefix(f[i].lower, metadataPrefix) {
+			names = append(names, f[i].lower)
 		}
-		for j := range f[:i] {
-			if f[j].lower == f[i].lower {
-				return protocol.ErrInvalidMetadata
-			}
+	}
+	if len(names) > 1 {
+		slices.Sort(names)
+	}
+	for i := range names {
+		if i > 0 && names[i] == names[i-1] {
+			return protocol.ErrInvalidMetadata
 		}
 	}
 	return nil
 }
+
+// maxParameters bounds the parameters of a query; an operation has hardly twenty, and each look-up passes over all of them.
+const maxParameters = 256
 
 // parseQuery indexes a query string.
 func (f *fields) parseQuery(query string, s *scratch) error {
@@ -83,6 +93,10 @@ func (f *fields) parseQuery(query string, s *scratch) error {
 		rawName, rawValue, _ := strings.Cut(part, "=")
 		name, ok := s.unescape(rawName, true)
 		if !ok {
+			*f = list[:0]
+			return protocol.ErrInvalidUri
+		}
+		if len(list) == maxParameters {
 			*f = list[:0]
 			return protocol.ErrInvalidUri
 		}

@@ -29,6 +29,9 @@ type Front struct {
 	Strict bool
 	// Domains bounds what may follow <account>.<service>. in a host name; empty for anything.
 	Domains []string
+	// Local takes only the Host names of protocol.LocalHost: for a listener on a loopback address, which the pages that this machine's
+	// browser shows can reach as well.
+	Local bool
 	// Context is the parent of every request's context; nil for the background.
 	Context context.Context
 	// Begin, if set, is told of every request before it is served, Done after its answer, when everything about it is known.
@@ -163,6 +166,10 @@ func (r *Request) parse(service auth.Service) error {
 	}
 	host := r.Header("host")
 	path, query, err := splitTarget(target, host)
+	if err == nil && f.Local && !protocol.LocalHost(host, f.Domains) {
+		err = protocol.InvalidHeader("Host", host).Saying("The server listens on this machine only and does not know this host name. " +
+			"Use an IP address or localhost, or have it serve the name with --domain.")
+	}
 	if err == nil {
 		err = r.Address.parse(host, path, service, f.Domains, &r.scratch)
 	}

@@ -132,7 +132,7 @@ func (r *Request) Flag(lower string) (bool, error) {
 // AuthRequest is the request as authorization sees it. It lives as long as the request.
 func (r *Request) AuthRequest() *auth.Request {
 	r.auth = auth.Request{
-		Service: r.Service, Method: r.Method, Account: r.AccountName, Secondary: r.Secondary, RawPath: r.RawPath,
+		Service: r.Service, Method: r.Method, Account: r.AccountName, Secondary: r.Secondary, PathStyle: r.PathStyle, RawPath: r.RawPath,
 		Headers: &r.headers, Query: &r.query, ContentLength: r.ContentLength(), Version: r.Version,
 		Client: r.Client, HTTPS: r.HTTPS, Now: r.Now, Container: r.Container, Blob: r.Blob, Table: r.Table,
 	}

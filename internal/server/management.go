@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // management is the address for operators: /livez, /healthz and /metrics. It carries no data and no keys, and
@@ -25,7 +26,7 @@ type management struct {
 	done     chan struct{}
 }
 
-func manage(ln net.Listener, m *metrics, profiling bool, log *zap.Logger) *management {
+func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *zap.Logger) *management {
 	g := &management{listener: ln, done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -37,7 +38,15 @@ func manage(ln net.Listener, m *metrics, profiling bool, log *zap.Logger) *manag
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	}
-	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: write,
+	local := loopback(ln.Addr())
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if local && !protocol.LocalHost(r.Host, domains) {
+			http.Error(w, "this address does not know the host name; use an IP address or localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	g.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: write,
 		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}
 	go func() {
 		defer close(g.done)

@@ -96,7 +96,7 @@ func Listen(o Options) (*Server, error) {
 			s.Close()
 			return nil, err
 		}
-		s.management = manage(ln, s.metrics, o.Profiling, o.Log)
+		s.management = manage(ln, s.metrics, o.Profiling, o.Domains, o.Log)
 	}
 	return s, nil
 }
@@ -139,11 +139,16 @@ func (s *Server) Loopback() bool {
 		addrs = append(addrs, f.listener.Addr())
 	}
 	for _, a := range addrs {
-		if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		if a != nil && !loopback(a) {
 			return false
 		}
 	}
 	return true
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // Serve answers requests until ctx ends or a listener fails. started, if there is one, is called once requests are taken and
@@ -161,6 +166,8 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 	var serving errgroup.Group
 	failed := make(chan error, len(s.fronts))
 	for _, fr := range s.fronts {
+		f := *f
+		f.Local = loopback(fr.listener.Addr())
 		serving.Go(func() error {
 			err := f.Server(fr.service, s.options.Limits).Serve(fr.listener)
 			failed <- err

@@ -96,6 +96,26 @@ func fetch(t *testing.T, client *http.Client, url string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
+// On a loopback address, the page of a stranger whose name was turned to this machine reads and writes nothing.
+func TestHostsOfALoopbackAddress(t *testing.T) {
+	s := start(t, Options{Domains: []string{"store.example.com"}}, Backend{Blob: newService(ok), Table: newService(ok)})
+	for host, local := range map[string]bool{
+		"": true, "localhost": true, "acct.blob.store.example.com": true, "host.docker.internal:1": true, "evil.example": false, "acct.blob.evil.example": false,
+	} {
+		for _, u := range []string{s.blob + "/acct/c/b", s.table + "/acct/c/b", s.management + "/healthz"} {
+			req, err := http.NewRequest("GET", u, nil)
+			require.NoError(t, err)
+			req.Host = host
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			refused := resp.StatusCode == 421 || resp.Header.Get("x-ms-error-code") == "InvalidHeaderValue"
+			require.Equal(t, !local, refused, "%s %s: %d", u, host, resp.StatusCode)
+		}
+	}
+	require.False(t, loopback(&net.TCPAddr{IP: net.IPv4zero}), "others are reached by whatever name they have")
+}
+
 func TestServicesAreServedByAddressAndByHost(t *testing.T) {
 	name := func(name string) rest.Service {
 		return newService(func(r *rest.Request) error { r.ReplyBytes(200, "text/plain", []byte(name)); return nil })
@@ -280,7 +300,7 @@ func TestAccessLog(t *testing.T) {
 		require.NoError(t, err)
 	}
 	raw("GET /acct/c/b?sv=2021-12-02&sIg=SECRET%2B&se=2030&%73ig=SECRET&x=sig HTTP/1.1\r\nHost: h\r\nUser-Agent: a\"\\{}b\r\nAuthorization: SharedKey acct:SECRET\r\nConnection: close\r\n\r\n")
-	raw("PUT /acct/c/b HTTP/1.1\r\nHost: acct.blob.x\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n")
+	raw("PUT /acct/c/b HTTP/1.1\r\nHost: acct.blob.localhost\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n")
 	require.NoError(t, s.stop())
 	require.NoError(t, access.Close())
 	require.NotContains(t, w.b.String(), "SECRET")
@@ -297,7 +317,7 @@ func TestAccessLog(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f-]{36}$`, got[0]["id"])
 	require.Equal(t, 413.0, got[1]["status"])
 	require.Equal(t, "RequestBodyTooLarge", got[1]["code"])
-	require.Equal(t, "acct.blob.x", got[1]["host"])
+	require.Equal(t, "acct.blob.localhost", got[1]["host"])
 }
 
 // A batch is one line, and one for each of its parts, which names it.

@@ -70,6 +70,28 @@ func TestHeadersOfAnswers(t *testing.T) {
 	require.Equal(t, `{"odata.metadata":"http://devstoreaccount1.table.example.org/$metadata#Tables/@Element","odata.type":"devstoreaccount1.Tables","odata.id":"http://devstoreaccount1.table.example.org/Tables('more')","odata.editLink":"Tables('more')","TableName":"more"}`, string(answer.Body))
 }
 
+// What a page of another origin can send without asking first changes nothing: a POST of no type, or of those that forms have.
+func TestPostsNeedTheirType(t *testing.T) {
+	s := openPeople(t)
+	for target, body := range map[string]string{
+		root + "Tables": `{"TableName":"evil"}`, people: `{"PartitionKey":"p","RowKey":"r"}`, root + "$batch": "--b\r\n\r\n--b--\r\n",
+		people + "(PartitionKey='p',RowKey='r')": `{"PartitionKey":"p","RowKey":"r"}`,
+	} {
+		for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "text/plain;application/json"} {
+			header := []string{"Content-Type: " + kind}
+			if kind == "" {
+				header = nil
+			}
+			if answer := s.Do("POST", target, body, header...); answer.Status < 400 {
+				t.Errorf("POST %s of type %q: %s", target, kind, answer)
+			}
+		}
+	}
+	require.Equal(t, "MediaTypeNotSupported", s.Do("POST", root+"Tables", `{"TableName":"evil"}`).Code())
+	require.Equal(t, `{"value":[{"TableName":"people"}]}`, string(s.Do("GET", root+"Tables", "", plain).Body))
+	require.Equal(t, `{"value":[]}`, string(s.Do("GET", people, "", plain).Body))
+}
+
 func TestFormatOverridesAccept(t *testing.T) {
 	s := openPeople(t)
 	s.Do("POST", people, `{"PartitionKey":"p","RowKey":"r","L@odata.type":"Edm.Int64","L":"5"}`, jsonBody)

@@ -103,6 +103,10 @@ func (c *call) locate(r *rest.Request) (level rest.Level, err error) {
 	if err := checkMethod(r); err != nil {
 		return 0, err
 	}
+	// A browser sends a POST without a type, and only that, across origins without asking first.
+	if r.Method == "POST" && r.ContentLength() > 0 && r.Header("content-type") == "" {
+		return 0, protocol.ErrMediaTypeNotSupported
+	}
 	switch {
 	case c.target.Set:
 		return rest.TableSet, nil

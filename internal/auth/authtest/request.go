@@ -104,6 +104,7 @@ func FromHTTP(service auth.Service, req *http.Request, now time.Time) *auth.Requ
 	r.Headers = headers
 	resource := r.RawPath
 	if _, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
+		r.PathStyle = true
 		r.Account, resource, _ = strings.Cut(r.RawPath[1:], "/")
 	} else {
 		r.Account, _, _ = strings.Cut(req.URL.Hostname(), ".")

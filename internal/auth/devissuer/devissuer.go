@@ -25,6 +25,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // The fixed identities.
@@ -85,8 +87,17 @@ func New(base, secret string, now func() time.Time) (*Issuer, error) {
 	return i, nil
 }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. Whoever it signs in may do everything, so it speaks to programs and to its own page, and not to the
+// pages of others in a browser on this machine: neither under a name of theirs nor across origins.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !protocol.LocalHost(r.Host, nil) {
+		http.Error(w, "this issuer is for this machine only; use an IP address or localhost", http.StatusMisdirectedRequest)
+		return
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+r.Host && origin != "https://"+r.Host {
+		http.Error(w, "this issuer does not speak to pages of other origins", http.StatusForbidden)
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	w.Header().Set("Cache-Control", "no-store")
 	i.mux.ServeHTTP(w, r)
@@ -337,8 +348,7 @@ var page = template.Must(template.New("device").Parse(`<!doctype html><html lang
 
 func (i *Issuer) devicePage(w http.ResponseWriter, _ *http.Request) { show(w, false, false) }
 
-// approve takes the code that a person has typed. A page of another origin cannot send it in the person's name, as it would
-// have to know the code.
+// approve takes the code that a person has typed.
 func (i *Issuer) approve(w http.ResponseWriter, r *http.Request) {
 	code := strings.ToUpper(strings.TrimSpace(r.PostFormValue("user_code")))
 	i.mu.Lock()

@@ -19,6 +19,7 @@ func (c *clock) Now() time.Time { return c.now }
 // post sends a form and returns the answer's fields.
 func post(t *testing.T, i *Issuer, path string, form url.Values) map[string]any {
 	r := httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
+	r.Host = "127.0.0.1:1"
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w := httptest.NewRecorder()
 	i.ServeHTTP(w, r)
@@ -43,6 +44,34 @@ func TestClientCredentials(t *testing.T) {
 		answer := post(t, i, "/"+Tenant+"/oauth2/v2.0/token", bad)
 		require.NotEmpty(t, answer["error"])
 		require.Empty(t, answer["access_token"])
+	}
+}
+
+// A page of another origin in this machine's browser gets nothing, under whatever name it reaches the issuer.
+func TestStrangersPages(t *testing.T) {
+	i, err := New("http://127.0.0.1:1", "secret", time.Now)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		host, origin string
+		status       int
+	}{
+		{"127.0.0.1:1", "", 200}, {"localhost:1", "", 200}, {"127.0.0.1:1", "http://127.0.0.1:1", 200}, {"localhost:1", "https://localhost:1", 200},
+		{"evil.example:1", "", 421}, {"evil.example:1", "http://evil.example:1", 421}, {"127.0.0.1:1", "http://evil.example", 403},
+		{"127.0.0.1:1", "null", 403}, {"127.0.0.1:1", "http://127.0.0.1:2", 403},
+	} {
+		for _, r := range []*http.Request{
+			httptest.NewRequest("GET", "/"+Tenant+"/v2.0/.well-known/openid-configuration", nil),
+			httptest.NewRequest("POST", "/"+Tenant+"/oauth2/v2.0/devicecode", strings.NewReader("scope=x")),
+		} {
+			r.Host = c.host
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
+			}
+			w := httptest.NewRecorder()
+			i.ServeHTTP(w, r)
+			require.Equal(t, c.status, w.Code, "%s %v", r.Method, c)
+		}
 	}
 }
 

@@ -215,6 +215,9 @@ func (t *Token) request(list field, of auth.Fields) bool {
 	if t.value[list] == "" {
 		return true
 	}
+	if strings.Count(t.value[list], ",") >= maxBound {
+		return false
+	}
 	ok := true
 	for name := range strings.SplitSeq(t.value[list], ",") {
 		value, _ := of.Get(strings.ToLower(name))
@@ -230,6 +233,10 @@ func (t *Token) request(list field, of auth.Fields) bool {
 	}
 	return ok
 }
+
+// maxBound is how many headers or query parameters a signature may bind. Each is looked for among all that the request has, before
+// anything is verified.
+const maxBound = 64
 
 func control(value string) bool {
 	for i := 0; i < len(value); i++ {

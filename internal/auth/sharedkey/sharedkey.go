@@ -3,6 +3,12 @@
 // A request is accepted when its signature is the one that any client of the real service may have computed for it (auth.md
 // sections 2 to 4): clients differ in the order of headers, in the Date line and in how they name the secondary endpoint.
 // Every part of the request that Azure signs is signed here; no part is normalised before.
+//
+// A string to sign has one meaning. Where the protocol would let two requests have the same one, at most one of them is taken:
+//   - in the query, names with a colon or a control character, values with a control character, and names that are there twice,
+//     which are joined by commas, are refused; so are x-ms- headers that are there twice;
+//   - the Host is not signed, so /account/container/blob is the same text in path style as for the container "account" in host
+//     style. There, containers and tables that are named like the account are refused: they are reached in path style, or by SAS.
 package sharedkey
 
 import (
@@ -55,6 +61,9 @@ func Verify(_ context.Context, acct *account.Account, r *auth.Request, c Credent
 	s := signers.Get().(*signer)
 	defer s.release()
 	s.reset(r, c.Lite)
+	if reason := s.ambiguous(); reason != "" {
+		return auth.Failed(reason)
+	}
 	for more := true; more; more = s.next() {
 		message := s.message()
 		for _, key := range acct.Keys {
@@ -198,6 +207,44 @@ func (s *signer) reset(r *auth.Request, lite bool) {
 		r.Query.All(s.visitQuery)
 		slices.SortStableFunc(s.query, s.byValue)
 	}
+}
+
+// ambiguous tells why another request may have the same string to sign, "" if none has. Headers and query are sorted by name.
+func (s *signer) ambiguous() string {
+	for i, f := range s.headers {
+		if i > 0 && string(s.name(f)) == string(s.name(s.headers[i-1])) {
+			return "The header " + string(s.name(f)) + " is there more than once."
+		}
+	}
+	for i, f := range s.query {
+		name := s.name(f)
+		switch {
+		case bytes.IndexByte(name, ':') >= 0 || control(name) || control(f.value):
+			return "A query parameter holds a character that cannot be signed."
+		case i > 0 && string(name) == string(s.name(s.query[i-1])):
+			return "The query parameter " + string(name) + " is there more than once."
+		}
+	}
+	if comp, _ := s.r.Query.Get("comp"); control(comp) {
+		return "A query parameter holds a character that cannot be signed."
+	}
+	if !s.r.PathStyle && len(s.r.RawPath) > 1 && strings.HasPrefix(s.r.RawPath[1:], s.r.Account) {
+		first, _, _ := strings.Cut(s.r.RawPath[1:], "/")
+		if first = strings.TrimSuffix(first, "-secondary"); first == s.r.Account {
+			return "What is named like its account cannot be reached by Shared Key under a host name of the account: use its path-style address, or a SAS."
+		}
+	}
+	return ""
+}
+
+// control tells whether a text has a character that could end a line.
+func control[T string | []byte](text T) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] < ' ' || text[i] == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 // next chooses the next combination, counting in binary over the choices that this request leaves open.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -267,6 +268,51 @@ func TestDates(t *testing.T) {
 	}
 }
 
+// Requests that could have the same string to sign as others are refused, with a good signature too.
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
+	verify := func(edit func(r *auth.Request), lite bool) error {
+		r := request(edit)
+		return Verify(context.Background(), dev, r, Credential{lite, account.DevName, sign(r, lite, dev.Keys[0])})
+	}
+	query := func(raw string) func(r *auth.Request) {
+		return func(r *auth.Request) { r.Query = authtest.ParseQuery(raw) }
+	}
+	path := func(service auth.Service, pathStyle bool, path string) func(r *auth.Request) {
+		return func(r *auth.Request) { r.Service, r.PathStyle, r.RawPath = service, pathStyle, path }
+	}
+	// Each group has one string to sign; of it, only the first is a request that a client makes.
+	for _, group := range [][]func(r *auth.Request){
+		{query("a=1&snapshot=2"), query("a=1%0Asnapshot:2"), query("a:1%0Asnapshot=2")},
+		{query("prefix=x:y"), query("prefix:x=y")},
+		{query("include=a,b"), query("include=a&include=b"), query("include=a&INCLUDE=b")},
+		{query(""), query("%0a=")},
+	} {
+		require.NoError(t, verify(group[0], false))
+		for _, edit := range group[1:] {
+			require.ErrorIs(t, verify(edit, false), protocol.ErrAuthenticationFailed)
+		}
+	}
+	for c := range byte(' ') {
+		require.ErrorIs(t, verify(query("prefix="+url.QueryEscape(string(c))), false), protocol.ErrAuthenticationFailed)
+		require.ErrorIs(t, verify(query("comp="+url.QueryEscape("x"+string(c))), true), protocol.ErrAuthenticationFailed)
+	}
+	require.ErrorIs(t, verify(func(r *auth.Request) {
+		r.Headers = append(r.Headers.(authtest.Pairs), headers("x-ms-copy-source", "http://h/a", "X-Ms-Copy-Source", "b")...)
+	}, false), protocol.ErrAuthenticationFailed, "signed like one header with a comma")
+	// The same path in both styles: only path style is signed for.
+	for _, p := range []string{"/devstoreaccount1", "/devstoreaccount1/", "/devstoreaccount1/c", "/devstoreaccount1/c/b", "/devstoreaccount1-secondary/c/b"} {
+		for _, service := range []auth.Service{auth.Blob, auth.Table} {
+			for _, lite := range []bool{false, true} {
+				require.NoError(t, verify(path(service, true, p), lite), p)
+				require.ErrorIs(t, verify(path(service, false, p), lite), protocol.ErrAuthenticationFailed, p)
+			}
+		}
+	}
+	for _, p := range []string{"/devstoreaccount12/b", "/devstoreaccount1x", "/c/devstoreaccount1/b", "/", ""} {
+		require.NoError(t, verify(path(auth.Blob, false, p), false), p)
+	}
+}
+
 // Whatever is signed cannot be altered, added or taken away: each character of each signed part of a request is changed in turn.
 func TestEveryAlterationIsRefused(t *testing.T) {
 	base := func() *auth.Request {
@@ -444,11 +490,20 @@ func FuzzVerify(f *testing.F) {
 					r.Service, r.Method, r.RawPath, r.Query, r.Secondary = service, method, path, authtest.ParseQuery(query), true
 					r.Headers = append(r.Headers.(authtest.Pairs), authtest.Pair{Name: name, Value: value})
 				})
-				// No signature is accepted but one made with a key, and that always is.
+				// No signature is accepted but one made with a key, and that always is unless it could be for another request.
 				if Verify(context.Background(), dev, r, Credential{lite, account.DevName, signature}) == nil {
 					t.Fatalf("accepted %q", signature)
 				}
-				if err := Verify(context.Background(), dev, r, Credential{lite, account.DevName, sign(r, lite, dev.Keys[0])}); err != nil {
+				s := signers.Get().(*signer)
+				s.reset(r, lite)
+				ambiguous := s.ambiguous() != ""
+				signers.Put(s)
+				err := Verify(context.Background(), dev, r, Credential{lite, account.DevName, sign(r, lite, dev.Keys[0])})
+				if ambiguous {
+					if err == nil {
+						t.Fatal("accepted what may be another request")
+					}
+				} else if err != nil {
 					if lite && service == auth.Table && strings.EqualFold(name, "x-ms-date") {
 						continue
 					}

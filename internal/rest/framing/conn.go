@@ -179,7 +179,7 @@ func (c *Conn) next() bool {
 				return true
 			}
 		default:
-			no = c.req.field(text)
+			no = c.req.field(text, lim.Fields)
 		}
 		if no != nil {
 			c.refuse(no)

@@ -6,6 +6,7 @@
 //
 //   - a block with bare CR or LF, a folded line, a name that is no token, two Content-Length or Host fields, Content-Length
 //     with Transfer-Encoding, an unknown HTTP version or an odd request target is answered with an error and closed;
+//   - a block has at most so many bytes and so many fields;
 //   - no byte of a body reaches the parser; the handler reads it from the Conn, and it ends after exactly the declared length
 //     or with an error;
 //   - 100 Continue is sent when the handler first reads the body, and never if it does not;
@@ -22,6 +23,7 @@ import (
 // Limits bounds what one connection may take.
 type Limits struct {
 	Header      int           // bytes of request line and header fields together
+	Fields      int           // header fields, as each look-up passes over all of them
 	URI         int           // bytes of the request target
 	Connections int           // at a time; 0 is no limit
 	Quota       *Quota        // of connections that this listener shares with others; nil is no limit
@@ -36,7 +38,7 @@ type Limits struct {
 // DefaultLimits suits a server on the open network.
 func DefaultLimits() Limits {
 	return Limits{
-		Header: 64 << 10, URI: 32 << 10, Connections: 50_000,
+		Header: 64 << 10, Fields: 1000, URI: 32 << 10, Connections: 50_000,
 		Idle: 2 * time.Minute, HeaderTime: 30 * time.Second, Stall: time.Minute, Progress: 1 << 10,
 		Drain: 64 << 10, Linger: 2 * time.Second,
 	}
@@ -51,6 +53,7 @@ type Head struct {
 	// Expect tells that the client waits for 100 Continue.
 	Expect bool
 
+	fields  int
 	http10  bool
 	hasHost bool
 }
@@ -104,7 +107,10 @@ func absolute(target []byte) bool {
 }
 
 // field checks one header line, without its CRLF.
-func (h *Head) field(line []byte) *refusal {
+func (h *Head) field(line []byte, most int) *refusal {
+	if h.fields++; h.fields > most {
+		return &refusal{"431 Request Header Fields Too Large", "Too many header fields"}
+	}
 	if line[0] == ' ' || line[0] == '\t' {
 		return bad("Invalid Header: folded line")
 	}
