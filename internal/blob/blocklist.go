@@ -2,7 +2,9 @@ package blob
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
@@ -45,7 +47,7 @@ func parseBlockID(s string) (id string, ok bool) {
 }
 
 // parseBlockList reads the body of Put Block List. It knows only what such a list is made of: a declaration, comments, the three
-// elements and text without references but the five of XML itself; anything else is InvalidXmlDocument, so there are no entities
+// elements, text, CDATA and references to single characters; anything else is InvalidXmlDocument, so there are no entities
 // to expand.
 func parseBlockList(doc string) ([]blockRef, error) {
 	x := listParser{s: strings.TrimPrefix(doc, "\ufeff")}
@@ -175,20 +177,73 @@ func (x *listParser) close(name string) bool {
 	return true
 }
 
-var blockListRefs = strings.NewReplacer("&amp;", "&", "&lt;", "<", "&gt;", ">", "&quot;", `"`, "&apos;", "'", "&#43;", "+", "&#x2B;", "+", "&#47;", "/", "&#x2F;", "/", "&#61;", "=", "&#x3D;", "=")
-
-// text reads up to the next tag.
+// text reads up to the next tag: characters, references to them and CDATA sections.
 func (x *listParser) text() (string, bool) {
-	i := strings.IndexByte(x.s, '<')
-	if i < 0 {
-		return "", false
+	var out strings.Builder
+	rest := x.s
+	for {
+		i := strings.IndexByte(rest, '<')
+		if i < 0 {
+			return "", false
+		}
+		t := rest[:i]
+		if strings.IndexByte(t, '&') >= 0 {
+			var ok bool
+			if t, ok = unescape(t); !ok {
+				return "", false
+			}
+		}
+		rest = rest[i:]
+		section, ok := strings.CutPrefix(rest, "<![CDATA[")
+		if !ok {
+			x.s = rest
+			if out.Len() == 0 {
+				return t, true
+			}
+			out.WriteString(t)
+			return out.String(), true
+		}
+		end := strings.Index(section, "]]>")
+		if end < 0 {
+			return "", false
+		}
+		out.WriteString(t)
+		out.WriteString(section[:end])
+		rest = section[end+3:]
 	}
-	t := x.s[:i]
-	x.s = x.s[i:]
-	if strings.IndexByte(t, '&') >= 0 {
-		t = blockListRefs.Replace(t)
+}
+
+// references are the entities that XML has without a declaration.
+var references = map[string]rune{"amp": '&', "lt": '<', "gt": '>', "quot": '"', "apos": '\''}
+
+// unescape replaces the references in a text. Others than the predefined ones and those to characters are no XML here.
+func unescape(s string) (string, bool) {
+	var out strings.Builder
+	for {
+		text, rest, found := strings.Cut(s, "&")
+		out.WriteString(text)
+		if !found {
+			return out.String(), true
+		}
+		name, after, ok := strings.Cut(rest, ";")
+		if !ok {
+			return "", false
+		}
+		c, known := references[name]
+		if number, numeric := strings.CutPrefix(name, "#"); numeric {
+			base := 10
+			if hex, ok := strings.CutPrefix(number, "x"); ok {
+				number, base = hex, 16
+			}
+			n, err := strconv.ParseUint(number, base, 21)
+			c, known = rune(n), err == nil && n > 0 && utf8.ValidRune(rune(n))
+		}
+		if !known {
+			return "", false
+		}
+		out.WriteRune(c)
+		s = after
 	}
-	return t, true
 }
 
 // end tells whether nothing follows.

@@ -158,6 +158,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	c.fetch.owner = true
 	p, scope, err := s.placeNew(r)
 	if err != nil {
 		return err
@@ -245,7 +246,7 @@ func (s *Service) copyFromURL(r *rest.Request) error {
 		}
 		defer f.done()
 		if f.rec.Type != record.BlockBlob {
-			return protocol.ErrInvalidSourceBlobType
+			return protocol.ErrCopySourceNoBlockBlob
 		}
 		if err := want.check(&intake{md5: f.md5, crc64: f.crc64}); err != nil {
 			return err
@@ -265,14 +266,10 @@ func (s *Service) copyFromURL(r *rest.Request) error {
 	})
 }
 
-// setFetchedSums answers with the sums of what was fetched. MD5 is told where it is known: to read a shared source only for its
-// MD5 would make a copy as dear as a download.
+// setFetchedSums answers with the sums of what was fetched, the MD5 only if the request named it.
 func setFetchedSums(r *rest.Request, f *fetched, want *sums) {
-	switch {
-	case want.hasMD5:
+	if want.hasMD5 {
 		r.SetHeader("Content-MD5", protocol.MD5(f.md5[:]))
-	case f.rec.MD5 != "" && f.size == f.rec.Size:
-		r.SetHeader("Content-MD5", protocol.MD5(f.rec.MD5))
 	}
 	if r.Version >= protocol.V20190202 {
 		r.SetHeader("x-ms-content-crc64", protocol.CRC64(f.crc64))

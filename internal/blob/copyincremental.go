@@ -36,7 +36,7 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 	}
 	var rec *record.Blob
 	err = retrying(func() error {
-		f, err := s.fetch(r, src, &fetchTerms{limit: 1 << 62, pages: true})
+		f, err := s.fetch(r, src, &fetchTerms{limit: 1 << 62, pages: true, owner: true})
 		if err != nil {
 			return err
 		}

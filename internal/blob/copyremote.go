@@ -141,7 +141,7 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNotModified, http.StatusPreconditionFailed:
-		return nil, protocol.ErrSourceConditionNotMet
+		return nil, t.unmet(resp.StatusCode == http.StatusNotModified)
 	case http.StatusRequestedRangeNotSatisfiable:
 		return nil, protocol.ErrInvalidRange
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:

@@ -156,17 +156,19 @@ func (h noHeaders) All(visit func(name, value string)) {
 	}
 }
 
-// admit decides whether a request may read a source on this server, and with tags its tags: by the source's own SAS, by the token
-// that is sent for it, by the request's own key or token if that is for the same account, or because it is public. A SAS of the
-// destination opens no source: a user delegation SAS has its maker's roles, but is for what was signed.
-func (s *Service) admit(r *rest.Request, src *sourceURL, tags bool) (*account.Account, error) {
+// admit decides whether a request may read a source on this server, and what else t asks of it: by the source's own SAS, by the token
+// that is sent for it, because it is public or, with t.owner, by the request's own key or token if that is for the same account.
+// Only Copy Blob is let in by the last; the synchronous forms read a source as a stranger would. A SAS of the destination opens no
+// source: a user delegation SAS has its maker's roles, but is for what was signed.
+func (s *Service) admit(r *rest.Request, src *sourceURL, t *fetchTerms) (*account.Account, error) {
+	tags := t.tags != nil || t.copyTags
 	acct := s.accounts.Lookup(src.account)
 	if acct == nil {
 		return nil, protocol.ErrResourceNotFound
 	}
 	_, signed := src.query.Get("sig")
 	token := r.Header("x-ms-copy-source-authorization")
-	if !signed && token == "" && acct.Name == r.AccountName {
+	if t.owner && !signed && token == "" && acct.Name == r.AccountName {
 		allowed := func(a auth.Action) bool {
 			return r.Grant.Scheme == auth.SharedKey || r.Grant.Scheme == auth.Bearer && r.Grant.Roles(a, src.container)
 		}
@@ -241,6 +243,7 @@ type fetchTerms struct {
 	pages    bool   // copy a page map, or a long chunk list, as such
 	archive  bool   // an archived source will do
 	listed   bool   // content is to be a chunk list, as append blobs have it
+	owner    bool   // the caller's rights at the destination's account open a source in it too
 	query    string // what is asked of a source elsewhere besides its content
 }
 
@@ -268,8 +271,11 @@ func (t *fetchTerms) check(rec *record.Blob, now engine.Stamp) (offset, length i
 	if rec == nil {
 		return 0, 0, protocol.ErrBlobNotFound
 	}
-	if t.cond.Read(rec.Changed, protocol.Newest) != nil || t.tags != nil && !t.tags.Matches("", rec.Tags) {
-		return 0, 0, protocol.ErrSourceConditionNotMet
+	if err := t.cond.Read(rec.Changed, protocol.Newest); err != nil {
+		return 0, 0, t.unmet(err == protocol.ErrNotModified)
+	}
+	if t.tags != nil && !t.tags.Matches("", rec.Tags) {
+		return 0, 0, t.unmet(false)
 	}
 	if !t.archive {
 		if err := rec.Readable(now); err != nil {
@@ -289,6 +295,15 @@ func (t *fetchTerms) check(rec *record.Blob, now engine.Stamp) (offset, length i
 	return offset, length, nil
 }
 
+// unmet is the refusal of a source whose conditions do not hold. The synchronous forms answer 304 where a read of the source would,
+// as recorded by clients of the service; Copy Blob knows 412 only.
+func (t *fetchTerms) unmet(notModified bool) error {
+	if notModified && !t.owner {
+		return protocol.ErrCopySourceNotModified
+	}
+	return protocol.ErrSourceConditionNotMet
+}
+
 // fetch gets hold of a source.
 func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetched, error) {
 	if !src.own {
@@ -296,7 +311,7 @@ func (s *Service) fetch(r *rest.Request, src *sourceURL, t *fetchTerms) (*fetche
 		defer done()
 		return s.fetchRemote(ctx, &pullSource{src: src, authorization: r.Header("x-ms-copy-source-authorization")}, t, nil)
 	}
-	acct, err := s.admit(r, src, t.tags != nil || t.copyTags)
+	acct, err := s.admit(r, src, t)
 	if err != nil {
 		return nil, verified(err)
 	}

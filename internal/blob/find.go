@@ -42,6 +42,9 @@ func (s *Service) findBlobs(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Container != "" && q.NamesContainer() {
+		return protocol.InvalidQuery("where", text, "Cannot have container in both uri and query")
+	}
 	limit, hasMax, err := decodeMax(r)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func decodeStoredMD5(r *rest.Request) (string, error) {
 	if text == "" {
 		return "", nil
 	}
-	sum, err := protocol.ParseMD5(text)
+	sum, err := protocol.ParseMD5("x-ms-blob-content-md5", text)
 	if err != nil {
 		return "", err
 	}
@@ -103,9 +103,10 @@ const maxAnyMD5 = 1024
 
 // decodeAnyMD5 reads x-ms-blob-content-md5 where nothing is compared with it: Set Blob Properties stores one of any length.
 func decodeAnyMD5(r *rest.Request) (string, error) {
-	sum, err := base64.StdEncoding.DecodeString(r.Header("x-ms-blob-content-md5"))
+	const name = "x-ms-blob-content-md5"
+	sum, err := base64.StdEncoding.DecodeString(r.Header(name))
 	if err != nil || len(sum) > maxAnyMD5 {
-		return "", protocol.ErrInvalidMd5
+		return "", protocol.InvalidHeader(name, r.Header(name))
 	}
 	return string(sum), nil
 }
@@ -149,7 +150,9 @@ func setBlob(r *rest.Request, rec *record.Blob, current bool) {
 	now := engine.StampOf(r.Now)
 	setChanged(r, rec.Changed)
 	setMetadata(r, rec.Metadata)
-	r.SetHeader("Accept-Ranges", "bytes")
+	if r.Version >= protocol.V20110818 {
+		r.SetHeader("Accept-Ranges", "bytes")
+	}
 	setHTTP(r, &rec.HTTP)
 	r.SetHeader("x-ms-blob-type", rec.Type.String())
 	r.SetHeader("x-ms-creation-time", protocol.Date(rec.Created))

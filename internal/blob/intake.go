@@ -24,13 +24,13 @@ type sums struct {
 // decodeSums reads the checksum headers; only one of them may be there.
 func decodeSums(r *rest.Request, md5Header, crcHeader string) (s sums, err error) {
 	if text := r.Header(md5Header); text != "" {
-		if s.md5, err = protocol.ParseMD5(text); err != nil {
+		if s.md5, err = protocol.ParseMD5(md5Header, text); err != nil {
 			return s, err
 		}
 		s.hasMD5 = true
 	}
 	if text := r.Header(crcHeader); text != "" {
-		if s.crc64, err = protocol.ParseCRC64(text); err != nil {
+		if s.crc64, err = protocol.ParseCRC64(crcHeader, text); err != nil {
 			return s, err
 		}
 		s.hasCRC = true

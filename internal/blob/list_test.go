@@ -169,6 +169,15 @@ func TestParseBlockList(t *testing.T) {
 	refs, err := parseBlockList("\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n<BlockList xmlns=\"x\">\n <!-- one --><Latest>QUE=</Latest>\n<Committed> QkI= </Committed><Uncommitted>QUE&#61;</Uncommitted></BlockList>\n")
 	require.NoError(t, err)
 	require.Equal(t, []blockRef{{"AA", latestBlock}, {"BB", committedBlock}, {"AA", uncommittedBlock}}, refs)
+	for _, text := range []string{"&#81;UE=", "&#x51;&#x55;E&#61;", "<![CDATA[QUE=]]>", "Q<![CDATA[U]]>E&#x3d;", " <![CDATA[QUE=]]>\n"} {
+		refs, err := parseBlockList("<BlockList><Latest>" + text + "</Latest></BlockList>")
+		require.NoError(t, err, text)
+		require.Equal(t, []blockRef{{"AA", latestBlock}}, refs, text)
+	}
+	for _, text := range []string{"QUE&eq;", "QUE&", "QUE&#61", "QUE&#x110000;", "QUE&#0;", "QUE&#;", "<![CDATA[QUE="} {
+		_, err := parseBlockList("<BlockList><Latest>" + text + "</Latest></BlockList>")
+		require.ErrorIs(t, err, protocol.ErrInvalidXmlDocument, text)
+	}
 	for _, empty := range []string{"<BlockList/>", "<BlockList></BlockList>", "<BlockList> </BlockList> "} {
 		refs, err := parseBlockList(empty)
 		require.NoError(t, err, empty)

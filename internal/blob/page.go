@@ -334,7 +334,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		if ranged {
 			offset, length, ok := rng.Within(rec.Size)
 			if !ok {
-				return protocol.ErrInvalidRange
+				return protocol.ErrInvalidPageRange
 			}
 			from = max(from, offset/pageSize*pageSize)
 			to = min(to, (offset+length+pageSize-1)/pageSize*pageSize)

@@ -110,6 +110,6 @@ func TestStoredMD5(t *testing.T) {
 		require.Contains(t, h.text(t, "/acct/con?restype=container&comp=list"), want)
 	}
 	for _, text := range []string{"QQ", base64.StdEncoding.EncodeToString(make([]byte, maxAnyMD5+1))} {
-		h.fails(t, 400, "InvalidMd5", "PUT", "/acct/con/b?comp=properties", "", v, "x-ms-blob-content-md5: "+text)
+		h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/con/b?comp=properties", "", v, "x-ms-blob-content-md5: "+text)
 	}
 }

@@ -7,13 +7,19 @@ import (
 )
 
 // ParseMD5 reads a Content-MD5; InvalidMd5 if it is not 16 bytes in base64.
-func ParseMD5(s string) (sum [16]byte, err error) {
+func ParseMD5(header, s string) (sum [16]byte, err error) {
 	var buf [18]byte
 	if len(s) != 24 {
+		if _, err := base64.StdEncoding.DecodeString(s); err != nil {
+			return sum, InvalidHeader(header, s)
+		}
 		return sum, ErrInvalidMd5
 	}
 	n, err := base64.StdEncoding.Decode(buf[:], []byte(s))
-	if err != nil || n != 16 {
+	switch {
+	case err != nil:
+		return sum, InvalidHeader(header, s)
+	case n != 16:
 		return sum, ErrInvalidMd5
 	}
 	copy(sum[:], buf[:16])
@@ -21,14 +27,14 @@ func ParseMD5(s string) (sum [16]byte, err error) {
 }
 
 // ParseCRC64 reads an x-ms-content-crc64: the sum's 8 bytes, little-endian, in base64.
-func ParseCRC64(s string) (uint64, error) {
+func ParseCRC64(header, s string) (uint64, error) {
 	var buf [9]byte
 	if len(s) != 12 {
-		return 0, ErrInvalidCrc64
+		return 0, InvalidHeader(header, s)
 	}
 	n, err := base64.StdEncoding.Decode(buf[:], []byte(s))
 	if err != nil || n != 8 {
-		return 0, ErrInvalidCrc64
+		return 0, InvalidHeader(header, s)
 	}
 	return binary.LittleEndian.Uint64(buf[:8]), nil
 }

@@ -16,13 +16,13 @@ func TestCRC64(t *testing.T) {
 	for text, want := range map[string]string{"": "AAAAAAAAAAA=", "H": "MlSW/U5mnKQ=", "Hello World": "YeJLfssylmU=", "123456789": "iJh5CoYUi64="} {
 		sum := crc64nvme.Checksum([]byte(text))
 		require.Equal(t, want, CRC64(sum))
-		back, err := ParseCRC64(want)
+		back, err := ParseCRC64("x-ms-content-crc64", want)
 		require.NoError(t, err)
 		require.Equal(t, sum, back)
 	}
 	for _, bad := range []string{"", "AAAA", "AAAAAAAAAAAAAAA=", "!AAAAAAAAAA=", "AAAAAAAAAAAA"} {
-		_, err := ParseCRC64(bad)
-		require.ErrorIs(t, err, ErrInvalidCrc64, bad)
+		_, err := ParseCRC64("x-ms-content-crc64", bad)
+		require.ErrorIs(t, err, ErrInvalidHeaderValue, bad)
 	}
 }
 
@@ -41,12 +41,16 @@ func TestCombineCRC64(t *testing.T) {
 
 func TestParseMD5(t *testing.T) {
 	sum := md5.Sum([]byte("Hello World"))
-	got, err := ParseMD5(MD5(sum[:]))
+	got, err := ParseMD5("content-md5", MD5(sum[:]))
 	require.NoError(t, err)
 	require.Equal(t, sum, got)
-	for _, bad := range []string{"", "sQqNsWTgdUEFt6mb5y4/5", "AAAAAAAAAAA=", "!QqNsWTgdUEFt6mb5y4/5Q==", "sQqNsWTgdUEFt6mb5y4/5Qab"} {
-		_, err := ParseMD5(bad)
+	for _, bad := range []string{"", "AAAAAAAAAAA=", "sQqNsWTgdUEFt6mb5y4/5Qab"} {
+		_, err := ParseMD5("content-md5", bad)
 		require.ErrorIs(t, err, ErrInvalidMd5, bad)
+	}
+	for _, bad := range []string{"sQqNsWTgdUEFt6mb5y4/5", "!QqNsWTgdUEFt6mb5y4/5Q=="} { // no base64
+		_, err := ParseMD5("content-md5", bad)
+		require.ErrorIs(t, err, ErrInvalidHeaderValue, bad)
 	}
 	require.Equal(t, `Md5Mismatch: The MD5 value specified in the request did not match with the MD5 value calculated by the server.; UserSpecifiedMd5=AAAAAAAAAAAAAAAAAAAAAA==; ServerCalculatedMd5=`+MD5(sum[:]),
 		MD5Mismatch([16]byte{}, sum).Error())
@@ -56,13 +60,13 @@ func FuzzChecksumHeaders(f *testing.F) {
 	f.Add("sQqNsWTgdUEFt6mb5y4/5Q==")
 	f.Add("iJh5CoYUi64=")
 	f.Fuzz(func(t *testing.T, s string) {
-		if sum, err := ParseCRC64(s); err == nil {
-			again, err := ParseCRC64(CRC64(sum))
+		if sum, err := ParseCRC64("x-ms-content-crc64", s); err == nil {
+			again, err := ParseCRC64("x-ms-content-crc64", CRC64(sum))
 			require.NoError(t, err)
 			require.Equal(t, sum, again)
 		}
-		if sum, err := ParseMD5(s); err == nil {
-			again, err := ParseMD5(MD5(sum[:]))
+		if sum, err := ParseMD5("content-md5", s); err == nil {
+			again, err := ParseMD5("content-md5", MD5(sum[:]))
 			require.NoError(t, err)
 			require.Equal(t, sum, again)
 		}

@@ -48,7 +48,6 @@ var (
 	ErrUnsupportedHttpVerb                  = &Error{Status: 405, Code: "UnsupportedHttpVerb", Message: "The resource doesn't support the specified HTTP verb."}
 	ErrInvalidHttpVersion                   = &Error{Status: 400, Code: "InvalidHttpVersion", Message: "The HTTP version specified is not supported."}
 	ErrCrc64Mismatch                        = &Error{Status: 400, Code: "Crc64Mismatch", Message: "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server."}
-	ErrInvalidCrc64                         = &Error{Status: 400, Code: "InvalidCrc64", Message: "The CRC64 value specified in the request is invalid. The CRC64 value must be 64 bits and base64 encoded."}
 	ErrBothCrc64AndMd5HeaderPresent         = &Error{Status: 400, Code: "BothCrc64AndMd5HeaderPresent", Message: "Both x-ms-content-crc64 header and Content-MD5 header are present."}
 	// auth
 	ErrNoAuthenticationInformation        = &Error{Status: 401, Code: "NoAuthenticationInformation", Message: "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."}
@@ -138,6 +137,8 @@ var (
 	ErrBlobDoesNotUseCustomerSpecifiedEncryption         = &Error{Status: 409, Code: "BlobDoesNotUseCustomerSpecifiedEncryption", Message: "The blob is not encrypted with customer specified encryption, but it was provided in the request."}
 	ErrOperationNotAllowedOnRootBlob                     = &Error{Status: 403, Code: "OperationNotAllowedOnRootBlob", Message: "The specified operation is not allowed on root blob."}
 	ErrAccessTierNotSupportedForBlobType                 = &Error{Status: 400, Code: "AccessTierNotSupportedForBlobType", Message: "The access tier is not supported for this blob type."}
+	ErrCopySourceNotModified                             = &Error{Status: 304, Code: "CannotVerifyCopySource", Message: "The source condition specified using HTTP conditional header(s) is not met."}
+	ErrCopySourceNoBlockBlob                             = &Error{Status: 409, Code: "CannotVerifyCopySource", Message: "The copy source must be a block blob."}
 	ErrCannotVerifyCopySourceNotFound                    = &Error{Status: 404, Code: "CannotVerifyCopySource", Message: "The specified blob does not exist."}
 	ErrTagsTooLarge                                      = &Error{Status: 400, Code: "TagsTooLarge", Message: "The tags specified exceed the maximum permissible limit."}
 	ErrDuplicateTagNames                                 = &Error{Status: 400, Code: "DuplicateTagNames", Message: "The tags specified contain duplicate names."}

@@ -7,8 +7,9 @@ import (
 
 // Limits of names and metadata (REST page "Naming and Referencing Containers, Blobs, and Metadata").
 const (
-	MaxBlobName = 1024    // characters
-	MaxMetadata = 8 << 10 // bytes of names and values together
+	MaxBlobName         = 1024    // characters
+	MaxBlobNameSegments = 254     // parts between slashes
+	MaxMetadata         = 8 << 10 // bytes of names and values together
 )
 
 // ErrNameLength is how Azure refuses a name that is too long or too short.
@@ -44,7 +45,7 @@ func CheckBlobName(name string) error {
 	if len(name) > MaxBlobName && utf8.RuneCountInString(name) > MaxBlobName {
 		return errNameLength
 	}
-	if !utf8.ValidString(name) {
+	if !utf8.ValidString(name) || strings.Count(name, "/") >= MaxBlobNameSegments {
 		return ErrInvalidUri
 	}
 	return nil

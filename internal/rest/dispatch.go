@@ -88,7 +88,7 @@ func (r *Request) Fail(err error, w ErrorWriter) {
 // checkBody holds the declared length against the rule.
 func (r *Request) checkBody(rule *BodyRule) error {
 	head := r.head()
-	if head.Chunked || rule.Length && head.Length < 0 {
+	if head.Chunked || (rule.Length || r.Method == "PUT" && r.part == nil) && head.Length < 0 {
 		return protocol.ErrMissingContentLengthHeader
 	}
 	limit := int64(ignoredBody)

@@ -108,7 +108,7 @@ func (d *Demand) made(r *Request) bool {
 type BodyRule struct {
 	// Max is the most that is accepted, in bytes; 0 accepts no body (it is read away if short, refused if long).
 	Max func(v protocol.Version) int64
-	// Length tells that a Content-Length is required (411 MissingContentLengthHeader).
+	// Length tells that a Content-Length is required (411 MissingContentLengthHeader), as it is for every PUT but those in a batch.
 	Length bool
 }
 

@@ -410,7 +410,7 @@ ERRORS = [
     (304, "ConditionNotMet", put, lambda s, b: b.get_blob_properties(etag=b.get_blob_properties().etag, match_condition=MatchConditions.IfModified)),
     (400, "EmptyMetadataKey", put, lambda s, b: b.set_blob_metadata({"": "x"})),
     (400, "InvalidHeaderValue", put, lambda s, b: b.acquire_lease(5)),
-    (400, "InvalidMd5", put, lambda s, b: b.set_http_headers(ContentSettings(content_md5=bytearray(3)))),
+    (400, "InvalidMd5", put, lambda s, b: b.upload_blob(b"x", overwrite=True, content_settings=ContentSettings(content_md5=bytearray(3)))),
     (400, "InvalidMetadata", put, lambda s, b: b.set_blob_metadata({"1a": "x"})),
     (400, "InvalidQueryParameterValue", put, lambda s, b: s.c.get_blob_client("b", snapshot="yesterday").get_blob_properties()),
     (400, "InvalidResourceName", None, lambda s, x: s.service.create_container("UPPER")),

@@ -110,6 +110,13 @@ func (w *Where) Matches(container string, tags []protocol.Pair) bool {
 	return w.root.matches(container, tags)
 }
 
+// NamesContainer tells whether the clause has a term on @container, which a search within a container does not take.
+func (w *Where) NamesContainer() bool { return w.root.namesContainer() }
+
+func (n *Node) namesContainer() bool {
+	return n != nil && (n.Name == ContainerName || n.left.namesContainer() || n.right.namesContainer())
+}
+
 func (n *Node) matches(container string, tags []protocol.Pair) bool {
 	switch n.Op {
 	case and:
