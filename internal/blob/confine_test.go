@@ -175,12 +175,15 @@ func TestTagsOfASource(t *testing.T) {
 	}
 	copy(403, "sas rt", "sas w", copied)
 	require.Contains(t, h.text(t, "/acct/box/copy?comp=tags"), "<TagSet></TagSet>", "the last copy had none")
-	// Without credentials for the source, the request's own key or token reads it, and no SAS of the destination.
+	// Without credentials for the source, the request's own key or token reads it for Copy Blob, and no SAS of the destination.
 	for by, status := range map[string]int{"": 202, "contributor": 202, "delegation rwt": 404, "sas rwt": 404} {
 		h.must(t, 201, "PUT", "/acct/private?restype=container", "", v)
 		h.must(t, 201, "PUT", "/acct/private/b", "x", v, isBlock)
-		r := h.Do("PUT", "/acct/box/copy", "", v, "x-ms-copy-source: http://127.0.0.1/acct/private/b?by=nobody-else", "x-ms-requires-sync: true", "x-by: "+by)
+		source := "x-ms-copy-source: http://127.0.0.1/acct/private/b?by=nobody-else"
+		r := h.Do("PUT", "/acct/box/copy", "", v, source, "x-by: "+by)
 		require.Equal(t, status, r.Status, "%s: %s", by, r)
+		r = h.Do("PUT", "/acct/box/copy", "", v, source, "x-ms-requires-sync: true", "x-by: "+by)
+		require.Equal(t, 404, r.Status, "%s: %s", by, r)
 		h.must(t, 202, "DELETE", "/acct/private?restype=container", "", v)
 	}
 }

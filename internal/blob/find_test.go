@@ -104,7 +104,7 @@ func TestFindBlobs(t *testing.T) {
 				inOne = append(inOne, n)
 			}
 		}
-	h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct/one?restype=container&comp=blobs&where="+url.QueryEscape(`@container='two' AND "n" > '3'`), "", v)
+		h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct/one?restype=container&comp=blobs&where="+url.QueryEscape(`@container='two' AND "n" > '3'`), "", v)
 	}
 	var all []string
 	for marker, pages := "", 0; ; pages++ {

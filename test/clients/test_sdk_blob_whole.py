@@ -470,6 +470,8 @@ ERRORS = [
     (412, "LeaseNotPresentWithContainerOperation", None, lambda s, x: s.c.set_container_metadata({"a": "b"}, lease=NOBODY)),
     # copies
     (400, "BothUserTagsAndSourceTagsCopyPresentException", put, lambda s, b: s.blob("to").upload_blob_from_url(s.readable(), tags={"a": "b"}, headers={"x-ms-copy-source-tag-option": "COPY"})),
+    (304, "CannotVerifyCopySource", put, lambda s, b: s.blob("to").upload_blob_from_url(s.readable(), source_etag=b.get_blob_properties().etag, source_match_condition=MatchConditions.IfModified)),
+    (409, "CannotVerifyCopySource", Scene.page, lambda s, p: s.blob("to").start_copy_from_url(s.readable("p"), requires_sync=True)),
     (404, "CannotVerifyCopySource", None, lambda s, x: s.blob("to").upload_blob_from_url(s.readable("none"))),
     (500, "CannotVerifyCopySource", None, lambda s, x: s.blob("to").upload_blob_from_url("http://127.0.0.1:1/nothing")),
     (409, "CopyIdMismatch", Scene.pending, lambda s, b: b.abort_copy(NOBODY)),

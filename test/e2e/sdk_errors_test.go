@@ -252,6 +252,14 @@ var refusals = []struct {
 	{400, "BothUserTagsAndSourceTagsCopyPresentException", put, func(s *scene) error {
 		return err2(s.block("to").UploadBlobFromURL(ctx, s.readable("b"), &blockblob.UploadBlobFromURLOptions{Tags: map[string]string{"a": "b"}, CopySourceTags: to.Ptr(blockblob.BlobCopySourceTagsCopy)}))
 	}},
+	{304, "CannotVerifyCopySource", put, func(s *scene) error {
+		p, err := s.block("b").GetProperties(ctx, nil)
+		require.NoError(s, err)
+		return err2(s.block("to").CopyFromURL(ctx, s.readable("b"), &blob.CopyFromURLOptions{SourceModifiedAccessConditions: &blob.SourceModifiedAccessConditions{SourceIfNoneMatch: p.ETag}}))
+	}},
+	{409, "CannotVerifyCopySource", putPages, func(s *scene) error {
+		return err2(s.block("to").CopyFromURL(ctx, s.readable("p"), nil))
+	}},
 	{404, "CannotVerifyCopySource", nil, func(s *scene) error {
 		return err2(s.block("to").UploadBlobFromURL(ctx, s.readable("none"), nil))
 	}},

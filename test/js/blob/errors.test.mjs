@@ -179,6 +179,8 @@ const refusals = [
   [412, "LeaseNotPresentWithContainerOperation", null, (c) => c.setMetadata({ a: "b" }, { conditions: { leaseId: other } })],
   // copies
   [400, "BothUserTagsAndSourceTagsCopyPresentException", put, async (c, b) => c.getBlobClient("to").syncCopyFromURL(await readable(b), { tags: { a: "b" }, sourceConditions: {}, copySourceTags: "COPY" })],
+  [304, "CannotVerifyCopySource", put, async (c, b) => c.getBlobClient("to").syncCopyFromURL(await readable(b), { sourceConditions: { ifNoneMatch: (await b.getProperties()).etag } })],
+  [409, "CannotVerifyCopySource", page, async (c, p) => c.getBlobClient("to").syncCopyFromURL(await readable(p))],
   [404, "CannotVerifyCopySource", null, async (c) => c.getBlockBlobClient("to").syncUploadFromURL(await readable(c.getBlobClient("none")))],
   [500, "CannotVerifyCopySource", null, (c) => c.getBlockBlobClient("to").syncUploadFromURL("http://127.0.0.1:1/nothing")],
   [409, "CopyIdMismatch", pending, (c, [b]) => b.abortCopyFromURL(other)],
