@@ -221,8 +221,8 @@ func (d *document) adopt(err error) {
 // days reads Enabled and Days, which is needed when it is enabled.
 func (d *document) days() (r Retention) {
 	r.Enabled = d.bool("Enabled", true)
-	days, ok := d.number("Days", 1, 365)
-	if r.Enabled && !ok {
+	days, ok := d.number("Days", -1<<31, 1<<31-1)
+	if r.Enabled && !ok || ok && (days < 1 || days > 365) {
 		d.fail(protocol.ErrInvalidXmlDocument)
 	}
 	if r.Enabled {
@@ -309,7 +309,7 @@ func (d *document) cors() (rules []CORSRule) {
 			}
 		}
 		for _, o := range c.AllowedOrigins {
-			if o != "*" && strings.Contains(o, "*") || o == "*" && len(c.AllowedOrigins) > 1 {
+			if !protocol.ValidOrigin(o) || o == "*" && len(c.AllowedOrigins) > 1 {
 				rule.fail(protocol.InvalidXMLNode("AllowedOrigins", o))
 			}
 		}

@@ -63,8 +63,9 @@ func parsePolicy(n *protocol.XMLNode, letters string) (p Policy, err error) {
 				case "Expiry":
 					p.Expiry, ok = text, isPolicyTime(text)
 				case "Permission":
-					p.Permission, p.HasPermission = text, text != ""
-					ok = strings.Trim(text, letters) == ""
+					if p.Permission, p.HasPermission = text, text != ""; strings.Trim(text, letters) != "" {
+						return p, protocol.ErrInvalidXmlDocument // as recorded
+					}
 				default:
 					return p, protocol.ErrInvalidXmlDocument
 				}
@@ -76,7 +77,10 @@ func parsePolicy(n *protocol.XMLNode, letters string) (p Policy, err error) {
 			return p, protocol.ErrInvalidXmlDocument
 		}
 	}
-	if p.ID == "" || utf8.RuneCountInString(p.ID) > MaxPolicyID {
+	if p.ID == "" {
+		return p, protocol.ErrInvalidXmlDocument
+	}
+	if utf8.RuneCountInString(p.ID) > MaxPolicyID {
 		return p, protocol.InvalidXMLNode("Id", p.ID)
 	}
 	return p, nil
@@ -84,15 +88,25 @@ func parsePolicy(n *protocol.XMLNode, letters string) (p Policy, err error) {
 
 // isPolicyTime tells the ISO 8601 forms that the services take; absent is fine.
 func isPolicyTime(s string) bool {
-	if s == "" {
-		return true
-	}
+	_, ok := policyTime(s)
+	return ok || s == ""
+}
+
+func policyTime(s string) (time.Time, bool) {
 	for _, form := range [...]string{"2006-01-02", "2006-01-02T15:04Z", "2006-01-02T15:04:05Z", "2006-01-02T15:04:05.9999999Z", time.RFC3339Nano} {
-		if _, err := time.Parse(form, s); err == nil {
-			return true
+		if t, err := time.Parse(form, s); err == nil {
+			return t, true
 		}
 	}
-	return false
+	return time.Time{}, false
+}
+
+// answeredTime is the one form in which times are given back, whatever came in; az reads no other.
+func answeredTime(s string) string {
+	if t, ok := policyTime(s); ok {
+		return t.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	}
+	return s
 }
 
 // AppendPolicies appends the document of Get Container ACL or Get Table ACL.
@@ -106,17 +120,20 @@ func AppendPolicies(b []byte, policies []Policy) []byte {
 		p := &policies[i]
 		b = append(b, "<SignedIdentifier>"...)
 		b = protocol.AppendElement(b, "Id", p.ID)
-		b = append(b, "<AccessPolicy>"...)
-		if p.Start != "" {
-			b = protocol.AppendElement(b, "Start", p.Start)
+		if p.Start != "" || p.Expiry != "" || p.HasPermission {
+			b = append(b, "<AccessPolicy>"...)
+			if p.Start != "" {
+				b = protocol.AppendElement(b, "Start", answeredTime(p.Start))
+			}
+			if p.Expiry != "" {
+				b = protocol.AppendElement(b, "Expiry", answeredTime(p.Expiry))
+			}
+			if p.HasPermission {
+				b = protocol.AppendElement(b, "Permission", p.Permission)
+			}
+			b = append(b, "</AccessPolicy>"...)
 		}
-		if p.Expiry != "" {
-			b = protocol.AppendElement(b, "Expiry", p.Expiry)
-		}
-		if p.HasPermission {
-			b = protocol.AppendElement(b, "Permission", p.Permission)
-		}
-		b = append(b, "</AccessPolicy></SignedIdentifier>"...)
+		b = append(b, "</SignedIdentifier>"...)
 	}
 	return append(b, "</SignedIdentifiers>"...)
 }

@@ -116,6 +116,7 @@ func (s *Service) claim(r *rest.Request, src *sourceURL) bool {
 	var err1, err2 error
 	src.container, err1 = url.PathUnescape(container)
 	src.blob, err2 = url.PathUnescape(blob)
+	src.blob = rest.BlobName(src.blob)
 	src.own = err1 == nil && err2 == nil
 	return true
 }

@@ -7,6 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestBackslashIsSlash: in the names of blobs, in what copies read from, and in the root container.
+func TestBackslashIsSlash(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/d%5Cf.txt", "x", v, isBlock)
+	h.must(t, 200, "HEAD", "/acct/box/d/f.txt", "", v)
+	require.Contains(t, string(h.must(t, 200, "GET", "/acct/box?restype=container&comp=list&prefix=d/", "", v).Body), "<Name>d/f.txt</Name>")
+	h.must(t, 202, "PUT", "/acct/box/copy", "", v, "x-ms-copy-source: http://"+h.Addr+"/acct/box/d%5Cf.txt")
+	require.Equal(t, "x", string(h.must(t, 200, "GET", "/acct/box%5Ccopy", "", v).Body))
+}
+
 // TestStatusLineOfErrors: it carries the message, which for a HEAD is all that there is.
 func TestStatusLineOfErrors(t *testing.T) {
 	h := newHouse(t)

@@ -8,7 +8,7 @@ import (
 
 // CORSRule lets pages of some origins use a service from a browser (blob.md section 17).
 type CORSRule struct {
-	AllowedOrigins []string // exact, or "*" alone
+	AllowedOrigins []string // exact, "*" alone, or with "*." before the domain for all that lie under it
 	AllowedMethods []string
 	AllowedHeaders []string // literal, or a prefix that ends in "*"
 	ExposedHeaders []string // the same
@@ -33,7 +33,33 @@ var CORSMethods = []string{"DELETE", "GET", "HEAD", "MERGE", "POST", "OPTIONS", 
 func (c *CORSRule) anyOrigin() bool { return slices.Contains(c.AllowedOrigins, "*") }
 
 func (c *CORSRule) allowsOrigin(origin string) bool {
-	return c.anyOrigin() || slices.Contains(c.AllowedOrigins, origin)
+	return c.anyOrigin() || slices.ContainsFunc(c.AllowedOrigins, func(allowed string) bool { return matchesOrigin(allowed, origin) })
+}
+
+// originPattern cuts an origin that is for all subdomains of a domain, as "http://*.contoso.com".
+func originPattern(allowed string) (scheme, domain string, ok bool) {
+	scheme, domain, ok = strings.Cut(allowed, "://*.")
+	return scheme + "://", "." + domain, ok && domain != "" && !strings.Contains(scheme+domain, "*")
+}
+
+func matchesOrigin(allowed, origin string) bool {
+	scheme, domain, ok := originPattern(allowed)
+	if !ok {
+		return allowed == origin
+	}
+	host, found := strings.CutPrefix(origin, scheme)
+	sub, under := strings.CutSuffix(host, domain)
+	return found && under && sub != "" && !strings.ContainsAny(sub, "/:@")
+}
+
+// ValidOrigin tells whether a rule may name an origin. One with a path is taken and matches no browser's; it may end in a "*".
+func ValidOrigin(allowed string) bool {
+	if _, _, ok := originPattern(allowed); ok || allowed == "*" || !strings.Contains(allowed, "*") {
+		return true
+	}
+	_, rest, _ := strings.Cut(allowed, "://")
+	_, path, _ := strings.Cut(rest, "/")
+	return path == "*" || strings.HasSuffix(path, "/*") && strings.Count(allowed, "*") == 1
 }
 
 func (c *CORSRule) allowsHeaders(names string) bool {

@@ -51,6 +51,25 @@ func TestPreflight(t *testing.T) {
 	require.ErrorIs(t, err, ErrCorsPreflightFailure)
 }
 
+// TestOriginsOfSubdomains: a rule may be for all that lies under a domain, but not for what only ends alike.
+func TestOriginsOfSubdomains(t *testing.T) {
+	rules := []CORSRule{{AllowedOrigins: []string{"http://*.contoso.com", "https://*.b.example:8443", "http://www.fabrikam.com", "https://www.fabrikam.com/*"}, AllowedMethods: []string{"GET"}}}
+	for origin, want := range map[string]bool{
+		"http://a.contoso.com": true, "http://a.b.contoso.com": true, "http://www.fabrikam.com": true, "https://x.b.example:8443": true,
+		"http://contoso.com": false, "http://xcontoso.com": false, "http://.contoso.com": false, "https://a.contoso.com": false, "http://a.contoso.com:81": false, "http://a.contoso.com.evil": false,
+		"http://evil/.contoso.com": false, "http://evil:80.contoso.com": false, "http://u@.contoso.com": false, "https://x.b.example": false, "https://www.fabrikam.com": false, "http://*.contoso.com": true,
+	} {
+		_, err := Preflight(rules, origin, "GET", "")
+		require.Equal(t, want, err == nil, origin)
+	}
+	for origin, want := range map[string]bool{
+		"*": true, "http://*.contoso.com": true, "http://www.abc23.com": true, "https://www.fabrikam.com/*": true, "https://www.fabrikam.com/path": true, "https://www.fabrikam.com/path/*": true,
+		"http://a*.contoso.com": false, "http://*": false, "http://*.": false, "http://*.*.com": false, "*.contoso.com": false, "http://www.*.com": false,
+	} {
+		require.Equal(t, want, ValidOrigin(origin), origin)
+	}
+}
+
 func TestActualCORS(t *testing.T) {
 	names := func(visit func(string)) {
 		for _, n := range []string{"ETag", "x-ms-meta-One", "x-ms-request-id"} {

@@ -134,8 +134,16 @@ func (a *Address) names(s *scratch) error {
 	if !ok1 || !ok2 {
 		return protocol.ErrInvalidUri
 	}
+	if strings.IndexByte(a.Container, '\\') >= 0 || strings.IndexByte(a.Blob, '\\') >= 0 {
+		whole, _ := s.unescape(a.Resource, false)
+		a.Container, a.Blob, _ = strings.Cut(BlobName(whole), "/")
+	}
 	return nil
 }
+
+// BlobName is the name that a blob has which is called so: a backslash is a slash to the service, in URLs, in signatures and in
+// what copies read from.
+func BlobName(called string) string { return strings.ReplaceAll(called, `\`, "/") }
 
 // scratch is where a request's derived strings live: names in lower case, decoded values. It is sized before the first use
 // and never grows while strings alias it.

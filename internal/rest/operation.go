@@ -140,7 +140,7 @@ func NewRouter[S any](t Table[S], demands ...Demand) *Router[S] {
 	for i := range t {
 		op := &t[i]
 		for _, m := range strings.Fields(op.Methods) {
-			k := routeKey{m, op.Level, op.Restype, op.Comp}
+			k := routeKey{m, op.Level, protocol.Word(op.Restype), protocol.Word(op.Comp)}
 			rt.rows[k] = append(rt.rows[k], op)
 			rt.verbs[m] = true
 		}

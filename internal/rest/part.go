@@ -41,7 +41,7 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	if err := sub.headers.checkMetadata(); err != nil {
 		return nil, err
 	}
-	sub.scratch.reset(4*len(p.Target) + len(host))
+	sub.scratch.reset(6*len(p.Target) + len(host))
 	path, query, err := splitTarget(p.Target, host)
 	if err != nil {
 		return nil, err
