@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants plain damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ model: ## 200,000 random operations on blobs against a model; the race detector 
 
 invariants: ## All tests with blobd checking itself (internal/invariants): memory of requests and readers, cache, filter, counts. unit does too, but for the binary of test/e2e
 	$(GO) test -tags invariants -timeout $(TIMEOUT) $(PKGS)
+
+plain: ## The tests of the engine, the wire, sums and tables with every part off that is there for speed alone (internal/speedup)
+	$(GO) test -tags plain -timeout $(TIMEOUT) ./internal/engine/... ./internal/rest/... ./internal/md5lanes ./internal/table/... ./internal/server
 
 damage: ## 10,000 power cuts, 5,000 random bit flips and one in every byte of a small store; the race detector would make an hour of it
 	$(GO) test -run '^(TestPowerCutAtEveryFileOperation|TestBitFlips|TestABitInEveryByte)$$' -count 1 -timeout $(TIMEOUT) ./internal/engine/local

@@ -91,6 +91,7 @@ func TestEveryFlagErrorNamesItsFlag(t *testing.T) {
 	refused("blob-addr", "nowhere")
 	refused("access-log", "some")
 	refused("oauth-role", "some")
+	refused("without", "some")
 }
 
 // merge sets what is set in s.

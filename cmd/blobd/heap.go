@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // heapRoom is how much garbage may gather before it is collected, in bytes, where the heap is smaller than that. The heap of a
@@ -12,9 +14,10 @@ import (
 // fifth of the CPU of small reads.
 const heapRoom = 48 << 20
 
-// giveHeapRoom sets the collector's percentage anew after every collection, unless the operator has set GOGC.
+// giveHeapRoom sets the collector's percentage anew after every collection, unless the operator has set GOGC. The percentage is shown as
+// go_gc_gogc_percent.
 func giveHeapRoom() {
-	if os.Getenv("GOGC") != "" {
+	if os.Getenv("GOGC") != "" || !speedup.HeapRoom.On() {
 		return
 	}
 	percent := 100

@@ -9,9 +9,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // version is set by the linker for a release.
@@ -93,8 +96,16 @@ func commandLine(c *cli, stdout, stderr io.Writer, more ...kong.Option) (*kong.K
 	return kong.New(c, append([]kong.Option{
 		kong.Name("blobd"), kong.Description(description), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110, NoExpandSubcommands: true}),
-		kong.DefaultEnvars("BLOBD"), kong.Configuration(loadYAML), kong.Vars{"default_data": defaultData},
+		kong.DefaultEnvars("BLOBD"), kong.Configuration(loadYAML), kong.Vars{"default_data": defaultData, "parts": partNames()},
 	}, more...)...)
+}
+
+func partNames() string {
+	var names []string
+	for _, p := range speedup.All() {
+		names = append(names, p.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // output is where a command prints: answers and errors.

@@ -19,6 +19,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/server"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 const defaultData = "blobd-data"
@@ -57,6 +58,8 @@ type serveCommand struct {
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
 	MinProgress    int           `help:"What is progress: bytes of an upload within a --stall-timeout (default: ${default})." default:"1024" placeholder:"BYTES" group:"Limits"`
 	StopTimeout    time.Duration `help:"At the stop, wait so long for requests under way." default:"30s" group:"Limits"`
+
+	Without []string `help:"Turn off parts that are there for speed alone: ${parts}, or all. docs/operations.md tells how to see whether one pays." placeholder:"PART,..." group:"Speed"`
 }
 
 // Run serves until ctx ends.
@@ -64,7 +67,10 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
-	giveProcessors()
+	if err := speedup.TurnOff(c.Without...); err != nil {
+		return usageError{fmt.Errorf("--without: %w", err)}
+	}
+	giveProcessors("/")
 	giveHeapRoom()
 	log := newLogger(o.err)
 	access, err := c.openAccessLog(o.out)

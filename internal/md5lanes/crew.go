@@ -3,6 +3,8 @@ package md5lanes
 import (
 	"runtime"
 	"sync"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // shared is the crew of all Digests.
@@ -117,6 +119,8 @@ func (r *round) hash() {
 		q.hash.Write(q.pending[0].written())
 		return
 	}
+	speedup.MD5Rounds.Add(0, 1)
+	speedup.MD5Bodies.Add(0, int64(r.n))
 	for i, q := range r.queues[:r.n] {
 		r.streams[i] = stream{state: q.state, blocks: q.pending[0].written()}
 	}

@@ -3,6 +3,8 @@ package md5lanes
 import (
 	"crypto/md5"
 	"encoding/binary"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // maxLanes is the number of lanes of the widest kernel that there is for any processor.
@@ -25,7 +27,7 @@ var kernels = detect()
 
 // widest is how many streams are hashed at once at most.
 func widest() int {
-	if len(kernels) == 0 {
+	if len(kernels) == 0 || !speedup.MD5Lanes.On() {
 		return 1
 	}
 	return kernels[len(kernels)-1].lanes

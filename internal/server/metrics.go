@@ -1,6 +1,8 @@
 package server
 
 import (
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/rest/framing"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // metrics is what /metrics shows. A request costs one look-up in a map that changes only when a new kind of answer appears.
@@ -58,7 +61,7 @@ func newMetrics() *metrics {
 	m.registry.MustRegister(m.requests, m.seconds, m.received, m.sent, m.panics,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_requests_in_flight", Help: "Requests under way."},
 			func() float64 { return float64(m.inFlight.Load()) }),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		speedups{}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -136,6 +139,44 @@ func (m *metrics) of(k seriesKey) *series {
 	return s
 }
 
+// speedups shows the parts that are there for speed, and whether they pay.
+type speedups struct{}
+
+var partDesc = prometheus.NewDesc("blobd_part_on", "1 if the part, which is there for speed alone, is not turned off (--without).", []string{"part"}, nil)
+
+var profiledDesc = prometheus.NewDesc("blobd_build_profiled", "1 if the compiler was guided by a profile (go build -pgo=off for none).", nil, nil)
+
+// profiled tells whether the compiler had a profile.
+var profiled = sync.OnceValue(func() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-pgo" && s.Value != "" && s.Value != "off" })
+})
+
+// Describe implements prometheus.Collector.
+func (c speedups) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
+
+// Collect implements prometheus.Collector.
+func (speedups) Collect(to chan<- prometheus.Metric) {
+	to <- prometheus.MustNewConstMetric(profiledDesc, prometheus.GaugeValue, flag(profiled()))
+	for _, p := range speedup.All() {
+		to <- prometheus.MustNewConstMetric(partDesc, prometheus.GaugeValue, flag(p.On()), p.String())
+	}
+	for _, c := range speedup.Counters() {
+		kind := prometheus.CounterValue
+		if c.Level {
+			kind = prometheus.GaugeValue
+		}
+		to <- prometheus.MustNewConstMetric(prometheus.NewDesc(c.Name, c.Help, nil, nil), kind, float64(c.Value()))
+	}
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // storeCollector shows the store's health.
 type storeCollector struct{ store engine.Store }
 
@@ -155,12 +196,6 @@ func (c storeCollector) Collect(to chan<- prometheus.Metric) {
 	h := c.store.Health()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	flag := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
 	}
 	gauge(writableDesc, flag(h.Writable))
 	gauge(degradedDesc, flag(h.Degraded))

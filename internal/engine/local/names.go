@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // names tells of most keys that are not there that they are not: a new blob or entity begins with a look-up of its name, which in Pebble
@@ -98,6 +99,7 @@ func (s *Store) learn(ctx context.Context) {
 		}
 	}
 	if ctx.Err() == nil {
+		speedup.FilterReady.Set(1)
 		n.since.Store(s.moments.applied.Load())
 	}
 }

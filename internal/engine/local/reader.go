@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/invariants"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // source is what a reader reads from: a snapshot, or the store under a stripe's lock.
@@ -111,10 +112,15 @@ func (r *reader) find(space engine.Space, key []byte) ([]byte, error) {
 			return v, nil
 		}
 	}
-	if named(byte(space)) && r.rows.names.lacks(hash, r.count) {
+	filtered := named(byte(space))
+	if filtered && r.rows.names.lacks(hash, r.count) {
+		speedup.FilterAbsent.Add(hash, 1)
 		return nil, engine.ErrNotFound
 	}
 	v, err := r.get(k)
+	if filtered && err == engine.ErrNotFound {
+		speedup.FilterVain.Add(hash, 1)
+	}
 	if err == nil && keeps && r.adds {
 		r.rows.add(hash, k, v, r.count)
 	}

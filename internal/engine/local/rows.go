@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // rows keeps values that are read again and again in memory: a look-up in Pebble makes an iterator on every level, which costs
@@ -122,12 +123,15 @@ func (c *rows) get(hash uint64, key []byte, count uint64) ([]byte, bool) {
 	defer s.mu.Unlock()
 	i, ok := s.index[hash]
 	if !ok {
+		speedup.RowMisses.Add(hash, 1)
 		return nil, false
 	}
 	r := &s.ring[i]
 	if count < r.count || !bytes.Equal(r.key, key) {
+		speedup.RowMisses.Add(hash, 1)
 		return nil, false
 	}
+	speedup.RowHits.Add(hash, 1)
 	r.used = true
 	return r.value, true
 }
@@ -166,6 +170,7 @@ func (c *rows) add(hash uint64, key, value []byte, count uint64) {
 	}
 	s.index[hash] = i
 	s.bytes += size
+	speedup.RowBytes.Add(hash, int64(size))
 }
 
 // room makes room for a row. The hand of the clock moves on: what was not given since it last passed goes; at what was, it stops,
@@ -190,7 +195,9 @@ func (s *rowShard) room(size int) bool {
 
 func (s *rowShard) remove(i int) {
 	r := &s.ring[i]
-	s.bytes -= len(r.key) + len(r.value) + rowCost
+	size := len(r.key) + len(r.value) + rowCost
+	s.bytes -= size
+	speedup.RowBytes.Add(r.hash, int64(-size))
 	delete(s.index, r.hash)
 	*r = row{}
 	s.free = append(s.free, i)

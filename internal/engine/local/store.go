@@ -31,6 +31,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // Options of Open. The zero value of a field means its default.
@@ -79,6 +80,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SealGarbage == 0 {
 		o.SealGarbage = collectSeal
+	}
+	if !speedup.RowCache.On() {
+		o.RowCacheSize = 0
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -132,6 +136,9 @@ func Open(opts Options) (_ *Store, err error) {
 	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize, opts.NamesSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
 		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
 	s.syncs = newSyncer(s.syncLog)
+	if !speedup.SyncGroups.On() {
+		s.syncs.patience = 0
+	}
 	s.gate.init()
 	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
 		return nil, err
@@ -157,7 +164,9 @@ func Open(opts Options) (_ *Store, err error) {
 	s.stop = cancel
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
-	s.background.Go(func() { s.learn(ctx) })
+	if speedup.BloomFilter.On() {
+		s.background.Go(func() { s.learn(ctx) })
+	}
 	s.background.Go(func() { s.healAtStart(ctx) })
 	s.background.Go(func() { s.runConfirm(ctx) })
 	return s, nil

@@ -3,6 +3,8 @@ package local
 import (
 	"sync"
 	"time"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // syncer makes what was applied durable, for many transactions by one sync of the log. A sync costs several times what it takes to
@@ -15,7 +17,7 @@ import (
 // Fewer than a crowd are never held up, and where none came back in time the next few syncs are not held back either.
 type syncer struct {
 	sync     func() error  // makes durable all that was applied before the call
-	patience time.Duration // longest that a sync is held back
+	patience time.Duration // longest that a sync is held back; none is if it is 0
 
 	mu    sync.Mutex
 	next  *syncGroup // whose sync has not begun; nil if nobody waits for one
@@ -51,7 +53,7 @@ func (s *syncer) wait() error {
 	}
 	if before != nil {
 		<-before.done
-		if before.waiting >= crowd {
+		if before.waiting >= crowd && s.patience > 0 {
 			s.hold(g, enough(before.waiting))
 		}
 	}
@@ -60,6 +62,8 @@ func (s *syncer) wait() error {
 	s.mu.Unlock()
 	g.err = s.sync()
 	s.mu.Lock()
+	speedup.Syncs.Add(0, 1)
+	speedup.SyncWrites.Add(0, int64(g.size))
 	g.waiting = g.size
 	if s.next != nil {
 		g.waiting += s.next.size
@@ -96,6 +100,7 @@ func (s *syncer) hold(g *syncGroup, want int) {
 	}
 	g.want, g.whole = want, make(chan struct{})
 	s.mu.Unlock()
+	speedup.SyncsHeld.Add(0, 1)
 	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
@@ -104,6 +109,7 @@ func (s *syncer) hold(g *syncGroup, want int) {
 	}
 	s.mu.Lock()
 	if g.size < crowd {
+		speedup.SyncsInVain.Add(0, 1)
 		s.skip = skipped
 	}
 	s.mu.Unlock()

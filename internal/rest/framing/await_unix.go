@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 // waiter reads from a socket without holding a buffer while there is nothing to read, and writes what is short. Its system calls
@@ -25,10 +27,10 @@ type waiter struct {
 	failed  error
 }
 
-// waitOn returns a waiter, nil if sock is no socket of the system.
+// waitOn returns a waiter, nil if sock is no socket of the system or raw calls are turned off.
 func waitOn(sock net.Conn, size int) *waiter {
 	sc, ok := sock.(syscall.Conn)
-	if !ok {
+	if !ok || !speedup.RawSockets.On() {
 		return nil
 	}
 	raw, err := sc.SyscallConn()
@@ -55,6 +57,7 @@ func (w *waiter) arrived(fd uintptr) bool {
 	b := pool.Get().(*[]byte)
 	for {
 		n, err := read(fd, (*b)[:w.size])
+		count(fd, err)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -87,6 +90,7 @@ func (w *waiter) write(p []byte) (int, error) {
 func (w *waiter) departed(fd uintptr) bool {
 	for w.written < len(w.out) {
 		n, err := write(fd, w.out[w.written:])
+		count(fd, err)
 		switch err {
 		case nil:
 			w.written += n
@@ -99,4 +103,11 @@ func (w *waiter) departed(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+func count(fd uintptr, err error) {
+	speedup.RawCalls.Add(uint64(fd), 1)
+	if err == syscall.EAGAIN {
+		speedup.RawInVain.Add(uint64(fd), 1)
+	}
 }

@@ -20,6 +20,8 @@ import (
 	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobd/blobd/internal/speedup"
 )
 
 const (
@@ -81,7 +83,7 @@ type file struct {
 
 func newFile(f vfs.File, length int64, real bool) *file {
 	direct := setDirect(f, true)
-	return &file{File: f, direct: direct, aio: direct && real, loose: true, buf: aligned(gathered), room: length}
+	return &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length}
 }
 
 // aligned returns n bytes that begin at a multiple of a page.
@@ -163,8 +165,10 @@ func (f *file) writeSynced(p []byte, off int64) {
 	// It makes its own bytes durable and promises nothing of those before.
 	if f.err == nil && f.aio && f.direct && !f.loose {
 		if f.err = writeSync(f.File.Fd(), p, off); f.err != errNoAIO {
+			speedup.AsyncWrites.Add(0, 1)
 			return
 		}
+		speedup.AsyncFallbacks.Add(0, 1)
 		f.aio, f.err = false, nil
 	}
 	f.write(p, off)

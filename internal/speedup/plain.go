@@ -1,0 +1,5 @@
+//go:build plain
+
+package speedup
+
+const plain = true
