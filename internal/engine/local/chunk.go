@@ -120,6 +120,14 @@ func (s *Store) forward(ref engine.Ref) (next engine.Ref, ok bool, err error) {
 	return engine.Ref(v), true, nil
 }
 
+// owned tells whether somebody owns a chunk, in doubt yes.
+func (s *Store) owned(ref engine.Ref) bool {
+	r := &reader{src: s.db}
+	defer r.release()
+	n, err := r.integer(sysRef, ref[:])
+	return err != nil || n > 0
+}
+
 // systemKey returns a stored key of the system space.
 func systemKey(family byte, key []byte) []byte {
 	b := make([]byte, 0, 2+len(key))

@@ -227,7 +227,10 @@ func (s *Store) openMirror(base vfs.FS) (*mirror.FS, error) {
 }
 
 func (s *Store) openExtents() (err error) {
-	o := extent.Options{K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin}
+	o := extent.Options{
+		K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, Secret: s.disks.since.secret, Version2: s.disks.since.extent,
+		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin, Owned: s.owned,
+	}
 	for i, d := range s.disks.disks {
 		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.detail == ""}
 		if d.dir != "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // content reads a whole file.
@@ -224,7 +225,7 @@ func TestABitInEveryByte(t *testing.T) {
 // between tells whether a byte of a column lies between its blocks, where all bytes are zero.
 func between(column []byte, off int) bool {
 	for at := headerSize; at < len(column)-footerSize; {
-		f, err := decodeFrame(column[at:], storeTag(storeID))
+		f, err := decodeFrame(column[at:], tagAt(column[at+5], at))
 		if err != nil {
 			at += rowAlign
 			continue
@@ -263,7 +264,7 @@ func TestBlocksOutOfPlace(t *testing.T) {
 	t.Run("of another store", func(t *testing.T) {
 		fs, opts, refs, path := setup(t)
 		other := options(1, 0, disksOn(vfs.NewMem(), 1))
-		other.StoreID = [16]byte{1}
+		other.StoreID, other.Secret = [16]byte{1}, siphash.Key{1}
 		sealedStore(t, other, []int64{blockSize, blockSize})
 		foreign := content(t, other.Disks[0].FS, columnPaths(t, other.Disks, 1, 1)[0])
 		overwrite(t, fs, path, headerSize, foreign[headerSize:headerSize+frame])

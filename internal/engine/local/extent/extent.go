@@ -46,12 +46,13 @@ type extent struct {
 
 	upkeep sync.Mutex // one at a time changes files that are not appended to: seals, repairs, rebuilds
 
-	mu      sync.Mutex
-	end     int64 // offset after the last row, in every column
-	data    int64 // bytes of the chunks given a place, or unknown
-	writers int   // Puts that have a place here and are not done
-	retired bool  // no place is given any more
-	sealed  bool  // every column has its footer
+	mu       sync.Mutex
+	end      int64 // offset after the last row, in every column
+	data     int64 // bytes of the chunks given a place, or unknown
+	measured bool  // by the writer, a footer or a walk; otherwise end and data are guesses
+	writers  int   // Puts that have a place here and are not done
+	retired  bool  // no place is given any more
+	sealed   bool  // every column has its footer
 
 	group syncGroup
 }

@@ -7,11 +7,12 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // The byte layouts of docs/format.md, section Extents. All numbers are big-endian.
 const (
-	formatVersion = 1
+	formatVersion = 2 // of headers, frames and footers made now; those of version 1 are read
 
 	blockSize  = 64 << 10 // payload of a full frame
 	rowAlign   = 64       // rows begin at multiples of it, so that payloads are aligned in memory
@@ -104,6 +105,7 @@ type fileHeader struct {
 	extent      uint64
 	column      uint8
 	k, m        uint8
+	version     uint32
 }
 
 var (
@@ -114,7 +116,7 @@ var (
 func (h fileHeader) encode() []byte {
 	b := make([]byte, headerSize)
 	copy(b, magicHeader)
-	binary.BigEndian.PutUint32(b[8:], formatVersion)
+	binary.BigEndian.PutUint32(b[8:], h.version)
 	binary.BigEndian.PutUint32(b[12:], headerSize)
 	copy(b[16:], h.store[:])
 	copy(b[32:], h.disk[:])
@@ -129,9 +131,10 @@ func decodeFileHeader(b []byte) (h fileHeader, err error) {
 	if len(b) < headerSize || string(b[:8]) != magicHeader || binary.BigEndian.Uint64(b[headerSum:]) != crc64.Sum(b[:headerSum]) {
 		return h, errNoHeader
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != formatVersion || binary.BigEndian.Uint32(b[12:]) != headerSize ||
+	h.version = binary.BigEndian.Uint32(b[8:])
+	if h.version < 1 || h.version > formatVersion || binary.BigEndian.Uint32(b[12:]) != headerSize ||
 		binary.BigEndian.Uint32(b[60:]) != blockSize {
-		return h, fmt.Errorf("version %d: %w", v, errVersion)
+		return h, fmt.Errorf("version %d: %w", h.version, errVersion)
 	}
 	copy(h.store[:], b[16:])
 	copy(h.disk[:], b[32:])
@@ -154,7 +157,7 @@ type footer struct {
 	data   int64 // bytes of the chunks that were given a place in the extent
 }
 
-func (f footer) encode() []byte {
+func (f footer) encode(secret *siphash.Key) []byte {
 	b := make([]byte, footerSize)
 	copy(b, magicFooter)
 	binary.BigEndian.PutUint32(b[8:], formatVersion)
@@ -163,16 +166,38 @@ func (f footer) encode() []byte {
 	binary.BigEndian.PutUint64(b[24:], uint64(f.length))
 	copy(b[32:], f.sha256[:])
 	binary.BigEndian.PutUint64(b[64:], uint64(f.data))
-	binary.BigEndian.PutUint64(b[footerSum:], crc64.Sum(b[:footerSum]))
+	binary.BigEndian.PutUint64(b[footerSum:], footerMark(b, secret))
 	return b
 }
 
-// decodeFooter decodes the last footerSize bytes of a file; ok tells whether they are a footer.
-func decodeFooter(b []byte) (f footer, ok bool) {
+// footerMark is the keyed sum of a footer: of all before it, as words.
+func footerMark(b []byte, secret *siphash.Key) uint64 {
+	var words [footerSum / 8]uint64
+	for i := range words {
+		words[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return siphash.Sum(secret, words[:]...)
+}
+
+// decodeFooter decodes a footer; ok tells whether it is one that the store made.
+func decodeFooter(b []byte, secret *siphash.Key) (f footer, ok bool) {
 	if len(b) != footerSize || string(b[:8]) != magicFooter || binary.BigEndian.Uint32(b[8:]) != formatVersion ||
+		binary.BigEndian.Uint64(b[footerSum:]) != footerMark(b, secret) {
+		return f, false
+	}
+	return parseFooter(b)
+}
+
+// decodeFormerFooter decodes a footer of version 1, which anybody can make.
+func decodeFormerFooter(b []byte) (f footer, ok bool) {
+	if len(b) != footerSize || string(b[:8]) != magicFooter || binary.BigEndian.Uint32(b[8:]) != 1 ||
 		binary.BigEndian.Uint64(b[footerSum:]) != crc64.Sum(b[:footerSum]) {
 		return f, false
 	}
+	return parseFooter(b)
+}
+
+func parseFooter(b []byte) (f footer, ok bool) {
 	f.column = b[12]
 	f.extent = binary.BigEndian.Uint64(b[16:])
 	f.length = int64(binary.BigEndian.Uint64(b[24:]))

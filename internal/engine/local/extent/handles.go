@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // DefaultMaxFiles is how many column files are open for reading at a time, in use or kept for the next reader.
@@ -14,7 +16,22 @@ const DefaultMaxFiles = 256
 
 var errForeign = errors.New("the file belongs to another store, disk or column")
 
-func storeTag(id [16]byte) uint64 { return binary.BigEndian.Uint64(id[:]) }
+// version returns the version of an extent's format.
+func (s *Store) version(id uint64) uint32 {
+	if id < s.opts.Version2 {
+		return 1
+	}
+	return formatVersion
+}
+
+// tag returns what marks the frame at a place as the store's own. Nobody else can know it before it is written, and a place is written
+// once: a copy of the frame, which a client may store, always comes to lie at another. In version 1 it is the same in all frames.
+func (s *Store) tag(id uint64, c int, off int64) uint64 {
+	if id < s.opts.Version2 {
+		return binary.BigEndian.Uint64(s.opts.StoreID[:])
+	}
+	return siphash.Sum(&s.opts.Secret, id, uint64(off)<<8|uint64(c))
+}
 
 // handles keeps column files open between uses, those used last. Files that are appended to come on top of its limit: they cannot
 // wait for one another.
@@ -228,7 +245,7 @@ func (s *Store) openColumn(x *extent, c int, col *column) (vfs.File, error) {
 	case err != nil:
 		s.work.repairHeader(x, c)
 		err = nil
-	case h.store != s.opts.StoreID || h.disk != col.disk.ID || h.extent != x.id || int(h.column) != c:
+	case h.store != s.opts.StoreID || h.disk != col.disk.ID || h.extent != x.id || int(h.column) != c || h.version != s.version(x.id):
 		err = errForeign
 	}
 	if err != nil {

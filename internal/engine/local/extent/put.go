@@ -225,7 +225,7 @@ func (s *Store) encodeRow(head frame, co *coder) error {
 			h.length, h.sum = head.rowLength, crc64.Sum(co.shards[c])
 		}
 		if h.length > 0 {
-			h.encodeFor(g, co.frames[c], s.tag)
+			h.encodeFor(g, co.frames[c], s.tag(h.extent, c, int64(h.offset)))
 		}
 	}
 	return nil
@@ -299,7 +299,7 @@ func (s *Store) done(x *extent, writers int) {
 // rebuilt by Heal. The caller holds s.appending.
 func (s *Store) create() (*extent, error) {
 	id := s.last + 1
-	x := &extent{id: id, end: headerSize, cols: make([]atomic.Pointer[column], s.g.columns())}
+	x := &extent{id: id, end: headerSize, measured: true, cols: make([]atomic.Pointer[column], s.g.columns())}
 	x.refs.Store(1)
 	var wg sync.WaitGroup
 	var excuse atomic.Pointer[error]
@@ -314,7 +314,7 @@ func (s *Store) create() (*extent, error) {
 			break
 		}
 		col := &column{disk: d, path: d.FS.PathJoin(d.Dir, columnName(id, c))}
-		h := fileHeader{store: s.opts.StoreID, disk: d.ID, extent: id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m)}
+		h := s.headerOf(x, c, d)
 		x.cols[c].Store(col)
 		wg.Go(func() {
 			f, err := createColumn(d.FS, d.Dir, col.path, h)

@@ -231,7 +231,7 @@ func (r *reader) block(i, c int, b []byte) error {
 		return diskio.Kind(err)
 	}
 	if n == len(b) {
-		if f, err := decodeFrame(b, r.s.tag); err == nil && f.matches(&want) && f.payload(b) != nil {
+		if f, err := decodeFrame(b, r.s.tag(r.place.extent, c, int64(want.offset))); err == nil && f.matches(&want) && f.payload(b) != nil {
 			return nil
 		}
 	}

@@ -56,7 +56,11 @@ func (r *row) load(off int64) {
 
 // frameAt decodes the frame header that lies so far into what was read of column c, if it is one that belongs there.
 func (r *row) frameAt(c, at int) (frame, bool) {
-	f, err := decodeFrame(r.frame(c)[at:max(at, r.read[c])], r.s.tag)
+	b := r.frame(c)[at:max(at, r.read[c])]
+	if len(b) < frameFixed || string(b[:4]) != magicFrame {
+		return frame{}, false // before the tag is worked out
+	}
+	f, err := decodeFrame(b, r.s.tag(r.x.id, c, r.off+int64(at)))
 	ok := err == nil && f.extent == r.x.id && int(f.column) == c && int64(f.offset) == r.off+int64(at) &&
 		int(f.k) == r.s.g.k && int(f.m) == r.s.g.m
 	return f, ok
@@ -99,6 +103,32 @@ func (r *row) content() (n int64) {
 		}
 	}
 	return n
+}
+
+// owned tells whether a chunk in a row has an owner.
+func (r *row) owned() bool {
+	g := &r.s.g
+	owned := func(off uint32, sh shape) bool {
+		return r.s.opts.Owned(makeRef(place{extent: r.x.id, offset: int64(off), shape: sh}))
+	}
+	if r.head.kind == kindStriped {
+		return owned(r.head.chunkOffset, shape{size: int64(r.head.chunkLength)})
+	}
+	for c := range g.k {
+		if !r.holds(c) {
+			continue
+		}
+		n := r.head.length
+		if g.m > 0 {
+			n = r.head.cell(c).length
+		} else if f, ok := r.frameAt(c, 0); ok {
+			n = f.length
+		}
+		if owned(uint32(r.off), shape{size: int64(n), packed: true, column: c}) {
+			return true
+		}
+	}
+	return false
 }
 
 // whole tells whether every frame of the row is good.
@@ -168,7 +198,7 @@ func (r *row) restore() error {
 		if c < g.k && f.sum != r.head.cell(c).sum {
 			return fail("what was rebuilt does not have its sum")
 		}
-		f.encodeFor(g, r.frame(c), r.s.tag)
+		f.encodeFor(g, r.frame(c), r.s.tag(r.x.id, c, r.off))
 	}
 	return nil
 }
@@ -183,7 +213,7 @@ func (s *Store) rebuildBlock(x *extent, want *frame, b []byte) error {
 	if err == nil {
 		// The other columns may hold a sound row that is not the one of the reference.
 		c := int(want.column)
-		f, derr := decodeFrame(r.frame(c), s.tag)
+		f, derr := decodeFrame(r.frame(c), s.tag(x.id, c, r.off))
 		if derr != nil || !r.holds(c) || !f.matches(want) {
 			err = fmt.Errorf("extent %016x, row at %d: not the chunk that is looked for: %w", x.id, want.offset, engine.ErrCorrupt)
 		}

@@ -29,9 +29,9 @@ func (s *Store) settle(ctx context.Context, x *extent) error {
 		if err != nil {
 			continue
 		}
-		_, foot, err := contentOf(h.file, x.id, c)
+		e, err := s.endingOf(h.file, x, c)
 		s.files.release(h)
-		if err == nil && foot == nil {
+		if err == nil && e.foot == nil {
 			_, err := s.examine(ctx, x, true)
 			return err
 		}
@@ -42,8 +42,8 @@ func (s *Store) settle(ctx context.Context, x *extent) error {
 // sealExtent gives every column its footer and lets go of the files held open for appending. The caller holds x.upkeep.
 func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	s.unpinRetired(x)
-	end := s.endOf(x)
-	if err := s.count(ctx, x); err != nil {
+	end, err := s.measure(ctx, x)
+	if err != nil {
 		return err
 	}
 	sealed := true
@@ -68,49 +68,47 @@ func (s *Store) sealExtent(ctx context.Context, x *extent) error {
 	return nil
 }
 
-// endOf returns where the rows of an extent end: in all columns at the same offset, which any footer tells, or else the longest
-// of the columns.
-func (s *Store) endOf(x *extent) int64 {
-	end := int64(headerSize)
-	for c := range x.cols {
-		col := x.cols[c].Load()
-		if col == nil {
-			continue
-		}
-		h, err := s.files.acquire(s, x, c, col)
-		if err != nil {
-			continue
-		}
-		length, foot, err := contentOf(h.file, x.id, c)
-		s.files.release(h)
-		if err == nil && foot != nil {
-			return length
-		}
-		end = max(end, length)
-	}
-	return end
-}
-
-// count finds out how many bytes of chunks are in an extent that a crash left.
-func (s *Store) count(ctx context.Context, x *extent) error {
+// measure finds out where the rows of an extent end, in all columns at the same offset, and how many bytes of chunks are in it. The
+// writer knows, and any footer tells. Otherwise the frames do; what looks like a footer may be what a client wrote, unless it lies
+// outside of them.
+func (s *Store) measure(ctx context.Context, x *extent) (end int64, err error) {
 	x.mu.Lock()
-	known := x.data != unknown
+	known, end := x.measured, x.end
 	x.mu.Unlock()
 	if known {
-		return nil
+		return end, nil
 	}
-	var data int64
 	var rep Report
-	err := s.walk(ctx, x, s.columnEnds(ctx, x, &rep), func(r *row) error {
+	endings := s.columnEnds(ctx, x, &rep)
+	end, data := int64(headerSize), int64(0)
+	for _, e := range endings {
+		if e.foot != nil {
+			return e.foot.length, s.measured(x, e.foot.length, e.foot.data)
+		}
+	}
+	err = s.walk(ctx, x, endings, func(r *row) error {
+		end = r.off + int64(s.g.stride(int(r.head.rowLength)))
 		data += r.content()
 		return nil
 	}, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	rows := end
+	for _, e := range endings {
+		if e.trace && rows <= e.size-footerSize {
+			end = max(end, e.size-footerSize)
+		} else {
+			end = max(end, e.size)
+		}
+	}
+	return end, s.measured(x, end, data)
+}
+
+func (s *Store) measured(x *extent, end, data int64) error {
 	x.mu.Lock()
-	x.data = data
-	x.mu.Unlock()
+	defer x.mu.Unlock()
+	x.measured, x.end, x.data = true, end, data
 	return nil
 }
 
@@ -130,8 +128,7 @@ func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column, e
 		return err
 	}
 	defer s.files.release(h)
-	_, foot, err := contentOf(h.file, x.id, c)
-	if err != nil || foot != nil {
+	if e, err := s.endingOf(h.file, x, c); err != nil || e.foot != nil {
 		return err
 	}
 	f, err := col.disk.FS.OpenReadWrite(col.path, vfs.WriteCategoryUnspecified)
@@ -141,28 +138,75 @@ func (s *Store) sealColumn(ctx context.Context, x *extent, c int, col *column, e
 	return errors.Join(s.writeFooter(ctx, f, x, c, col.disk, end), f.Close())
 }
 
-// contentOf returns where the content of a column ends, and its footer if it is sealed.
-func contentOf(f vfs.File, id uint64, c int) (length int64, foot *footer, err error) {
+// ending is how a column ends.
+type ending struct {
+	size  int64   // of the file, rounded up to where a row may begin
+	foot  *footer // nil if it is not sealed
+	trace bool    // its last bytes look like a footer that is damaged, or of version 1; a client may have written them
+
+	former *footer // they are one of version 1, for all that they say
+}
+
+// content returns where the content ends, so far as the column itself tells. Rows may reach beyond it.
+func (e *ending) content() int64 {
+	switch {
+	case e.foot != nil:
+		return e.foot.length
+	case e.trace:
+		return e.size - footerSize
+	}
+	return e.size
+}
+
+// reach returns up to where there may be rows.
+func (e *ending) reach() int64 {
+	if e.foot != nil {
+		return e.foot.length
+	}
+	return e.size
+}
+
+// endingOf looks at how a column ends: where its file does or, if that is known, where all columns of the extent do.
+func (s *Store) endingOf(f vfs.File, x *extent, c int) (e ending, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, nil, err
+		return e, err
 	}
 	size := info.Size()
-	if size >= headerSize+footerSize {
+	e.size = max(headerSize, alignUp(size))
+	x.mu.Lock()
+	known, end := x.measured, x.end
+	x.mu.Unlock()
+	places := []int64{size - footerSize}
+	if known && end < size-footerSize {
+		places = append(places, end)
+	}
+	for i, at := range places {
+		if at < headerSize {
+			continue
+		}
 		b := make([]byte, footerSize)
-		if _, err := f.ReadAt(b, size-footerSize); err != nil && err != io.EOF {
-			return 0, nil, err
+		if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
+			return e, err
 		}
-		ft, ok := decodeFooter(b)
-		if ok && ft.extent == id && int(ft.column) == c && ft.length == size-footerSize {
-			return ft.length, &ft, nil
+		if ft, ok := decodeFooter(b, &s.opts.Secret); ok && ft.at(x.id, c, at) {
+			e.foot = &ft
+			return e, nil
 		}
-		// A footer with a bad bit is written again where it was.
-		if string(b[:8]) == magicFooter || binary.BigEndian.Uint64(b[24:]) == uint64(size-footerSize) {
-			return size - footerSize, nil, nil
+		if i > 0 || size%rowAlign != 0 {
+			continue
+		}
+		e.trace = string(b[:8]) == magicFooter || binary.BigEndian.Uint64(b[24:]) == uint64(at)
+		if ft, ok := decodeFormerFooter(b); ok && ft.at(x.id, c, at) && s.version(x.id) == 1 {
+			e.former = &ft
 		}
 	}
-	return max(headerSize, alignUp(size)), nil, nil
+	return e, nil
+}
+
+// at tells whether a footer belongs where it was found.
+func (f *footer) at(id uint64, c int, off int64) bool {
+	return f.extent == id && int(f.column) == c && f.length == off
 }
 
 // writeFooter sums what lies before length and appends the footer.
@@ -178,7 +222,7 @@ func (s *Store) writeFooter(ctx context.Context, f vfs.File, x *extent, c int, d
 	if foot.sha256, err = sumFile(ctx, f, length); err != nil {
 		return err
 	}
-	return s.writeSynced(f, d, foot.encode(), length)
+	return s.writeSynced(f, d, foot.encode(&s.opts.Secret), length)
 }
 
 // writeSynced writes p and syncs the file.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // Disk is one data directory. FS must allow writes and syncs of a file at the same time, as the operating system does.
@@ -35,20 +36,24 @@ type Options struct {
 	Disks      []Disk
 	K, M       int
 	StoreID    [16]byte
-	ExtentSize int64 // 0 is DefaultExtentSize
-	MaxFiles   int   // column files open for reading at a time; 0 is DefaultMaxFiles
+	ExtentSize int64       // 0 is DefaultExtentSize
+	Secret     siphash.Key // of the store: marks frames and footers as its own
+	Version2   uint64      // the first extent of version 2 of the format; a store that was made since has no others
+	MaxFiles   int         // column files open for reading at a time; 0 is DefaultMaxFiles
 	Logger     *zap.Logger
 
 	// OnPut, if set, is called with each chunk just before Put returns it, and before its extent can be seen as no longer
 	// open: who looks for garbage among the extents that are not open, and guards what OnPut named, misses none.
 	OnPut func(engine.Ref)
+
+	// Owned tells whether somebody owns a chunk. It is asked in extents of version 1 only.
+	Owned func(engine.Ref) bool
 }
 
 // Store keeps chunks in extents. All methods may be called concurrently.
 type Store struct {
 	opts  Options
 	g     geometry
-	tag   uint64
 	log   *zap.Logger
 	disks []*disk
 	rs    reedsolomon.Encoder // nil where m is 0
@@ -99,7 +104,6 @@ func Open(opts Options) (*Store, error) {
 	s := &Store{
 		opts:    opts,
 		g:       newGeometry(opts.K, opts.M),
-		tag:     storeTag(opts.StoreID),
 		log:     opts.Logger,
 		extents: make(map[uint64]*extent),
 	}
@@ -115,6 +119,10 @@ func Open(opts Options) (*Store, error) {
 	s.rowBufs.New = func() any { b := make([]byte, s.g.columns()*s.g.frame()); return &b }
 	s.allBufs.New = func() any { b := make([]byte, s.g.rows*s.g.columns()*s.g.frame()); return &b }
 	s.coders.New = func() any { return new(coder) }
+	if s.opts.Owned == nil {
+		s.opts.Owned = func(engine.Ref) bool { return false }
+	}
+	s.last = max(opts.Version2, 1) - 1
 	for _, d := range opts.Disks {
 		s.disks = append(s.disks, &disk{Disk: d})
 	}
@@ -257,18 +265,21 @@ func (s *Store) inspect(x *extent) error {
 		if col == nil {
 			continue
 		}
-		h, foot, err := readEnds(col, x.id, c)
+		h, e, err := s.readEnds(col, x, c)
 		if errors.Is(err, errVersion) {
 			return fmt.Errorf("%s: %w", col.path, err)
 		}
-		if err != nil || h.store != s.opts.StoreID || h.disk != col.disk.ID {
+		if err != nil || h.store != s.opts.StoreID || h.disk != col.disk.ID || h.version != s.version(x.id) {
 			continue // another column may tell; this one is judged when it is opened
 		}
 		if int(h.k) != s.g.k || int(h.m) != s.g.m {
 			return fmt.Errorf("it has %d+%d columns, the store is set to %d+%d", h.k, h.m, s.g.k, s.g.m)
 		}
-		if foot != nil {
-			x.end, x.data = foot.length, foot.data
+		switch {
+		case e.foot != nil:
+			x.measured, x.end, x.data = true, e.foot.length, e.foot.data
+		case e.former != nil:
+			x.end, x.data = e.former.length, e.former.data
 		}
 		return nil
 	}
@@ -276,17 +287,17 @@ func (s *Store) inspect(x *extent) error {
 }
 
 // readEnds reads the header of a column, and its footer if it has one.
-func readEnds(col *column, id uint64, c int) (h fileHeader, foot *footer, err error) {
+func (s *Store) readEnds(col *column, x *extent, c int) (h fileHeader, e ending, err error) {
 	f, err := col.disk.FS.Open(col.path)
 	if err != nil {
-		return h, nil, err
+		return h, e, err
 	}
 	defer f.Close()
 	if h, err = readHeader(f); err != nil {
-		return h, nil, err
+		return h, e, err
 	}
-	_, foot, err = contentOf(f, id, c)
-	return h, foot, err
+	e, err = s.endingOf(f, x, c)
+	return h, e, err
 }
 
 func readHeader(f vfs.File) (fileHeader, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 var storeID = [16]byte{0xb1, 0x0b, 0xd0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}
@@ -53,8 +54,15 @@ func realDisks(t testing.TB, n int) []Disk {
 	return disks
 }
 
+var secret = siphash.Key{1: 42}
+
+// tagAt is the tag of the frame at a place of the first extent.
+func tagAt(c byte, off int) uint64 {
+	return (&Store{opts: Options{Secret: secret}}).tag(1, int(c), int64(off))
+}
+
 func options(k, m int, disks []Disk) Options {
-	return Options{Disks: disks, K: k, M: m, StoreID: storeID, ExtentSize: 16 << 20, Logger: zap.NewNop()}
+	return Options{Disks: disks, K: k, M: m, StoreID: storeID, Secret: secret, ExtentSize: 16 << 20, Logger: zap.NewNop()}
 }
 
 func open(t testing.TB, opts Options) *Store {

@@ -98,7 +98,7 @@ func (s *Store) examine(ctx context.Context, x *extent, heal bool) (rep Report, 
 	}, func(from, to int64, r *row) {
 		// Between rows there are zeros: padding, and what was given to writers who failed.
 		for c := range s.g.columns() {
-			end := min(to, ends[c])
+			end := min(to, ends[c].content())
 			if n := int(end - from); n > 0 && !allZero(r.frame(c)[:min(n, r.read[c])]) {
 				rep.Bad = append(rep.Bad, Bad{Column: c, Offset: from, Detail: "bytes that belong to no block", Lost: true})
 			}
@@ -146,22 +146,23 @@ func (s *Store) healSurface(ctx context.Context, x *extent, c int, ours bool) er
 			return err
 		}
 	}
-	length, foot, err := contentOf(h.file, x.id, c)
-	if err != nil || foot == nil {
+	e, err := s.endingOf(h.file, x, c)
+	if err != nil || e.foot == nil {
 		return err // it is sealed anew
 	}
+	foot, length := e.foot, e.foot.length
 	// Every block is good: what differs now is padding.
 	sum, err := sumFile(ctx, h.file, length)
 	if err != nil || sum == foot.sha256 {
 		return err
 	}
 	foot.sha256 = sum
-	return s.rewrite(x, c, col, foot.encode(), length)
+	return s.rewrite(x, c, col, foot.encode(&s.opts.Secret), length)
 }
 
-// columnEnds returns where the content of each column ends, and examines headers and footers.
-func (s *Store) columnEnds(ctx context.Context, x *extent, rep *Report) []int64 {
-	ends := make([]int64, len(x.cols))
+// columnEnds returns how each column ends, and examines headers and footers.
+func (s *Store) columnEnds(ctx context.Context, x *extent, rep *Report) []ending {
+	ends := make([]ending, len(x.cols))
 	for c := range x.cols {
 		add := func(off int64, detail string, lost bool) {
 			rep.Bad = append(rep.Bad, Bad{Column: c, Offset: off, Detail: detail, Lost: lost})
@@ -181,22 +182,22 @@ func (s *Store) columnEnds(ctx context.Context, x *extent, rep *Report) []int64 
 		if _, err := decodeFileHeader(b[:n]); err != nil {
 			add(0, err.Error(), false)
 		}
-		length, foot, err := contentOf(h.file, x.id, c)
+		e, err := s.endingOf(h.file, x, c)
 		x.mu.Lock()
 		sealed := x.sealed
 		x.mu.Unlock()
 		switch {
 		case err != nil:
 			add(0, err.Error(), true)
-		case foot == nil && sealed:
-			add(length, "the footer is bad", false)
-		case foot != nil:
-			if sum, err := sumFile(ctx, h.file, length); err != nil || sum != foot.sha256 {
+		case e.foot == nil && sealed:
+			add(e.content(), "the footer is bad", false)
+		case e.foot != nil:
+			if sum, err := sumFile(ctx, h.file, e.foot.length); err != nil || sum != e.foot.sha256 {
 				// Where, the blocks will tell; if they are all good the damage is in the padding.
 				add(0, "the content is not what was sealed", false)
 			}
 		}
-		ends[c] = length
+		ends[c] = e
 		s.files.release(h)
 	}
 	return ends
@@ -214,19 +215,27 @@ func allZero(b []byte) bool {
 }
 
 // walk calls each for every row that has a good frame and gap for every stretch between rows, with a row buffer that begins there.
-func (s *Store) walk(ctx context.Context, x *extent, ends []int64, each func(*row) error, gap func(from, to int64, r *row)) error {
+//
+// Where a row is not good the next one is looked for among bytes that clients chose. That is safe as nobody else can make a frame for
+// the place where it is found. In an extent of version 1 anybody could: there it only counts if somebody owns a chunk in it.
+func (s *Store) walk(ctx context.Context, x *extent, ends []ending, each func(*row) error, gap func(from, to int64, r *row)) error {
 	pooled := s.rowBufs.Get().(*[]byte)
 	defer s.rowBufs.Put(pooled)
 	r := &row{s: s, x: x, buf: *pooled}
 	end := int64(headerSize)
 	for _, e := range ends {
-		end = max(end, e)
+		end = max(end, e.reach())
 	}
+	searched := false
 	for off := int64(headerSize); off < end; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		r.load(off)
+		if r.found && searched && s.version(x.id) == 1 && !r.owned() {
+			r.found = false
+		}
+		searched = !r.found
 		if r.found {
 			off += int64(s.g.stride(int(r.head.rowLength)))
 			if err := each(r); err != nil {
@@ -276,7 +285,7 @@ func (s *Store) rewriteRow(r *row, good [maxColumns]bool) error {
 		if good[c] || !r.holds(c) || col == nil || col.failed.Load() || col.disk.failed() {
 			continue
 		}
-		f, err := decodeFrame(r.frame(c), s.tag)
+		f, err := decodeFrame(r.frame(c), s.tag(r.x.id, c, r.off))
 		if err != nil {
 			return err
 		}
@@ -334,10 +343,11 @@ func (s *Store) ours(ctx context.Context, x *extent, c int, col *column) (bool, 
 		return false, err
 	}
 	defer s.files.release(h)
-	end, _, err := contentOf(h.file, x.id, c)
+	e, err := s.endingOf(h.file, x, c)
 	if err != nil {
 		return false, err
 	}
+	end := e.content()
 	pooled := s.rowBufs.Get().(*[]byte)
 	defer s.rowBufs.Put(pooled)
 	r := &row{s: s, x: x, buf: *pooled}
@@ -366,7 +376,7 @@ func (s *Store) ours(ctx context.Context, x *extent, c int, col *column) (bool, 
 }
 
 func (s *Store) headerOf(x *extent, c int, d *disk) fileHeader {
-	return fileHeader{store: s.opts.StoreID, disk: d.ID, extent: x.id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m)}
+	return fileHeader{store: s.opts.StoreID, disk: d.ID, extent: x.id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m), version: s.version(x.id)}
 }
 
 // healColumns rebuilds the columns of an extent that have no file, each on a disk that has no other column of it, as far as
@@ -421,10 +431,10 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 	if _, err := d.FS.Stat(path); err == nil {
 		return fmt.Errorf("rebuild %s: a file that is not ours is in the way", path)
 	}
-	if err := s.count(ctx, x); err != nil {
+	end, err := s.measure(ctx, x)
+	if err != nil {
 		return err
 	}
-	end := s.endOf(x)
 	f, err := d.FS.Create(path+temporary, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", path, err)
@@ -444,7 +454,7 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 				lost++
 				return nil
 			}
-			fr, err := decodeFrame(r.frame(c), s.tag)
+			fr, err := decodeFrame(r.frame(c), s.tag(x.id, c, r.off))
 			if err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ type worker struct {
 	mu     sync.Mutex
 	wake   sync.Cond
 	queue  []task
+	later  []task // extents of version 1, which are read whole to be sealed anew: when there is nothing else to do
 	queued map[task]bool
 	busy   bool
 	closed bool
@@ -51,7 +52,11 @@ func (w *worker) start(s *Store) {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		w.seal(s.extents[id])
+		if x := s.extents[id]; s.version(id) == 1 && !x.measured {
+			w.later = append(w.later, task{kind: taskSeal, x: x})
+		} else {
+			w.seal(x)
+		}
 	}
 	go w.run(ctx)
 }
@@ -88,6 +93,9 @@ func (w *worker) run(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
+		if len(w.queue) == 0 && len(w.later) > 0 && !w.closed {
+			w.queue, w.later = append(w.queue, w.later[0]), w.later[1:]
+		}
 		for len(w.queue) == 0 && !w.closed {
 			w.busy = false
 			w.wake.Broadcast()
@@ -148,7 +156,7 @@ func (s *Store) Idle() { s.work.idle() }
 func (w *worker) idle() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for (len(w.queue) > 0 || w.busy) && !w.closed {
+	for (len(w.queue) > 0 || len(w.later) > 0 || w.busy) && !w.closed {
 		w.wake.Wait()
 	}
 }
