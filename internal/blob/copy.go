@@ -207,15 +207,16 @@ func setCopied(r *rest.Request, rec *record.Blob) {
 	}
 }
 
-// shown is the source as x-ms-copy-source tells it: without its signature.
+// shown is the source as x-ms-copy-source tells it to every reader: of the query only what selects a blob, as the rest may open
+// something, here or elsewhere.
 func (src *sourceURL) shown() string {
-	if _, signed := src.query.Get("sig"); !signed {
-		return src.text
-	}
 	text, _, _ := strings.Cut(src.text, "?")
+	text, _, _ = strings.Cut(text, "#")
+	text = protocol.Redact(text)
 	sep := "?"
 	for _, name := range [...]string{"snapshot", "versionid"} {
-		if v, ok := src.query.Get(name); ok {
+		v, _ := src.query.Get(name)
+		if _, ok := protocol.ParseSnapshotID(v); ok {
 			text += sep + name + "=" + v
 			sep = "&"
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -132,6 +133,35 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*r
 	return rec, nil
 }
 
+// Background copies at a time, in all and of an account. Those that wait are begun by the sweeper when others end.
+const (
+	maxCopies        = 64
+	maxAccountCopies = 16
+)
+
+// maxCopyLife is how long a copy may take (REST page "Copy Blob": two weeks).
+const maxCopyLife = 14 * 24 * time.Hour
+
+// errCopyLife fails a copy that takes longer.
+var errCopyLife = protocol.ErrOperationTimedOut
+
+// crowded tells that no further copy of an account may run now. copyMu is held.
+func (s *Service) crowded(account string) bool {
+	own := 0
+	for _, c := range s.copies {
+		if c.account == account {
+			own++
+		}
+	}
+	return len(s.copies) >= maxCopies || own >= maxAccountCopies
+}
+
+// runningCopy is a copy in the background.
+type runningCopy struct {
+	account string
+	cancel  context.CancelFunc
+}
+
 // runCopy reads a source in the background.
 func (s *Service) runCopy(p *place, job *pull) {
 	s.copyMu.Lock()
@@ -139,8 +169,12 @@ func (s *Service) runCopy(p *place, job *pull) {
 	if s.copies == nil || s.copies[job.id] != nil {
 		return // closing, or running already
 	}
+	if s.crowded(p.account.Name) {
+		s.copiesWait = true
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.copies[job.id] = cancel
+	s.copies[job.id] = &runningCopy{p.account.Name, cancel}
 	s.copyDone.Add(1)
 	go func() {
 		defer s.copyDone.Done()
@@ -150,6 +184,10 @@ func (s *Service) runCopy(p *place, job *pull) {
 		}
 		s.copyMu.Lock()
 		delete(s.copies, job.id)
+		if s.copiesWait && s.copies != nil {
+			s.copiesWait = false
+			s.wake()
+		}
 		s.copyMu.Unlock()
 	}()
 }
@@ -173,11 +211,13 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	var l laying
 	defer l.done()
 	err := errNotKept
+	life, done := context.WithDeadline(ctx, job.began.Time().Add(maxCopyLife))
+	defer done()
 	if !job.lost {
 		if job.kind == record.PageBlob {
-			f, err = s.pullPages(ctx, p, job, &l)
+			f, err = s.pullPages(life, p, job, &l)
 		} else {
-			f, err = s.pullBytes(ctx, p, job, &l)
+			f, err = s.pullBytes(life, p, job, &l)
 		}
 	}
 	if f != nil {
@@ -185,6 +225,9 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	}
 	if ctx.Err() != nil || errors.Is(err, errNotCopying) {
 		return ctx.Err()
+	}
+	if life.Err() != nil {
+		err = errCopyLife
 	}
 	return s.changeCopy(ctx, p, job.id, func(t *Txn, rec *record.Blob) error {
 		t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, p.key, record.WorkCopy, job.began))
@@ -374,8 +417,8 @@ func (s *Service) abortCopy(r *rest.Request) error {
 		return err
 	}
 	s.copyMu.Lock()
-	if cancel := s.copies[id]; cancel != nil {
-		cancel()
+	if c := s.copies[id]; c != nil {
+		c.cancel()
 	}
 	s.copyMu.Unlock()
 	r.Reply(204)
@@ -385,8 +428,8 @@ func (s *Service) abortCopy(r *rest.Request) error {
 // stopCopies ends the background copies; they begin again with the next start.
 func (s *Service) stopCopies() {
 	s.copyMu.Lock()
-	for _, cancel := range s.copies {
-		cancel()
+	for _, c := range s.copies {
+		c.cancel()
 	}
 	s.copies = nil
 	s.copyMu.Unlock()

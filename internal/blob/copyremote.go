@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,20 +28,67 @@ import (
 // errForbiddenSource is the refusal to read from an address that a copy must not reach.
 var errForbiddenSource = errors.New("a copy may not read from this address")
 
-// CGNAT, where providers and clouds have services of their own (RFC 6598).
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+// Addresses that are no host's on the public network. never ones carry what is no blob: a cloud's metadata service and platform, and
+// what is not routed; private ones are of this machine, its network or its provider.
+var (
+	neverRead = prefixes("0.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "192.0.0.0/24", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24",
+		"224.0.0.0/3", "fe80::/10", "ff00::/8", "fd00:ec2::254/128", "2001:db8::/32", "100::/64")
+	privateRead = prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15", "::1/128", "fc00::/7", "fec0::/10")
+	// Prefixes after which an IPv4 address follows, which a gateway sends it to: NAT64 (RFC 6052, of the local form its usual
+	// length), 6to4 (RFC 3056) and the old IPv4-compatible form. A local NAT64 may mean any network.
+	embedding = []struct {
+		prefix netip.Prefix
+		at     int // of its bytes
+	}{{netip.MustParsePrefix("64:ff9b::/96"), 12}, {netip.MustParsePrefix("64:ff9b:1::/48"), 12}, {netip.MustParsePrefix("2002::/16"), 2}, {netip.MustParsePrefix("::/96"), 12}}
+	// Teredo (RFC 4380), whose IPv4 address is that of a client behind a translator.
+	teredo = netip.MustParsePrefix("2001::/32")
+)
+
+func prefixes(texts ...string) (all []netip.Prefix) {
+	for _, t := range texts {
+		all = append(all, netip.MustParsePrefix(t))
+	}
+	return all
+}
+
+func within(all []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a) })
+}
 
 // reachable tells which addresses a copy may read from. What answers on link-local addresses (a cloud's metadata service) is
-// never a blob; private networks and this machine are open only to a server that asked for it.
+// never a blob; private networks and this machine, by whatever address it has, are open only to a server that asked for it.
 func reachable(a netip.Addr, private bool) bool {
-	a = a.Unmap()
+	a = a.Unmap().WithZone("")
 	switch {
-	case !a.IsValid(), a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast(), a == netip.MustParseAddr("168.63.129.16"):
+	case !a.IsValid(), a.IsUnspecified(), within(neverRead, a), teredo.Contains(a):
 		return false
-	case a.IsLoopback(), a.IsPrivate(), sharedSpace.Contains(a):
+	case within(privateRead, a):
 		return private
 	}
-	return true
+	for _, e := range embedding {
+		if e.prefix.Contains(a) {
+			b := a.As16()
+			return reachable(netip.AddrFrom4([4]byte(b[e.at:])), private)
+		}
+	}
+	return private || !isThisMachine(a)
+}
+
+// isThisMachine tells whether an address is one of this machine's interfaces. Services that trust who is on it listen there as well.
+// Interfaces that cannot be read have any address.
+func isThisMachine(a netip.Addr) bool {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(own, func(i net.Addr) bool {
+		n, ok := i.(*net.IPNet)
+		if !ok {
+			return false
+		}
+		ip, ok := netip.AddrFromSlice(n.IP)
+		return ok && ip.Unmap() == a
+	})
 }
 
 // newRemote returns the client by which sources elsewhere are read. Addresses are checked when they are dialled, after the name
@@ -56,7 +106,8 @@ func newRemote(private bool, stall time.Duration) *http.Client {
 		if err != nil {
 			return nil, err
 		}
-		return stalling{c, stall}, nil
+		s := &stalling{Conn: c, after: stall}
+		return s, s.extend(time.Now())
 	}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -67,20 +118,55 @@ func newRemote(private bool, stall time.Duration) *http.Client {
 	}
 }
 
-// maxStall is how long a source may send nothing.
-const maxStall = time.Minute
+// A source has to send leastProgress bytes in every maxStall that it is read.
+const (
+	maxStall      = time.Minute
+	leastProgress = 64 << 10
+)
 
-// stalling is a connection that fails when its peer stalls, so that a copy does not hang for ever.
+// stalling is a connection that fails when its peer stalls or trickles, so that a copy does not hang for ever. The time counts from
+// what was asked last.
 type stalling struct {
 	net.Conn
 	after time.Duration
+
+	mu    sync.Mutex
+	by    time.Time // the deadline that is set
+	since int       // bytes read since it was
 }
 
-func (c stalling) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.after)); err != nil {
+func (c *stalling) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	err := c.extend(time.Now())
+	c.mu.Unlock()
+	if err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	return c.Conn.Write(p)
+}
+
+// extend gives the peer another while. mu is held.
+func (c *stalling) extend(now time.Time) error {
+	c.by, c.since = now.Add(c.after), 0
+	return c.SetReadDeadline(c.by)
+}
+
+func (c *stalling) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	var err error
+	// The while may also have gone by with nobody reading, as the store took its time.
+	if now := time.Now(); c.since >= leastProgress || c.since > 0 && !now.Before(c.by) {
+		err = c.extend(now)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	c.since += n
+	c.mu.Unlock()
+	return n, err
 }
 
 // remoteVersion is the x-ms-version by which sources are read: one that has all that is asked of them and that older servers and
@@ -120,6 +206,9 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if failed := (*url.Error)(nil); errors.As(err, &failed) {
+			err = failed.Err // without the address, which may hold a signature
 		}
 		return nil, protocol.ErrCannotVerifyCopySource.Because(err)
 	}

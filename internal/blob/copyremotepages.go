@@ -34,10 +34,18 @@ func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying)
 	}
 	x := pagePull{svc: s, job: job, lay: l, progress: s.progress(ctx, p, job)}
 	defer func() { s.store.Forget(x.made...) }()
+	end := int64(0) // of the ranges so far
 	for marker, first := "", true; first || marker != ""; first = false {
 		ranges, next, err := s.remoteRanges(ctx, job, marker)
 		if err != nil {
 			return nil, err
+		}
+		// A list that goes on has to get on: each page of it has ranges, behind those before.
+		if next != "" && len(ranges) == 0 || len(ranges) > 0 && ranges[0].from < end {
+			return nil, badPages("the page list does not end")
+		}
+		if len(ranges) > 0 {
+			end = ranges[len(ranges)-1].to
 		}
 		for len(ranges) > 0 {
 			n := 1
@@ -48,9 +56,6 @@ func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying)
 				return nil, err
 			}
 			ranges = ranges[n:]
-		}
-		if next == marker && next != "" {
-			return nil, badPages("the page list goes on where it was")
 		}
 		marker = next
 	}

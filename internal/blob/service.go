@@ -39,7 +39,8 @@ type Service struct {
 	swept      chan struct{} // closed when the sweeper has ended
 	remote     *http.Client  // reads the sources of copies
 	copyMu     sync.Mutex
-	copies     map[[16]byte]context.CancelFunc // background copies by id; nil while closing
+	copies     map[[16]byte]*runningCopy // background copies by id; nil while closing
+	copiesWait bool                      // of copyMu: some were not begun, as too many were running
 	copyDone   sync.WaitGroup
 	pins       pagePins
 	tagging    tagWrites
@@ -56,7 +57,7 @@ var (
 // New returns a Service whose sweeper runs until Close.
 func New(o Options) *Service {
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
-		remote: newRemote(o.PrivateSources, maxStall), copies: map[[16]byte]context.CancelFunc{}, atOnce: maxAtOnce}
+		remote: newRemote(o.PrivateSources, maxStall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
 	s.batch = batchRouter()
 	if s.log == nil {
 		s.log = zap.NewNop()

@@ -7,11 +7,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
@@ -69,7 +71,7 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		zap.String("service", r.Service.String()),
 		zap.String("operation", r.Operation),
 		zap.String("method", r.Method),
-		zap.String("target", redact(r.Target())),
+		zap.String("target", target(r)),
 		zap.Int("status", status),
 		zap.Duration("seconds", took),
 		zap.Int64("received", r.Received()),
@@ -77,8 +79,8 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		zap.String("version", string(r.Version)),
 		zap.String("scheme", schemes[r.Grant.Scheme]),
 		zap.String("principal", r.Grant.Principal),
-		zap.String("agent", r.Header("user-agent")),
-		optional("host", r.Header("host"), !r.PathStyle),
+		zap.String("agent", tame(r.Header("user-agent"), longestName)),
+		optional("host", tame(r.Header("host"), longestName), !r.PathStyle),
 		optional("clientRequestId", r.ClientID, r.ClientID != ""),
 		optional("code", r.Code(), r.Code() != ""),
 		optional("batch", r.Batch, r.Batch != ""),
@@ -102,41 +104,35 @@ var schemes = [...]string{
 	auth.UserDelegationSAS: "UserDelegationSAS", auth.Bearer: "Bearer",
 }
 
-// redact replaces the values of signatures in a request target. A name may be written in any case and percent-encoded: a
-// parameter that is sig when decoded is found whatever its spelling.
-func redact(target string) string {
-	path, query, ok := strings.Cut(target, "?")
-	if !ok || !suspicious(query) {
-		return target
-	}
-	var b strings.Builder
-	b.WriteString(path)
-	sep := byte('?')
-	for part := range strings.SplitSeq(query, "&") {
-		b.WriteByte(sep)
-		sep = '&'
-		name, _, hasValue := strings.Cut(part, "=")
-		if decoded := rest.DecodeQuery(name); hasValue && strings.EqualFold(strings.TrimSpace(decoded), "sig") {
-			b.WriteString(name)
-			b.WriteString("=REDACTED")
-			continue
-		}
-		b.WriteString(part)
-	}
-	return b.String()
-}
+// How much of what a client sent a line may hold, in bytes.
+const (
+	longestTarget = 4 << 10
+	longestName   = 512 // of agent and host
+)
 
-// suspicious reports whether a query may hold a signature: "sig" in any case or an escape in a name.
-func suspicious(query string) bool {
-	for i := 0; i < len(query); i++ {
-		switch query[i] {
-		case 's', 'S':
-			if i+3 <= len(query) && strings.EqualFold(query[i:i+3], "sig") {
-				return true
-			}
-		case '%':
-			return true
+// target is a request's target without secrets.
+func target(r *rest.Request) string { return tame(protocol.Redact(r.Target()), longestTarget) }
+
+// tame bounds a text that a client sent: it is cut, and what a log would have to write as an escape, so that the line is many times
+// as long, becomes a question mark.
+func tame(s string, most int) string {
+	cut := len(s) > most
+	if cut {
+		s = s[:most]
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			s = strings.Map(func(c rune) rune {
+				if c < ' ' || c == 0x7f || c == utf8.RuneError || c == '\u2028' || c == '\u2029' {
+					return '?'
+				}
+				return c
+			}, s)
+			break
 		}
 	}
-	return false
+	if cut {
+		s += "..."
+	}
+	return s
 }

@@ -40,7 +40,7 @@ func (o *observer) report(r *rest.Request, cause error) {
 	fields := []zap.Field{zap.String("id", r.ID), zap.String("operation", r.Operation), zap.Int("status", r.Status()), zap.Error(cause)}
 	switch {
 	case errors.Is(cause, engine.ErrCorrupt):
-		o.log.Error("stored data is damaged and cannot be rebuilt", append(fields, zap.String("target", redact(r.Target())))...)
+		o.log.Error("stored data is damaged and cannot be rebuilt", append(fields, zap.String("target", target(r)))...)
 	case errors.Is(cause, engine.ErrNoSpace), errors.Is(cause, engine.ErrUnavailable), errors.Is(cause, engine.ErrBusy):
 		o.log.Warn("a request was turned away", fields...)
 	case r.Status() == 500:
@@ -51,5 +51,5 @@ func (o *observer) report(r *rest.Request, cause error) {
 func (o *observer) panicked(r *rest.Request, value any, stack []byte) {
 	o.metrics.panics.Inc()
 	o.log.Error("a defect broke off a request", zap.String("id", r.ID), zap.String("operation", r.Operation),
-		zap.String("target", redact(r.Target())), zap.Any("panic", value), zap.ByteString("stack", stack))
+		zap.String("target", target(r)), zap.Any("panic", value), zap.ByteString("stack", stack))
 }
