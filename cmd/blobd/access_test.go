@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -102,4 +103,29 @@ func merge(to *account.Switches, s account.Switches) {
 			into.Field(i).Set(from.Field(i))
 		}
 	}
+}
+
+// Accounts of a file are served beside those of flags, and a key in it is never told.
+func TestAccountFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "accounts")
+	require.NoError(t, os.WriteFile(file, []byte("# of the house\n\nmedia:a2V5MQ==:a2V5Mg==\nother:a2V5Mw== # the other\n"), 0o600))
+	c := serveCommand{Account: []string{"first:a2V5"}, AccountFile: file}
+	list, err := c.listed()
+	require.NoError(t, err)
+	accounts, err := account.ParseList(list, time.Now())
+	require.NoError(t, err)
+	var names []string
+	for _, a := range accounts {
+		names = append(names, a.Name)
+	}
+	require.Equal(t, []string{"first", "media", "other"}, names)
+	require.NoError(t, os.WriteFile(file, []byte("media:SECRET!\n"), 0o600))
+	list, err = c.listed()
+	require.NoError(t, err)
+	_, err = account.ParseList(list, time.Now())
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "SECRET")
+	c.AccountFile = file + "-missing"
+	_, err = c.listed()
+	require.ErrorContains(t, err, "--account-file")
 }

@@ -34,6 +34,7 @@ type serveCommand struct {
 	ReadyFile      string   `help:"Write the real addresses to this file (JSON) once requests are served." placeholder:"FILE" group:"Where"`
 
 	Account            []string `help:"Account to serve, with one key or two in base64; may be given again." env:"BLOBD_ACCOUNTS,AZURITE_ACCOUNTS" sep:";" placeholder:"NAME:KEY1[:KEY2]" group:"Who"`
+	AccountFile        string   `help:"Read accounts from this file, NAME:KEY1[:KEY2] on each line, besides those of --account. Unlike a command line, a file can be kept from others." placeholder:"FILE" group:"Who"`
 	DevAccount         bool     `help:"Serve devstoreaccount1 with its well-known key, also beside other accounts and to the network." group:"Who"`
 	StrictVersions     bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
 	PrivateCopySources bool     `help:"Let a copy read from this machine and from private networks; always so while only this machine can reach the server." group:"Who"`
@@ -78,7 +79,11 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 		return err
 	}
 	defer access.Close()
-	accounts, err := account.ParseList(strings.Join(c.Account, ";"), time.Now())
+	listed, err := c.listed()
+	if err != nil {
+		return usageError{err}
+	}
+	accounts, err := account.ParseList(listed, time.Now())
 	if err != nil {
 		return usageError{fmt.Errorf("--account: %w", err)}
 	}
@@ -202,6 +207,23 @@ func (c *serveCommand) limits(files fileBudget) framing.Limits {
 	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
 	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress
 	return l
+}
+
+// listed is the list of accounts: those of --account and of --account-file, in which # begins a comment.
+func (c *serveCommand) listed() (string, error) {
+	list := strings.Join(c.Account, ";")
+	if c.AccountFile == "" {
+		return list, nil
+	}
+	text, err := os.ReadFile(c.AccountFile)
+	if err != nil {
+		return "", fmt.Errorf("--account-file: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		list += ";" + strings.TrimSpace(line)
+	}
+	return list, nil
 }
 
 // accounts adds the emulator's account where it may be: when asked for, or when there is no other and nobody but this machine
