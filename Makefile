@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants plain damage presence lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ plain: ## The tests of the engine, the wire, sums and tables with every part off
 
 damage: ## 10,000 power cuts, 5,000 random bit flips and one in every byte of a small store; the race detector would make an hour of it
 	$(GO) test -run '^(TestPowerCutAtEveryFileOperation|TestBitFlips|TestABitInEveryByte)$$' -count 1 -timeout $(TIMEOUT) ./internal/engine/local
+
+presence: ## Every file of small stores removed and cut at every block, every subset of disks after every other, starts cut off
+	$(GO) test -run '^(TestMissingAndCutFiles|TestEverySequenceOfStarts|TestStartsThatAreCutOff)$$' -cutstep 1 -startdepth 2 -count 1 -v -timeout 1h ./internal/engine/local
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh

@@ -27,6 +27,8 @@ const defaultData = "blobd-data"
 // serveCommand holds the settings of the server. Names and defaults are an interface: scripts use them.
 type serveCommand struct {
 	Data           []string `help:"Data directory; give one for each disk (default: ${default}). Two mirror each other; of three any one may fail, of four and more any two." default:"${default_data}" placeholder:"DIR,..." group:"Where"`
+	Existing       bool     `help:"Serve the store that is in the data directories; do not make one where there is none, as when a disk is not mounted." group:"Where"`
+	AcceptMissing  []string `help:"Go on without a disk or file that is lost for good, as the error that refuses the start names it. It is written down: give it once." placeholder:"NAME,..." group:"Where"`
 	BlobAddr       string   `help:"Address of the Blob service (default: ${default})." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
 	TableAddr      string   `help:"Address of the Table service (default: ${default}); off for none." default:"127.0.0.1:10002" placeholder:"HOST:PORT" group:"Where"`
 	ManagementAddr string   `help:"Address of /healthz and /metrics (default: ${default}); off for none." default:"127.0.0.1:10010" placeholder:"HOST:PORT" group:"Where"`
@@ -104,7 +106,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if accounts, err = c.accounts(accounts, srv); err != nil {
 		return usageError{err}
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Logger: log, MaxFiles: files.store})
+	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -241,7 +242,15 @@ func TestDisksThatAreGone(t *testing.T) {
 				for dir := range gone {
 					require.NoError(t, o.FS.RemoveAll(dir))
 				}
+				if n == 2*m {
+					// The other half may have gone on: only the operator can know.
+					_, err := local.Open(o)
+					require.ErrorIs(t, err, engine.ErrUnavailable)
+					o.AcceptMissing = acceptable(err)
+					require.Len(t, o.AcceptMissing, m)
+				}
 				require.NoError(t, img.outcome(o))
+				o.AcceptMissing = nil // it is written down
 				s, err := local.Open(o)
 				require.NoError(t, err)
 				h := s.Health()
@@ -262,6 +271,14 @@ func TestDisksThatAreGone(t *testing.T) {
 			})
 		}
 	}
+}
+
+// acceptable returns the words that an error asks for.
+func acceptable(err error) (words []string) {
+	for _, m := range regexp.MustCompile(`--accept-missing ([^ :]+)`).FindAllStringSubmatch(err.Error(), -1) {
+		words = append(words, m[1])
+	}
+	return words
 }
 
 // writeMore adds 8 objects.

@@ -29,11 +29,16 @@ var widths = map[int][2]uint8{
 // disk is one data directory.
 type disk struct {
 	dir    string
-	format *format // nil while nothing valid is there
+	format *format // nil while nothing valid is known
+	onDisk bool    // format is what blobd.format says, and not made up for a disk that has lost it
 	repair bool    // a copy in the format file is bad, or the file is
+	blank  bool    // the directory is not there, or empty: a store may be made in it
 	lock   io.Closer
 	detail string // why it is not in use; empty if it is
 }
+
+// usable tells whether the disk is read and written.
+func (d *disk) usable() bool { return d.format != nil && d.detail == "" }
 
 // diskSet is the disks of a store, by index. It knows which of them hold current metadata.
 type diskSet struct {
@@ -46,9 +51,15 @@ type diskSet struct {
 	since since
 	disks []*disk // k+m; those that are not there have detail and, if known, dir
 
-	mu      sync.Mutex
-	epoch   uint64 // 0: the store is being made
-	members uint32
+	mu       sync.Mutex
+	epoch    uint64 // 0: the store is being made
+	promised uint64
+	started  uint64
+	members  uint32
+	left     uint32
+
+	leftEpoch uint64
+	words     [maxWords]uint64
 }
 
 // since is what a store has since version 2 of its format, and from where on.
@@ -58,9 +69,9 @@ type since struct {
 	log    uint64 // the first log of version 2
 }
 
-// openDisks locks and recognises the directories. If all are empty it makes a new store on them.
-func openDisks(fs vfs.FS, log *zap.Logger, dirs []string) (_ *diskSet, err error) {
-	if len(dirs) == 0 {
+// openDisks locks and recognises the directories. If all are empty it makes a new store on them, unless there must be one.
+func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
+	if len(o.Dirs) == 0 {
 		return nil, errors.New("no data directory given")
 	}
 	set := &diskSet{fs: fs, log: log}
@@ -74,86 +85,100 @@ func openDisks(fs vfs.FS, log *zap.Logger, dirs []string) (_ *diskSet, err error
 			}
 		}
 	}()
-	for i, dir := range dirs {
-		if slices.Contains(dirs[:i], dir) {
+	for i, dir := range o.Dirs {
+		if slices.Contains(o.Dirs[:i], dir) {
 			return nil, fmt.Errorf("data directory %s is given twice", dir)
 		}
-		d, err := set.inspect(dir)
-		if d != nil {
-			found = append(found, d)
-		}
-		if err != nil {
+		d := &disk{dir: dir}
+		found = append(found, d)
+		if err := set.inspect(d); err != nil {
 			return nil, fmt.Errorf("data directory %s: %w", dir, err)
 		}
 	}
 	newest, err := set.agree(found)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if newest == nil {
+	case (newest == nil || newest.epoch == 0) && o.Existing:
+		return nil, fmt.Errorf("there is no store in %s, and none is made, as --existing was given: mount the disks that hold it; "+
+			"to make a new store, start once without --existing: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)
+	case newest == nil:
 		return set, set.create(found)
-	}
-	if newest.epoch == 0 {
+	case newest.epoch == 0:
 		return set, set.begin(newest, found)
 	}
-	return set, set.adopt(newest, found)
+	return set, set.adopt(newest, found, o.AcceptMissing)
 }
 
-// inspect locks a directory and reads its format file.
-func (set *diskSet) inspect(dir string) (*disk, error) {
-	if err := makeDir(set.fs, dir); err != nil {
-		return nil, kind(err)
+// inspect locks a directory and reads its format file. Nothing is made: a directory that is not there may be one that is not mounted.
+// What is wrong with this disk alone becomes its detail; what must not go on is an error.
+func (set *diskSet) inspect(d *disk) error {
+	if _, err := set.fs.Stat(d.dir); oserror.IsNotExist(err) {
+		d.blank = true
+		return nil
+	} else if err != nil {
+		d.detail = err.Error()
+		return nil
 	}
-	d := &disk{dir: dir}
-	lock, err := set.fs.Lock(set.fs.PathJoin(dir, "LOCK"))
-	if err != nil {
-		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "already locked") ||
-			strings.Contains(err.Error(), "lock held") {
-			return nil, fmt.Errorf("in use by another process: %w", err)
-		}
-		return nil, kind(err)
+	if err := set.lockDir(d); err != nil {
+		return err
 	}
-	d.lock = lock
-	b, err := readFile(set.fs, set.fs.PathJoin(dir, formatName))
+	b, err := readFile(set.fs, set.fs.PathJoin(d.dir, formatName))
 	if err == nil {
 		whole := false
 		if d.format, whole, err = decodeFormat(b); err == nil {
-			d.repair = !whole
-			return d, nil
+			d.onDisk, d.repair = true, !whole
+			return nil
 		}
 		if errors.Is(err, errFormatVersion) {
-			return d, err
+			return err
 		}
-		d.detail = err.Error()
-		d.repair = true
-		return d, nil
+		d.detail = fmt.Sprintf("%s: %v", formatName, err)
+		return nil
 	}
 	if !oserror.IsNotExist(err) {
 		d.detail = err.Error()
-		return d, nil
+		return nil
 	}
-	names, err := set.fs.List(dir)
+	names, err := set.fs.List(d.dir)
 	if err != nil {
-		return d, kind(err)
+		d.detail = err.Error()
+		return nil
 	}
 	for _, name := range names {
-		if name != "LOCK" && name != formatName+".tmp" && name != "lost+found" {
-			return d, fmt.Errorf("not empty, and no data directory of blobd (it holds %q but no %s)", name, formatName)
+		switch name {
+		case metaDir, extentDir:
+			d.detail = formatName + " is missing"
+		case "LOCK", formatName + ".tmp", "lost+found", "tls":
+		default:
+			return fmt.Errorf("not empty, and no data directory of blobd (it holds %q but no %s)", name, formatName)
 		}
 	}
-	return d, nil
+	d.blank = d.detail == ""
+	return nil
 }
 
-// agree verifies that the disks found belong to one store and returns the newest format, nil if none of them has one.
+// lockDir locks a directory. One in which that cannot be done, as it is read-only, is not used, but read for what it says of the store:
+// nobody writes there.
+func (set *diskSet) lockDir(d *disk) (err error) {
+	d.lock, err = set.fs.Lock(set.fs.PathJoin(d.dir, "LOCK"))
+	if err == nil {
+		return nil
+	}
+	d.lock = nil
+	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "already locked") || strings.Contains(err.Error(), "lock held") {
+		return fmt.Errorf("in use by another process: %w", err)
+	}
+	d.detail = "not writable: " + err.Error()
+	return nil
+}
+
+// agree verifies that the disks found belong to one store and returns the newest format, nil if a store may be made on them.
 func (set *diskSet) agree(found []*disk) (newest *format, err error) {
 	var from *disk
-	damaged := ""
 	for _, d := range found {
 		f := d.format
 		if f == nil {
-			if d.detail != "" {
-				damaged = fmt.Sprintf("%s: %s", d.dir, d.detail)
-			}
 			continue
 		}
 		if newest != nil && (f.store != newest.store || f.k != newest.k || f.m != newest.m || f.disks != newest.disks) {
@@ -168,10 +193,15 @@ func (set *diskSet) agree(found []*disk) (newest *format, err error) {
 			newest, from = f, d
 		}
 	}
-	if newest == nil && damaged != "" {
-		return nil, fmt.Errorf("data directory %s: %w", damaged, engine.ErrCorrupt)
+	if newest == nil {
+		for _, d := range found {
+			if !d.blank {
+				return nil, fmt.Errorf("data directory %s: %s: %w; put the file back from a backup, or mount the store's other disks", d.dir, d.detail, engine.ErrCorrupt)
+			}
+		}
+		return nil, nil
 	}
-	if newest != nil && len(found) > newest.n() {
+	if len(found) > newest.n() {
 		return nil, fmt.Errorf("%d data directories given for a store of %d disks", len(found), newest.n())
 	}
 	return newest, nil
@@ -202,8 +232,12 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 		_, _ = rand.Read(f.secret[:])
 	}
 	set.take(f)
+	set.members = set.replicas()
 	var blank []*disk
 	for _, d := range found {
+		if d.format == nil && !d.blank || d.format != nil && d.detail != "" {
+			return fmt.Errorf("data directory %s, in which a store is to be made: %s", d.dir, d.detail)
+		}
 		if d.format != nil {
 			set.disks[d.format.index] = d
 		} else {
@@ -215,30 +249,32 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 			d, blank = blank[0], blank[1:]
 			set.disks[i] = d
 		}
-		d.detail = ""
+		if err := makeDir(set.fs, d.dir); err != nil {
+			return fmt.Errorf("make data directory %s: %w", d.dir, kind(err))
+		}
+		if d.lock == nil {
+			if err := set.lockDir(d); err != nil {
+				return fmt.Errorf("data directory %s: %w", d.dir, err)
+			}
+			if d.detail != "" {
+				return fmt.Errorf("data directory %s: %s", d.dir, d.detail)
+			}
+		}
 		for _, sub := range []string{metaDir, extentDir} {
 			if err := set.fs.RemoveAll(set.fs.PathJoin(d.dir, sub)); err != nil && !oserror.IsNotExist(err) {
 				return fmt.Errorf("clear data directory %s: %w", d.dir, kind(err))
 			}
 		}
+		d.format = set.record(i)
 	}
 	return set.write(0, set.replicas())
-}
-
-// finish ends the making of a store.
-func (set *diskSet) finish() error {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	if set.epoch > 0 {
-		return nil
-	}
-	return set.write(1, set.members)
 }
 
 // take sets what the format says of the whole store.
 func (set *diskSet) take(f *format) {
 	set.store, set.ids, set.k, set.m = f.store, f.disks, int(f.k), int(f.m)
-	set.epoch, set.members = f.epoch, f.members
+	set.epoch, set.promised, set.started, set.members, set.left = f.epoch, f.promised, f.started, f.members, f.left
+	set.leftEpoch, set.words = f.leftEpoch, f.words
 	set.since = since{f.secret, f.extent, f.log}
 	set.disks = make([]*disk, f.n())
 	for i := range set.disks {
@@ -253,7 +289,7 @@ func (set *diskSet) fresh() bool { return set.epoch == 0 }
 func (set *diskSet) replicas() uint32 { return 1<<(set.m+1) - 1 }
 
 // adopt takes the disks of an existing store.
-func (set *diskSet) adopt(newest *format, found []*disk) error {
+func (set *diskSet) adopt(newest *format, found []*disk, accepted []string) error {
 	set.take(newest)
 	var strays []*disk
 	for _, d := range found {
@@ -263,40 +299,45 @@ func (set *diskSet) adopt(newest *format, found []*disk) error {
 		}
 		set.disks[d.format.index] = d
 	}
+	strays = slices.DeleteFunc(strays, set.identify)
 	for _, d := range strays {
 		// Which disk it was nobody can tell if several are missing; the directory is shown with any of them.
 		for i, have := range set.disks {
 			if have.format == nil && have.dir == "" {
 				if d.detail == "" {
-					d.detail = "empty: the disk's content is gone, or it is not mounted"
+					d.detail = "missing: the directory is empty or not there; perhaps the disk is not mounted"
 				}
-				d.format = nil
 				set.disks[i] = d
 				break
 			}
 		}
 	}
-	present := 0
-	for _, d := range set.disks {
-		if d.format != nil {
-			present++
-		}
+	if err := set.oneHistory(newest); err != nil {
+		return err
 	}
-	if present < set.k {
-		return fmt.Errorf("%d of the store's %d disks are there, %d are needed: %w (%s)", present, len(set.disks), set.k,
-			engine.ErrUnavailable, set.missing())
+	before := set.left
+	set.leave(accepted)
+	if err := set.quorum(before); err != nil {
+		return err
 	}
 	if set.current() == 0 {
-		return fmt.Errorf("no disk with current metadata is there: %w (%s)", engine.ErrUnavailable, set.missing())
+		return fmt.Errorf("no disk with current metadata is there: %w (%s); mount the disk that was in use last", engine.ErrUnavailable, set.missing())
+	}
+	for i, d := range set.disks {
+		if !d.usable() {
+			set.log.Error("the store starts without a disk", zap.String("disk", set.word(i)), zap.String("dir", d.dir), zap.String("cause", d.detail))
+		}
 	}
 	if set.since.secret == (siphash.Key{}) {
-		return set.migrate()
+		if err := set.migrate(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return set.promise()
 }
 
-// migrate takes a store from version 1 of its format to version 2. setMembers writes it down, as it does for every disk whose format
-// file is not as it is written today, before anything of version 2 is made.
+// migrate takes a store from version 1 of its format to version 2. start writes it down, before
+// anything of version 2 is made.
 func (set *diskSet) migrate() error {
 	_, _ = rand.Read(set.since.secret[:]) // never fails
 	for _, d := range set.disks {
@@ -333,12 +374,41 @@ func (set *diskSet) after(d *disk, sub string, number func(name string) (uint64,
 // logFrames returns what makes and reads the frames of the store's logs.
 func (set *diskSet) logFrames() *logFrames { return &logFrames{set.since.secret, set.since.log} }
 
-// missing names the disks that are not there.
+// identify finds out which disk a directory without a good format file is, from the headers of its columns. Its columns are as good as
+// ever, as a place in an extent is written once; its metadata is not, as nobody knows how old it is.
+func (set *diskSet) identify(d *disk) bool {
+	if d.blank || d.lock == nil {
+		return false
+	}
+	store, id, ok := extent.Identify(set.fs, set.fs.PathJoin(d.dir, extentDir))
+	if !ok || store != set.store {
+		return false
+	}
+	for i, have := range set.disks {
+		if set.ids[i] == id && have.dir == "" {
+			set.log.Warn("a disk is recognised by its columns; its "+formatName+" is written again", zap.String("dir", d.dir),
+				zap.String("cause", d.detail))
+			// Epoch 0 would be that of a store that is being made.
+			d.format = &format{version: formatVersion, store: set.store, disk: id, index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: 1, disks: set.ids}
+			d.repair, d.detail = true, ""
+			set.disks[i] = d
+			return true
+		}
+	}
+	return false
+}
+
+// missing names the disks that are not in use.
 func (set *diskSet) missing() string {
 	var words []string
 	for i, d := range set.disks {
-		if d.detail != "" {
-			words = append(words, fmt.Sprintf("disk %d (%x) %s %s", i, set.ids[i][:4], d.dir, d.detail))
+		switch {
+		case d.detail != "":
+			words = append(words, strings.Join(slices.DeleteFunc([]string{"disk", set.word(i), d.dir, d.detail}, func(s string) bool { return s == "" }), " "))
+		case !d.onDisk:
+			words = append(words, fmt.Sprintf("disk %s %s has lost its %s, which said how far it went", set.word(i), d.dir, formatName))
+		case d.format.epoch != set.epoch:
+			words = append(words, fmt.Sprintf("disk %s %s is out of date", set.word(i), d.dir))
 		}
 	}
 	return strings.Join(words, "; ")
@@ -355,103 +425,15 @@ func makeDir(fs vfs.FS, dir string) error {
 			return err
 		}
 	}
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	return syncDir(fs, parent)
 }
 
-// current is the mask of the disks that are there and whose metadata is current.
-func (set *diskSet) current() (mask uint32) {
-	for i, d := range set.disks {
-		if d.format != nil && set.members&(1<<i) != 0 && d.format.epoch == set.epoch {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
-
-// write records a new epoch with its members on every disk that is there. A disk that cannot take it is left behind, in an
-// older epoch; at least one member must take it.
-func (set *diskSet) write(epoch uint64, members uint32) error {
-	var errs []error
-	var took uint32
-	for _, i := range set.order(members) {
-		d := set.disks[i]
-		if d.detail != "" {
-			continue
-		}
-		f := &format{store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: epoch,
-			members: members, disks: set.ids, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
-		if err := writeFile(set.fs, d.dir, formatName, f.encode()); err != nil {
-			errs = append(errs, fmt.Errorf("write %s in %s: %w", formatName, d.dir, kind(err)))
-			if set.fresh() {
-				break
-			}
-			continue
-		}
-		d.format, d.repair = f, false
-		took |= 1 << i
-	}
-	if len(errs) > 0 && (took&members == 0 || set.fresh()) {
-		return errors.Join(errs...)
-	}
-	for _, err := range errs {
-		set.log.Error("a disk was left behind", zap.Error(err))
-	}
-	set.epoch, set.members = epoch, members
-	return nil
-}
-
-// order returns the indexes of the disks with the members first: whenever a disk is in the new epoch, a member is.
-func (set *diskSet) order(members uint32) (order []int) {
-	for i := range set.disks {
-		if members&(1<<i) != 0 {
-			order = append(order, i)
-		}
-	}
-	for i := range set.disks {
-		if members&(1<<i) == 0 {
-			order = append(order, i)
-		}
-	}
-	return order
-}
-
-// setMembers records durably which disks hold current metadata, if that changed or a format file needs repair.
-func (set *diskSet) setMembers(members uint32) error {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	if set.fresh() {
-		if members != set.members {
-			return fmt.Errorf("a disk failed while the store was being made: %w", engine.ErrUnavailable)
-		}
-		return nil
-	}
-	same := members == set.members
-	for _, d := range set.disks {
-		if d.detail == "" && (d.repair || d.format.epoch != set.epoch) {
-			same = false
-		}
-	}
-	if same {
-		return nil
-	}
-	return set.write(set.epoch+1, members)
-}
-
-// drop records that the metadata on disk i is no longer current.
-func (set *diskSet) drop(i int) error {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	if set.members&(1<<i) == 0 {
-		return nil
-	}
-	members := set.members &^ (1 << i)
-	if members == 0 || set.fresh() {
-		return fmt.Errorf("no disk with current metadata is left: %w", engine.ErrUnavailable)
-	}
-	return set.write(set.epoch+1, members)
+// complete tells whether all disks are in use.
+func (set *diskSet) complete() bool {
+	return !slices.ContainsFunc(set.disks, func(d *disk) bool { return !d.usable() })
 }
 
 // lagging counts the disks meant for metadata that do not have it.

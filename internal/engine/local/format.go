@@ -23,6 +23,7 @@ const (
 	formatCopyAt  = 4096 // offset of the second copy: another sector, another flash page
 	formatSize    = formatCopyAt + formatRecord
 	maxDisks      = 16
+	maxWords      = 8
 )
 
 // format is the record of a format file.
@@ -31,14 +32,23 @@ type format struct {
 	disk    [16]byte
 	index   uint8
 	k, m    uint8
-	epoch   uint64             // raised by every change of members; 0 while the store is being made
+	epoch   uint64             // raised by every start and every change of members; 0 while the store is being made
 	members uint32             // bit i: the metadata replica on disk i is current in this epoch
 	disks   [maxDisks][16]byte // ids of all disks by index, zero beyond k+m
+
+	version uint32
 
 	// Since version 2; zero in what was read of version 1.
 	secret siphash.Key // of the store: marks what is its own beside bytes that clients chose
 	extent uint64      // extents below this number are of version 1
 	log    uint64      // logs below this number are of version 1
+
+	started  uint64 // the log list in meta/ is of this start or a later one; 0 before the first start that kept one
+	promised uint64 // some start has taken numbers up to here for its epochs
+	left     uint32 // bit i: the operator has said that the store goes on without disk i
+
+	leftEpoch uint64           // the newest epoch known when that was said last: a disk that was left and has a later one went on as well
+	words     [maxWords]uint64 // random numbers of the last times it was said, the newest first
 }
 
 func (f *format) n() int { return int(f.k) + int(f.m) }
@@ -47,7 +57,7 @@ func (f *format) n() int { return int(f.k) + int(f.m) }
 func (f *format) encode() []byte {
 	b := make([]byte, formatSize)
 	copy(b, formatMagic)
-	binary.BigEndian.PutUint32(b[8:], formatVersion)
+	binary.BigEndian.PutUint32(b[8:], f.version)
 	copy(b[16:], f.store[:])
 	copy(b[32:], f.disk[:])
 	b[48], b[49], b[50] = f.index, f.k, f.m
@@ -56,9 +66,18 @@ func (f *format) encode() []byte {
 	for i, id := range f.disks {
 		copy(b[64+16*i:], id[:])
 	}
-	copy(b[320:], f.secret[:])
-	binary.BigEndian.PutUint64(b[336:], f.extent)
-	binary.BigEndian.PutUint64(b[344:], f.log)
+	if f.version > 1 {
+		copy(b[320:], f.secret[:])
+		binary.BigEndian.PutUint64(b[336:], f.extent)
+		binary.BigEndian.PutUint64(b[344:], f.log)
+		binary.BigEndian.PutUint64(b[352:], f.started)
+		binary.BigEndian.PutUint64(b[360:], f.promised)
+		binary.BigEndian.PutUint32(b[368:], f.left)
+		binary.BigEndian.PutUint64(b[376:], f.leftEpoch)
+		for i, word := range f.words {
+			binary.BigEndian.PutUint64(b[384+8*i:], word)
+		}
+	}
 	binary.BigEndian.PutUint64(b[formatRecord-8:], crc64nvme.Checksum(b[:formatRecord-8]))
 	copy(b[formatCopyAt:], b[:formatRecord])
 	return b
@@ -98,9 +117,9 @@ func decodeRecord(b []byte) (*format, error) {
 	}
 	v := binary.BigEndian.Uint32(b[8:])
 	if v < 1 || v > formatVersion {
-		return nil, fmt.Errorf("format version %d, known is %d: %w", v, formatVersion, errFormatVersion)
+		return nil, fmt.Errorf("format version %d, known are those up to %d: %w", v, formatVersion, errFormatVersion)
 	}
-	f := &format{index: b[48], k: b[49], m: b[50], members: binary.BigEndian.Uint32(b[52:]), epoch: binary.BigEndian.Uint64(b[56:])}
+	f := &format{version: v, index: b[48], k: b[49], m: b[50], members: binary.BigEndian.Uint32(b[52:]), epoch: binary.BigEndian.Uint64(b[56:])}
 	copy(f.store[:], b[16:])
 	copy(f.disk[:], b[32:])
 	for i := range f.disks {
@@ -112,11 +131,37 @@ func decodeRecord(b []byte) (*format, error) {
 		if f.secret == (siphash.Key{}) {
 			return nil, fmt.Errorf("format record without a secret: %w", engine.ErrCorrupt)
 		}
+		f.started, f.promised = binary.BigEndian.Uint64(b[352:]), binary.BigEndian.Uint64(b[360:])
+		f.left, f.leftEpoch = binary.BigEndian.Uint32(b[368:]), binary.BigEndian.Uint64(b[376:])
+		for i := range f.words {
+			f.words[i] = binary.BigEndian.Uint64(b[384+8*i:])
+		}
 	}
 	if f.k < 1 || f.n() > maxDisks || int(f.index) >= f.n() || f.disks[f.index] != f.disk {
 		return nil, fmt.Errorf("format record names disk %d of %d+%d: %w", f.index, f.k, f.m, engine.ErrCorrupt)
 	}
 	return f, nil
+}
+
+// updateFormat writes a record into a format file that is whole, one copy after the other, so that one of them is good at any moment.
+// It takes no room, which a full disk may not have.
+func updateFormat(fs vfs.FS, name string, f *format) error {
+	if _, err := fs.Stat(name); err != nil {
+		return err // opened for writing, it would be made
+	}
+	file, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	for _, at := range []int64{0, formatCopyAt} {
+		if err == nil {
+			_, err = file.WriteAt(f.encode()[at:at+formatRecord], at)
+		}
+		if err == nil {
+			err = file.Sync()
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 // readFile returns the content of a file.

@@ -38,10 +38,13 @@ const companionSuffix = ".synced"
 // It gathers what is written to tables: see tableFile.
 //
 // Pebble tries a flush that failed again at once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
+//
+// It tells the log list of logs that come and go.
 type guardFS struct {
 	vfs.FS
 	state  *state
 	frames *logFrames // of the logs; nil for none
+	logs   *logList   // may be nil
 }
 
 // flushPause slows down Pebble's flushes while they fail: it tries again at once, and a full disk would cost a core.
@@ -59,7 +62,7 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 		time.Sleep(flushPause)
 	}
 	if strings.HasSuffix(base, ".log") {
-		return fs.guardLog(base, func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
+		return fs.guardLog(name, func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
 	}
 	f, err := fs.FS.Create(name, category)
 	switch {
@@ -77,7 +80,12 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 
 // ReuseForWrite implements vfs.FS.
 func (fs guardFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return fs.guardLog(fs.PathBase(newname), func() (vfs.File, error) { return fs.FS.ReuseForWrite(oldname, newname, category) }), nil
+	return fs.guardLog(newname, func() (vfs.File, error) {
+		if err := fs.forgetLog(oldname); err != nil {
+			return nil, err
+		}
+		return fs.FS.ReuseForWrite(oldname, newname, category)
+	}), nil
 }
 
 // Open implements vfs.FS.
@@ -102,7 +110,16 @@ func (fs guardFS) Remove(name string) error {
 	if err := fs.state.failed(); err != nil {
 		return err
 	}
-	if strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+	base := fs.PathBase(name)
+	if err := fs.forgetLog(name); err != nil {
+		return err
+	}
+	if strings.HasPrefix(base, "marker.") { // the new one, before the old one goes
+		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(base, "MANIFEST-") {
 		if err := fs.FS.Remove(name + companionSuffix); err != nil && !oserror.IsNotExist(err) {
 			return err
 		}
@@ -115,9 +132,9 @@ func (fs guardFS) Unwrap() vfs.FS { return fs.FS }
 
 // guardLog makes a log. Once the store has failed there is none: the one that failed may have no proper end, and Pebble forgives that
 // only the newest.
-func (fs guardFS) guardLog(base string, create func() (vfs.File, error)) vfs.File {
+func (fs guardFS) guardLog(name string, create func() (vfs.File, error)) vfs.File {
 	l := &logFile{state: fs.state}
-	if number, ok := fs.frames.framed(base); ok {
+	if number, ok := fs.frames.framed(fs.PathBase(name)); ok {
 		l.frames, l.number = fs.frames, number
 	}
 	if fs.state.failed() != nil {
@@ -133,6 +150,13 @@ func (fs guardFS) guardLog(base string, create func() (vfs.File, error)) vfs.Fil
 		l.File, err = create()
 	}
 	fs.state.unstick()
+	if number, ok := logNumber(fs.PathBase(name)); ok && err == nil && fs.logs != nil {
+		// The list may name it once a power cut cannot take it away.
+		l.logs, l.number = fs.logs, number
+		if err = syncDir(fs.FS, fs.PathDir(name)); err == nil {
+			err = l.noteRoom()
+		}
+	}
 	_ = l.note(err) // it is the state's now
 	return l
 }
@@ -140,18 +164,38 @@ func (fs guardFS) guardLog(base string, create func() (vfs.File, error)) vfs.Fil
 // busyPause is the longest pause between two tries to make a log while the process is short of descriptors or memory.
 const busyPause = 100 * time.Millisecond
 
+// forgetLog has the list no longer name a log, before it goes.
+func (fs guardFS) forgetLog(name string) error {
+	if number, ok := logNumber(fs.PathBase(name)); ok && fs.logs != nil {
+		return fs.logs.gone(number)
+	}
+	return nil
+}
+
 // logFile is a log, or the directory that it is in. Its errors are the state's; the first ends its use.
 type logFile struct {
 	vfs.File
 	state *state
 	dead  atomic.Bool
 
-	// Of a log in frames. Pebble writes and syncs it from one goroutine at a time.
+	// Of a log. Pebble writes and syncs it from one goroutine at a time.
 	frames *logFrames
+	logs   *logList // nil if there is none to be kept
 	number uint64
 	head   [logFrameHead]byte
-	end    int64 // offset behind the last frame
+	end    int64 // offset behind what was written
 	synced int64 // of it, so much is on the disk
+	room   int64 // length of the file that the list knows of
+}
+
+// noteRoom tells the list how long the file is.
+func (l *logFile) noteRoom() error {
+	info, err := l.File.Stat()
+	if err != nil {
+		return err
+	}
+	l.room = info.Size()
+	return l.logs.there(l.number, l.room)
 }
 
 // note takes an error away and gives nil.
@@ -192,6 +236,9 @@ func (l *logFile) sync(sync func(vfs.File) error) error {
 	err := sync(l.File)
 	if err == nil {
 		l.synced = l.end
+	}
+	if err == nil && l.logs != nil && l.end > l.room {
+		err = l.noteRoom() // what was synced lies within the room that the list knows of
 	}
 	return l.note(err)
 }

@@ -15,6 +15,7 @@ const mergerName = "blobd.merge.1"
 const (
 	sysCounter    = 'c' // + counter name: sum of what was added
 	sysForward    = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
+	sysLost       = 'l' // + extent id, 8 bytes: the operator has accepted that its files are lost; no value
 	sysIncomplete = 'h' // + extent id, 8 bytes: a disk was missing when a chunk in it was stored; no value
 	sysRef        = 'r' // + Ref: number of owners of a chunk; absent means zero
 	sysStamp      = 's' // every stamp given is below its value

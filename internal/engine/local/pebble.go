@@ -12,14 +12,17 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
 )
 
 // openPebble opens the key space.
-func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames) (*pebble.DB, error) {
+func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames, logs *logList, fresh bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS: guardFS{FS: fs, state: st, frames: frames},
+		FS:               guardFS{FS: fs, state: st, frames: frames, logs: logs},
+		ErrorIfNotExists: !fresh,
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             merger,
@@ -65,9 +68,19 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, noteTables(dir, err)
 	}
 	return db, nil
+}
+
+// noteTables gives a kind to what Pebble says of tables that are gone or cut off: it has none.
+func noteTables(dir string, err error) error {
+	for _, words := range []string{"unknown to the objstorage provider", "object size mismatch"} {
+		if strings.Contains(err.Error(), words) {
+			return fmt.Errorf("tables in %s are missing or cut off; put them back: %w: %w", dir, engine.ErrCorrupt, err)
+		}
+	}
+	return err
 }
 
 // compression is what a level's blocks are written with. Those of the first are soon written again, into a lower one.

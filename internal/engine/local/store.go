@@ -40,6 +40,10 @@ type Options struct {
 	FS     vfs.FS   // default: vfs.Default
 	Logger *zap.Logger
 
+	Existing bool // refuse to make a store where there is none
+	// AcceptMissing names what the store is to go on without, as the error that refused the start did: disks, logs, columns.
+	AcceptMissing []string
+
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
 	NamesSize    int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
@@ -92,20 +96,23 @@ func (o Options) withDefaults() Options {
 
 // Store implements engine.Store.
 type Store struct {
-	opts    Options
-	log     *zap.Logger
-	disks   *diskSet
-	meta    *mirror.FS // nil where metadata is on one disk
-	db      *pebble.DB
-	extents *extent.Store
-	stripes *stripeSet
-	syncs   *syncer
-	moments moments
-	rows    *rows
-	clock   clock
-	gate    gate
-	pins    pins
-	state   *state
+	opts  Options
+	log   *zap.Logger
+	disks *diskSet
+	meta  *mirror.FS // nil where metadata is on one disk
+	logs  *logList
+
+	replicas []int // indexes of the disks under meta
+	db       *pebble.DB
+	extents  *extent.Store
+	stripes  *stripeSet
+	syncs    *syncer
+	moments  moments
+	rows     *rows
+	clock    clock
+	gate     gate
+	pins     pins
+	state    *state
 
 	incomplete incomplete
 
@@ -140,7 +147,7 @@ func Open(opts Options) (_ *Store, err error) {
 		s.syncs.patience = 0
 	}
 	s.gate.init()
-	if s.disks, err = openDisks(opts.FS, s.log, opts.Dirs); err != nil {
+	if s.disks, err = openDisks(opts.FS, s.log, opts); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -172,25 +179,36 @@ func Open(opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// openMeta opens Pebble, on a mirror if the store has parity.
-func (s *Store) openMeta() error {
-	base := logfs.New(s.opts.FS)
-	var fs vfs.FS
-	var dir string
+// openMeta opens Pebble, on a mirror if the store has parity. What it finds is held against what the store is known to have, before
+// anything is written.
+func (s *Store) openMeta() (err error) {
+	fs, dir, members := logfs.New(s.opts.FS), "", s.disks.replicas()
 	if s.disks.m == 0 {
-		if err := s.disks.setMembers(s.disks.replicas()); err != nil {
-			return err
-		}
-		fs, dir = base, base.PathJoin(s.disks.disks[0].dir, metaDir)
+		dir = fs.PathJoin(s.disks.disks[0].dir, metaDir)
 	} else {
-		m, err := s.openMirror(base)
-		if err != nil {
+		if err = s.openMirror(fs); err != nil {
 			return err
 		}
-		s.meta = m
-		fs, dir = m, metaDir
+		fs, dir = s.meta, metaDir
 	}
-	db, err := openPebble(fs, dir, s.opts, s.state, s.disks.logFrames())
+	if s.disks.fresh() {
+		if err := makeDir(fs, dir); err != nil {
+			return kind(err)
+		}
+	} else if err := checkPresence(fs, dir); err != nil {
+		return err
+	}
+	start := s.disks.next()
+	if s.logs, err = openLogList(fs, dir, s.disks.store, s.disks.started, start, s.opts.AcceptMissing, s.log); err != nil {
+		return kind(err)
+	}
+	if s.meta != nil {
+		members = s.members()
+	}
+	if err := s.disks.start(members, start); err != nil {
+		return err
+	}
+	db, err := openPebble(fs, dir, s.opts, s.state, s.disks.logFrames(), s.logs, s.disks.fresh())
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -198,32 +216,29 @@ func (s *Store) openMeta() error {
 	return s.state.failed()
 }
 
-// openMirror makes the metadata replicas alike and records which of them are current, before anything is written to them.
-func (s *Store) openMirror(base vfs.FS) (*mirror.FS, error) {
+// openMirror makes the metadata replicas alike.
+func (s *Store) openMirror(base vfs.FS) (err error) {
 	current := s.disks.current()
-	o := mirror.Options{Dir: metaDir, Valid: s.disks.logFrames().valid, Logger: s.log}
-	var index []int // of the replicas' disks
+	o := mirror.Options{Dir: metaDir, Valid: validMeta(s.disks.logFrames()), Logger: s.log}
 	for i, d := range s.disks.disks {
-		if d.detail == "" && s.disks.replicas()&(1<<i) != 0 {
+		if d.usable() && s.disks.replicas()&(1<<i) != 0 {
 			o.Replicas = append(o.Replicas, mirror.Replica{FS: base, Dir: d.dir, Current: current&(1<<i) != 0})
-			index = append(index, i)
+			s.replicas = append(s.replicas, i)
 		}
 	}
-	o.Drop = func(replica int, cause error) error { return s.disks.drop(index[replica]) }
-	m, err := mirror.Open(o)
-	if err != nil {
-		return nil, err
-	}
-	var members uint32
-	for i, in := range m.Members() {
+	o.Drop = func(replica int, cause error) error { return s.disks.drop(s.replicas[replica]) }
+	s.meta, err = mirror.Open(o)
+	return err
+}
+
+// members is the mask of the disks whose metadata is in use.
+func (s *Store) members() (mask uint32) {
+	for i, in := range s.meta.Members() {
 		if in {
-			members |= 1 << index[i]
+			mask |= 1 << s.replicas[i]
 		}
 	}
-	if err := s.disks.setMembers(members); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return mask
 }
 
 func (s *Store) openExtents() (err error) {
@@ -232,7 +247,7 @@ func (s *Store) openExtents() (err error) {
 		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin, Owned: s.owned,
 	}
 	for i, d := range s.disks.disks {
-		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.detail == ""}
+		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.usable()}
 		if d.dir != "" {
 			e.Dir = s.opts.FS.PathJoin(d.dir, extentDir)
 		}
@@ -251,7 +266,7 @@ func (s *Store) load() error {
 		return fmt.Errorf("read the stamp limit: %w", err)
 	}
 	s.clock.start(engine.Stamp(limit))
-	return errors.Join(s.loadForwarded(), s.loadIncomplete())
+	return errors.Join(s.loadForwarded(), s.loadIncomplete(), s.checkExtents())
 }
 
 // Health implements engine.Store.
@@ -336,6 +351,9 @@ func (s *Store) closeFiles() error {
 	if s.db != nil {
 		s.moments.drop(true)
 		errs = append(errs, closePebble(s.db))
+	}
+	if s.logs != nil {
+		errs = append(errs, s.logs.close())
 	}
 	if s.meta != nil {
 		s.meta.Wait()

@@ -24,11 +24,12 @@ const (
 	sumBlock   = 16 << 10 // bytes under one checksum
 )
 
-// sealed tells whether a file is written once and has a sidecar. Logs and manifests are appended to for long; markers are empty
-// and say what they say by their name.
+// sealed tells whether a file is written once and has a sidecar. Logs, their list and manifests are appended to for long; markers are
+// empty and say what they say by their name.
 func sealed(name string) bool {
 	base := path.Base(name)
-	return !strings.HasSuffix(base, ".log") && !strings.HasPrefix(base, "MANIFEST-") && !strings.HasPrefix(base, "marker.")
+	return !strings.HasSuffix(base, ".log") && !strings.HasPrefix(base, "MANIFEST-") && !strings.HasPrefix(base, "marker.") &&
+		!strings.HasPrefix(base, "LOGS")
 }
 
 // summer computes the checksums of what is written in order.

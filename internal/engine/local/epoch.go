@@ -1,0 +1,272 @@
+package local
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// A store has one history: whoever starts it finds what the run before acknowledged, whatever subset of the disks each of them had.
+//
+//   - A start needs the records of more than half of the disks. So any two starts have a disk in common.
+//   - It takes a number, promise, that is higher than all it finds, and has at least half of the disks keep it before it writes its
+//     epoch. So a start that was interrupted half-way cannot have left an epoch on some disk that outranks one of a later start.
+//   - Its epoch, with the members, is on at least half of the disks before anything is acknowledged in it, and so is each change of
+//     the members. So the next start finds it, and the highest epoch is that of the newest history.
+//
+// A disk that the operator leaves behind (Options.AcceptMissing) is no longer counted: that is recorded like an epoch, until the disk
+// is back. A start on no more than half of the disks needs that word for all others. Where parts of a store went on without each other by
+// the operator's word, there are two histories, and no start on disks of both: a disk that was left is not to have a later epoch than the
+// newest one known then, and nobody is to have heard a word of which the newest history does not know.
+
+// word is how the operator names a disk.
+func (set *diskSet) word(i int) string { return fmt.Sprintf("%x", set.ids[i][:4]) }
+
+// oneHistory refuses records that no single history can have left.
+func (set *diskSet) oneHistory(newest *format) error {
+	for i, d := range set.disks {
+		f := d.format
+		if f == nil || !d.onDisk {
+			continue
+		}
+		if f.epoch == newest.epoch && f.version == newest.version && (f.secret != newest.secret || f.members != newest.members || f.left != newest.left) {
+			return fmt.Errorf("data directories %s and %s say of the same epoch %d that the current metadata is on disks %#b and %#b: two parts of the "+
+				"store went on without each other; give the disks of one part only, and empty the directories of the other: %w",
+				set.disks[newest.index].dir, d.dir, f.epoch, newest.members, f.members, engine.ErrCorrupt)
+		}
+		if newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
+			return fmt.Errorf("data directories %s and %s went on without each other: both may have acknowledged what the other does not have; "+
+				"give the disks of one part only, and empty the directories of the other: %w", set.disks[newest.index].dir, d.dir, engine.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+// leave takes the operator's word for the disks that are missing for good.
+func (set *diskSet) leave(accepted []string) {
+	before := set.left
+	for _, word := range accepted {
+		for i, d := range set.disks {
+			switch {
+			case !strings.EqualFold(word, set.word(i)):
+			case d.usable() && d.onDisk:
+				set.log.Warn("the disk is there: leave --accept-missing out", zap.String("disk", word), zap.String("dir", d.dir))
+			default:
+				set.log.Warn("the store goes on without a disk, as --accept-missing says", zap.String("disk", word))
+				set.left |= 1 << i
+			}
+		}
+	}
+	if set.left != before {
+		set.leftEpoch = set.epoch
+		copy(set.words[1:], set.words[:])
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // never fails
+		set.words[0] = binary.BigEndian.Uint64(b[:]) | 1
+	}
+}
+
+// voters is how many disks have not been left behind.
+func (set *diskSet) voters() int { return len(set.disks) - bits.OnesCount32(set.left) }
+
+// quorum refuses a start on so few disks that another start may have gone on, or may go on, with the others. before is which disks had
+// been left behind before this start.
+func (set *diskSet) quorum(before uint32) error {
+	present, votes := 0, 0
+	var absent []string
+	for i, d := range set.disks {
+		if d.usable() {
+			present++
+		}
+		seen := d.format != nil && d.onDisk
+		if seen && before&(1<<i) == 0 {
+			votes++
+		}
+		if !seen && set.left&(1<<i) == 0 {
+			absent = append(absent, "--accept-missing "+set.word(i))
+		}
+	}
+	voters := len(set.disks) - bits.OnesCount32(before)
+	need := max(set.k, voters/2+1)
+	switch {
+	case present < set.k:
+		return fmt.Errorf("%d of the store's %d disks are there, %d are needed: %w (%s)", present, len(set.disks), need, engine.ErrUnavailable, set.missing())
+	case 2*votes <= voters && len(absent) > 0:
+		return fmt.Errorf("%d of the store's %d disks are there, %d are needed, as the others may have gone on alone: %w (%s). Mount what is missing. "+
+			"If it is lost for good, start once with %s: what it alone had acknowledged is given up",
+			votes, len(set.disks), need, engine.ErrUnavailable, set.missing(), strings.Join(absent, " "))
+	}
+	return nil
+}
+
+// record is the format record of a disk as of now.
+func (set *diskSet) record(i int) *format {
+	return &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: set.epoch,
+		members: set.members, disks: set.ids, started: set.started, promised: set.promised, left: set.left,
+		leftEpoch: set.leftEpoch, words: set.words, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
+}
+
+// promise takes the number of the epoch that this start will write.
+func (set *diskSet) promise() error {
+	next := set.epoch + 1
+	for _, d := range set.disks {
+		if d.format != nil {
+			next = max(next, d.format.epoch+1, d.format.promised+1)
+		}
+	}
+	set.promised = next
+	if len(set.disks) == 1 {
+		return nil // the epoch itself is all it takes
+	}
+	var errs []error
+	took := 0
+	for i, d := range set.disks {
+		if !d.usable() || !d.onDisk {
+			continue
+		}
+		f := *d.format
+		f.promised = next
+		// A record of the first version has no room for a promise, and is left as it is until all else is found good.
+		if f.version > 1 {
+			if err := set.put(d, &f); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		if set.left&(1<<i) == 0 {
+			took++
+		}
+	}
+	if 2*took < set.voters() {
+		return errors.Join(append(errs, fmt.Errorf("too few disks can be written to: %w", engine.ErrUnavailable))...)
+	}
+	return nil
+}
+
+// put writes the format file of a disk.
+func (set *diskSet) put(d *disk, f *format) (err error) {
+	name := set.fs.PathJoin(d.dir, formatName)
+	if d.onDisk && !d.repair {
+		err = updateFormat(set.fs, name, f)
+	} else {
+		err = writeFile(set.fs, d.dir, formatName, f.encode())
+	}
+	if err != nil {
+		d.repair = true // nobody knows how much of it was written
+		return fmt.Errorf("write %s: %w", name, kind(err))
+	}
+	d.format, d.onDisk, d.repair = f, true, false
+	return nil
+}
+
+// start records, at a start, which disks hold current metadata, with a new epoch. started is the number that the list of the logs has
+// by now, so that a list from before this start is none.
+func (set *diskSet) start(members uint32, started uint64) error {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if set.fresh() {
+		if members != set.members {
+			return fmt.Errorf("a disk failed while the store was being made: %w", engine.ErrUnavailable)
+		}
+		set.started = started
+		return nil
+	}
+	set.started = started
+	for i, d := range set.disks {
+		if d.usable() {
+			set.left &^= 1 << i // it is back
+		}
+	}
+	return set.write(set.next(), members)
+}
+
+// finish ends the making of a store.
+func (set *diskSet) finish() error {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if !set.fresh() {
+		return nil
+	}
+	return set.write(1, set.members)
+}
+
+// next is the number of the next epoch.
+func (set *diskSet) next() uint64 { return max(set.epoch+1, set.promised) }
+
+// current is the mask of the disks that are there and whose metadata is current.
+func (set *diskSet) current() (mask uint32) {
+	for i, d := range set.disks {
+		if d.usable() && set.members&(1<<i) != 0 && d.format.epoch == set.epoch {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// write records a new epoch with its members on every disk that is there. A disk that cannot take it is left behind, in an
+// older epoch; at least one member must take it, and so many disks that no start misses it.
+func (set *diskSet) write(epoch uint64, members uint32) error {
+	fresh := set.fresh()
+	// Also if it fails: no number is used twice.
+	set.epoch, set.members = epoch, members
+	var errs []error
+	var took uint32
+	for _, i := range set.order(members) {
+		d := set.disks[i]
+		if !d.usable() {
+			continue
+		}
+		if err := set.put(d, set.record(i)); err != nil {
+			errs = append(errs, err)
+			if fresh {
+				break
+			}
+			continue
+		}
+		took |= 1 << i
+	}
+	if took&members == 0 || 2*bits.OnesCount32(took&^set.left) < set.voters() || len(errs) > 0 && fresh {
+		return errors.Join(append(errs, fmt.Errorf("too few disks can be written to: %w", engine.ErrUnavailable))...)
+	}
+	for _, err := range errs {
+		set.log.Error("a disk was left behind", zap.Error(err))
+	}
+	return nil
+}
+
+// order returns the indexes of the disks with the members first: whenever a disk is in the new epoch, a member is.
+func (set *diskSet) order(members uint32) (order []int) {
+	for i := range set.disks {
+		if members&(1<<i) != 0 {
+			order = append(order, i)
+		}
+	}
+	for i := range set.disks {
+		if members&(1<<i) == 0 {
+			order = append(order, i)
+		}
+	}
+	return order
+}
+
+// drop records that the metadata on disk i is no longer current.
+func (set *diskSet) drop(i int) error {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if set.members&(1<<i) == 0 {
+		return nil
+	}
+	members := set.members &^ (1 << i)
+	if members == 0 || set.fresh() {
+		return fmt.Errorf("no disk with current metadata is left: %w", engine.ErrUnavailable)
+	}
+	return set.write(set.next(), members)
+}
