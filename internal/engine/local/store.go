@@ -37,7 +37,7 @@ import (
 // Options of Open. The zero value of a field means its default.
 type Options struct {
 	Dirs   []string // data directories, one per disk, in any order
-	FS     vfs.FS   // default: vfs.Default
+	FS     vfs.FS   // default: vfs.Default, for the user alone that the process runs as
 	Logger *zap.Logger
 
 	Existing bool // refuse to make a store where there is none
@@ -62,7 +62,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = privateFS{vfs.Default}
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -155,6 +155,13 @@ func Open(opts Options) (_ *Store, err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
+	if _, private := opts.FS.(privateFS); private {
+		for _, d := range s.disks.disks {
+			if d.usable() {
+				tighten(d.dir, s.log)
+			}
+		}
+	}
 	if err = s.openMeta(); err != nil {
 		return nil, err
 	}

@@ -40,7 +40,10 @@ type FS struct {
 }
 
 // New returns a file system whose logs lie in fs.
-func New(fs vfs.FS) vfs.FS { return FS{fs, fs == vfs.Default} }
+func New(fs vfs.FS) vfs.FS {
+	_, real := fs.(interface{ RealFiles() })
+	return FS{fs, real || fs == vfs.Default}
+}
 
 // Create implements vfs.FS.
 func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {

@@ -1,0 +1,118 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+)
+
+// What a store keeps is for the user it runs as, and nobody else, whatever the umask: it holds the keys of accounts, and content that has
+// been read past every check. So the system's file system is only used through privateFS.
+const (
+	privateDir  = 0o700
+	privateFile = 0o600
+)
+
+// privateFS makes files and directories that only their owner can use.
+type privateFS struct{ vfs.FS }
+
+// RealFiles tells logfs that files are the system's.
+func (p privateFS) RealFiles() {}
+
+// Create implements vfs.FS. Before the mode is right the directory keeps others out.
+func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := p.FS.Create(name, category)
+	if err != nil {
+		return nil, err
+	}
+	return f, closing(f, os.Chmod(name, privateFile))
+}
+
+// OpenReadWrite implements vfs.FS. It makes a file that is not there.
+func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := p.FS.OpenReadWrite(name, category, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return f, closing(f, os.Chmod(name, privateFile))
+}
+
+// closing closes a file whose mode could not be set.
+func closing(f vfs.File, err error) error {
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// MkdirAll implements vfs.FS.
+func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := p.FS.MkdirAll(dir, privateDir); err != nil {
+		return err
+	}
+	return os.Chmod(dir, privateDir)
+}
+
+// Lock implements vfs.FS.
+func (p privateFS) Lock(name string) (io.Closer, error) {
+	c, err := p.FS.Lock(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(name, privateFile); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// Unwrap implements vfs.FS.
+func (p privateFS) Unwrap() vfs.FS { return p.FS }
+
+// tighten takes the rights of others from what an earlier build, or a person, has made in a data directory.
+func tighten(dir string, log *zap.Logger) {
+	var first error
+	changed, failed := 0, 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != dir && d.Name() != metaDir && d.Name() != extentDir {
+			return fs.SkipDir
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 == 0 || !info.Mode().IsRegular() && !info.IsDir() {
+			return nil
+		}
+		if err := os.Chmod(path, info.Mode().Perm()&0o700); err != nil {
+			failed++
+			if first == nil {
+				first = err
+			}
+			return nil
+		}
+		changed++
+		return nil
+	})
+	if err = errors.Join(first, err); err != nil {
+		log.Warn("other users of this machine may read what lies in a data directory: make it 0700 and the files in it 0600",
+			zap.String("dir", dir), zap.Int("files", failed), zap.Error(err))
+	}
+	if changed > 0 {
+		log.Info("other users of this machine can no longer read a data directory", zap.String("dir", dir), zap.String("changed", fmt.Sprintf("%d files and folders", changed)))
+	}
+}
