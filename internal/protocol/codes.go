@@ -1,7 +1,7 @@
 package protocol
 
 // The error codes of the services with their status and message (REST reference: Common, Blob and Table service error codes;
-// later codes from the SDKs and recorded answers).
+// later codes from the SDKs). The messages are the service's own, as far as answers of it were recorded: the reference has others.
 var (
 	// common
 	ErrAccountAlreadyExists                 = &Error{Status: 409, Code: "AccountAlreadyExists", Message: "The specified account already exists."}
@@ -13,39 +13,39 @@ var (
 	ErrConditionNotMet                      = &Error{Status: 412, Code: "ConditionNotMet", Message: "The condition specified using HTTP conditional header(s) is not met."}
 	ErrEmptyMetadataKey                     = &Error{Status: 400, Code: "EmptyMetadataKey", Message: "The key for one of the metadata key-value pairs is empty."}
 	ErrInsufficientAccountPermissions       = &Error{Status: 403, Code: "InsufficientAccountPermissions", Message: "The account being accessed does not have sufficient permissions to execute this operation."}
-	ErrInternalError                        = &Error{Status: 500, Code: "InternalError", Message: "The server encountered an internal error. Please retry the request."}
+	ErrInternalError                        = &Error{Status: 500, Code: "InternalError", Message: "Server encountered an internal error. Please try again after some time."}
 	ErrInvalidAuthenticationInfo            = &Error{Status: 400, Code: "InvalidAuthenticationInfo", Message: "Authentication information is not given in the correct format. Check the value of Authorization header."}
-	ErrInvalidHeaderValue                   = &Error{Status: 400, Code: "InvalidHeaderValue", Message: "The value provided for one of the HTTP headers was not in the correct format."}
+	ErrInvalidHeaderValue                   = &Error{Status: 400, Code: "InvalidHeaderValue", Message: "The value for one of the HTTP headers is not in the correct format."}
 	ErrInvalidHttpVerb                      = &Error{Status: 400, Code: "InvalidHttpVerb", Message: "The HTTP verb specified was not recognized by the server."}
 	ErrInvalidInput                         = &Error{Status: 400, Code: "InvalidInput", Message: "One of the request inputs is not valid."}
-	ErrInvalidMd5                           = &Error{Status: 400, Code: "InvalidMd5", Message: "The MD5 value specified in the request is invalid. The MD5 value must be 128 bits and Base64-encoded."}
-	ErrInvalidMetadata                      = &Error{Status: 400, Code: "InvalidMetadata", Message: "The specified metadata is invalid. It includes characters that are not permitted."}
-	ErrInvalidQueryParameterValue           = &Error{Status: 400, Code: "InvalidQueryParameterValue", Message: "An invalid value was specified for one of the query parameters in the request URI."}
+	ErrInvalidMd5                           = &Error{Status: 400, Code: "InvalidMd5", Message: "The MD5 value specified in the request is invalid. MD5 value must be 128 bits and base64 encoded."}
+	ErrInvalidMetadata                      = &Error{Status: 400, Code: "InvalidMetadata", Message: "The metadata specified is invalid. It has characters that are not permitted."}
+	ErrInvalidQueryParameterValue           = &Error{Status: 400, Code: "InvalidQueryParameterValue", Message: "Value for one of the query parameters specified in the request URI is invalid."}
 	ErrInvalidRange                         = &Error{Status: 416, Code: "InvalidRange", Message: "The range specified is invalid for the current size of the resource."}
 	ErrInvalidResourceName                  = &Error{Status: 400, Code: "InvalidResourceName", Message: "The specifed resource name contains invalid characters."}
 	ErrInvalidUri                           = &Error{Status: 400, Code: "InvalidUri", Message: "The requested URI does not represent any resource on the server."}
-	ErrInvalidXmlDocument                   = &Error{Status: 400, Code: "InvalidXmlDocument", Message: "The specified XML is not syntactically valid."}
-	ErrInvalidXmlNodeValue                  = &Error{Status: 400, Code: "InvalidXmlNodeValue", Message: "The value provided for one of the XML nodes in the request body was not in the correct format."}
+	ErrInvalidXmlDocument                   = &Error{Status: 400, Code: "InvalidXmlDocument", Message: "XML specified is not syntactically valid.", Details: []Detail{{"LineNumber", "0"}, {"LinePosition", "0"}, {"Reason", ""}}}
+	ErrInvalidXmlNodeValue                  = &Error{Status: 400, Code: "InvalidXmlNodeValue", Message: "The value for one of the XML nodes is not in the correct format."}
 	ErrMd5Mismatch                          = &Error{Status: 400, Code: "Md5Mismatch", Message: "The MD5 value specified in the request did not match with the MD5 value calculated by the server."}
 	ErrMetadataTooLarge                     = &Error{Status: 400, Code: "MetadataTooLarge", Message: "The size of the specified metadata exceeds the maximum size permitted."}
-	ErrMissingContentLengthHeader           = &Error{Status: 411, Code: "MissingContentLengthHeader", Message: "The Content-Length header was not specified."}
-	ErrMissingRequiredQueryParameter        = &Error{Status: 400, Code: "MissingRequiredQueryParameter", Message: "A required query parameter was not specified for this request."}
-	ErrMissingRequiredHeader                = &Error{Status: 400, Code: "MissingRequiredHeader", Message: "A required HTTP header was not specified."}
+	ErrMissingContentLengthHeader           = &Error{Status: 411, Code: "MissingContentLengthHeader", Message: "Content-Length HTTP header is missing."}
+	ErrMissingRequiredQueryParameter        = &Error{Status: 400, Code: "MissingRequiredQueryParameter", Message: "A query parameter that's mandatory for this request is not specified."}
+	ErrMissingRequiredHeader                = &Error{Status: 400, Code: "MissingRequiredHeader", Message: "An HTTP header that's mandatory for this request is not specified."}
 	ErrMissingRequiredXmlNode               = &Error{Status: 400, Code: "MissingRequiredXmlNode", Message: "A required XML node was not specified in the request body."}
 	ErrMultipleConditionHeadersNotSupported = &Error{Status: 400, Code: "MultipleConditionHeadersNotSupported", Message: "Multiple condition headers are not supported."}
-	ErrOperationTimedOut                    = &Error{Status: 500, Code: "OperationTimedOut", Message: "The operation could not be completed within the permitted time."}
+	ErrOperationTimedOut                    = &Error{Status: 500, Code: "OperationTimedOut", Message: "Operation could not be completed within the specified time."}
 	ErrOutOfRangeInput                      = &Error{Status: 400, Code: "OutOfRangeInput", Message: "One of the request inputs is out of range."}
 	ErrOutOfRangeQueryParameterValue        = &Error{Status: 400, Code: "OutOfRangeQueryParameterValue", Message: "A query parameter specified in the request URI is outside the permissible range."}
-	ErrRequestBodyTooLarge                  = &Error{Status: 413, Code: "RequestBodyTooLarge", Message: "The size of the request body exceeds the maximum size permitted."}
+	ErrRequestBodyTooLarge                  = &Error{Status: 413, Code: "RequestBodyTooLarge", Message: "The request body is too large and exceeds the maximum permissible limit."}
 	ErrResourceTypeMismatch                 = &Error{Status: 409, Code: "ResourceTypeMismatch", Message: "The specified resource type does not match the type of the existing resource."}
 	ErrRequestUrlFailedToParse              = &Error{Status: 400, Code: "RequestUrlFailedToParse", Message: "The url in the request could not be parsed."}
 	ErrResourceAlreadyExists                = &Error{Status: 409, Code: "ResourceAlreadyExists", Message: "The specified resource already exists."}
 	ErrResourceNotFound                     = &Error{Status: 404, Code: "ResourceNotFound", Message: "The specified resource does not exist."}
-	ErrServerBusy                           = &Error{Status: 503, Code: "ServerBusy", Message: "The server is currently unable to receive requests. Please retry your request."}
+	ErrServerBusy                           = &Error{Status: 503, Code: "ServerBusy", Message: "The server is busy."}
 	ErrUnsupportedHeader                    = &Error{Status: 400, Code: "UnsupportedHeader", Message: "One of the HTTP headers specified in the request is not supported."}
 	ErrUnsupportedXmlNode                   = &Error{Status: 400, Code: "UnsupportedXmlNode", Message: "One of the XML nodes specified in the request body is not supported."}
 	ErrUnsupportedQueryParameter            = &Error{Status: 400, Code: "UnsupportedQueryParameter", Message: "One of the query parameters specified in the request URI is not supported."}
-	ErrUnsupportedHttpVerb                  = &Error{Status: 405, Code: "UnsupportedHttpVerb", Message: "The resource doesn't support the specified HTTP verb."}
+	ErrUnsupportedHttpVerb                  = &Error{Status: 405, Code: "UnsupportedHttpVerb", Message: "The resource doesn't support specified Http Verb."}
 	ErrInvalidHttpVersion                   = &Error{Status: 400, Code: "InvalidHttpVersion", Message: "The HTTP version specified is not supported."}
 	ErrCrc64Mismatch                        = &Error{Status: 400, Code: "Crc64Mismatch", Message: "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server."}
 	ErrBothCrc64AndMd5HeaderPresent         = &Error{Status: 400, Code: "BothCrc64AndMd5HeaderPresent", Message: "Both x-ms-content-crc64 header and Content-MD5 header are present."}

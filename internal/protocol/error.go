@@ -73,11 +73,7 @@ func MissingHeader(name string) *Error { return ErrMissingRequiredHeader.With("H
 
 // InvalidQuery is InvalidQueryParameterValue for one parameter; reason may be empty.
 func InvalidQuery(name, value, reason string) *Error {
-	e := ErrInvalidQueryParameterValue.With("QueryParameterName", name).With("QueryParameterValue", value)
-	if reason != "" {
-		e = e.With("Reason", reason)
-	}
-	return e
+	return ErrInvalidQueryParameterValue.With("QueryParameterName", name).With("QueryParameterValue", value).With("Reason", reason)
 }
 
 // MissingQuery is MissingRequiredQueryParameter for one parameter.

@@ -46,3 +46,14 @@ func FuzzAppendName(f *testing.F) {
 		require.Equal(t, name, got.Text)
 	})
 }
+
+// TestXMLErrorsTellThePlace: of a document that is no XML; of one that says what it must not, the place is 0, as recorded.
+func TestXMLErrorsTellThePlace(t *testing.T) {
+	_, err := ParseXML([]byte("<a>\n  <b></c>\n</a>"))
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, []Detail{{"LineNumber", "2"}, {"LinePosition", "10"}, {"Reason", ""}}, e.Details)
+	_, err = ParseXML([]byte("<!DOCTYPE a><a/>"))
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, []Detail{{"LineNumber", "0"}, {"LinePosition", "0"}, {"Reason", ""}}, e.Details)
+}

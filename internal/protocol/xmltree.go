@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -36,7 +37,8 @@ func ParseXML(body []byte) (*XMLNode, error) {
 			break
 		}
 		if err != nil {
-			return nil, ErrInvalidXmlDocument.Because(err)
+			line, column := d.InputPos()
+			return nil, invalidXMLAt(line, column).Because(err)
 		}
 		switch t := token.(type) {
 		case xml.Directive:
@@ -75,6 +77,13 @@ func asciiReader(charset string, r io.Reader) (io.Reader, error) {
 		return r, nil
 	}
 	return nil, ErrInvalidXmlDocument
+}
+
+// invalidXMLAt is InvalidXmlDocument for a place in the document, counted from one.
+func invalidXMLAt(line, column int) *Error {
+	e := *ErrInvalidXmlDocument
+	e.Details = []Detail{{"LineNumber", strconv.Itoa(line)}, {"LinePosition", strconv.Itoa(column)}, {"Reason", ""}}
+	return &e
 }
 
 // InvalidXMLNode is InvalidXmlNodeValue for one element, as Azure words it.

@@ -73,8 +73,12 @@ func AppendXMLError(b []byte, e *protocol.Error, id string, now time.Time) []byt
 	b = AppendMessage(b, e.Message, id, now, appendText)
 	b = append(b, `</Message>`...)
 	for _, d := range e.Details {
-		b = append(append(append(b, '<'), d.Name...), '>')
-		b = appendText(b, d.Value)
+		b = append(append(b, '<'), d.Name...)
+		if d.Value == "" {
+			b = append(b, " />"...)
+			continue
+		}
+		b = appendText(append(b, '>'), d.Value)
 		b = append(append(append(b, "</"...), d.Name...), '>')
 	}
 	return append(b, `</Error>`...)

@@ -125,7 +125,7 @@ func TestErrorBodies(t *testing.T) {
 
 	answer = s.Do("GET", root+"missing?comp=acl", "")
 	require.Equal(t, 404, answer.Status)
-	require.Contains(t, string(answer.Body), "<Error><Code>TableNotFound</Code>")
+	require.Contains(t, string(answer.Body), "<m:code>TableNotFound</m:code>")
 
 	for _, c := range []struct{ method, target, code string }{
 		{"PUT", people, "MethodNotAllowed"}, {"DELETE", people, "MethodNotAllowed"}, {"POST", people + "(PartitionKey='p',RowKey='r')", "MethodNotAllowed"},

@@ -142,13 +142,12 @@ func checkMethod(r *rest.Request) error {
 	return nil
 }
 
-// WriteError implements rest.ErrorWriter: operations on XML documents answer in the storage services' XML, the others in the
-// format asked for.
+// WriteError implements rest.ErrorWriter: operations on XML documents answer in XML, the others in the format asked for.
 func (s *Service) WriteError(r *rest.Request, e *protocol.Error) {
 	_, hasComp := r.QueryOK("comp")
 	_, hasRestype := r.QueryOK("restype")
 	if hasComp || hasRestype {
-		r.ReplyXML(e.Status, rest.AppendXMLError(nil, e, r.ID, r.Now))
+		r.ReplyXML(e.Status, odata.AppendDocumentError(nil, e, message(r, e, "")))
 		return
 	}
 	if e.Is(protocol.ErrUnsupportedHttpVerb) {
