@@ -74,7 +74,7 @@ func condition(kind changeKind, version protocol.Version, h headers) (engine.Sta
 	if ticks, ok := entity.ParseETag(match); ok {
 		return engine.Stamp(ticks), nil
 	}
-	if quoted := strings.TrimPrefix(match, "W/"); len(quoted) < 2 || quoted[0] != '"' || strings.IndexByte(quoted[1:], '"') != len(quoted)-2 {
+	if quoted := strings.TrimPrefix(strings.TrimPrefix(match, "W/"), "w/"); len(quoted) < 2 || quoted[0] != '"' || strings.IndexByte(quoted[1:], '"') != len(quoted)-2 {
 		return 0, protocol.ErrInvalidInput.Saying("The etag value '" + match + "' specified in one of the request headers is not valid. Please make sure only one etag value is specified and is valid.")
 	}
 	return noMatch, nil
@@ -82,6 +82,7 @@ func condition(kind changeKind, version protocol.Version, h headers) (engine.Sta
 
 // insertEntity is POST /T.
 func (c *call) insertEntity(r *rest.Request) error {
+	prefer := applyPreference(r)
 	err := c.negotiate(r)
 	if err == nil {
 		err = c.readBody(r)
@@ -105,13 +106,9 @@ func (c *call) insertEntity(r *rest.Request) error {
 	r.SetHeader("ETag", etag(uint64(stamp)))
 	location := string(odata.AppendEntityPath(append(make([]byte, 0, 128), c.writer.Base...), t.name, ch.pk, ch.rk))
 	r.SetHeader("Location", location)
-	switch preference(r.Header("prefer")) {
-	case "return-no-content":
-		r.SetHeader("Preference-Applied", "return-no-content")
+	if prefer == "return-no-content" {
 		r.SetHeader("DataServiceId", location)
 		return noContent(r)
-	case "return-content":
-		r.SetHeader("Preference-Applied", "return-content")
 	}
 	c.out, err = c.writer.AppendEntity(c.out, entity.AppendKeyString(nil, ch.pk), entity.AppendKeyString(nil, ch.rk), ch.row, true)
 	if err != nil {
@@ -124,6 +121,15 @@ func noContent(r *rest.Request) error {
 	common(r)
 	r.Reply(http.StatusNoContent)
 	return nil
+}
+
+// applyPreference tells the answer, whatever becomes of the request, which preference it has.
+func applyPreference(r *rest.Request) string {
+	prefer := preference(r.Header("prefer"))
+	if prefer != "" {
+		r.SetHeader("Preference-Applied", prefer)
+	}
+	return prefer
 }
 
 // preference is the one of the two that a Prefer header names, if any.

@@ -67,9 +67,18 @@ func TestTokens(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, s, back)
 	}
-	for _, bad := range []string{"x", "1!", "1!4!", "1!4!abc", "1!x!abcd", "2!4!abcd", "1!4!ab=d", "1!4!_*-*", "1!-1!", "1!4!//8-"} {
+	for _, bad := range []string{"1!4!", "1!4!abc", "1!4!ab=d", "1!4!_*-*", "1!-1!", "1!4!//8-"} {
 		_, err := parseToken("NextRowKey", bad)
 		require.ErrorIs(t, err, protocol.ErrInvalidQueryParameterValue, bad)
+	}
+}
+
+// TestPlainTokens: a key in plain text is a position too.
+func TestPlainTokens(t *testing.T) {
+	for _, s := range []string{"x", "Smith", "1!", "1!x!abcd", "2!4!abcd"} {
+		got, err := parseToken("NextRowKey", s)
+		require.NoError(t, err)
+		require.Equal(t, s, got)
 	}
 }
 

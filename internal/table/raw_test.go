@@ -509,6 +509,35 @@ func TestFiltersOnTheWire(t *testing.T) {
 	require.Equal(t, 200, s.Do("GET", people+"()?$orderbyABC=RowKey", "", plain).Status, "an option that there is not means nothing")
 }
 
+// TestPreferenceIsToldOnFailures: recorded of 400 and of 409.
+func TestPreferenceIsToldOnFailures(t *testing.T) {
+	s := openPeople(t)
+	body := `{"PartitionKey":"p","RowKey":"r"}`
+	for _, c := range []struct {
+		target, body string
+		status       int
+	}{{people, body, 204}, {people, body, 409}, {people, "{", 400}, {root + "Tables", `{"TableName":"people"}`, 409}, {root + "Tables", `{"TableName":"x"}`, 400}, {root + "missing", body, 404}} {
+		answer := s.Do("POST", c.target, c.body, jsonBody, "Prefer: return-no-content")
+		require.Equal(t, c.status, answer.Status, answer)
+		require.Equal(t, "return-no-content", answer.Header.Get("Preference-Applied"), answer)
+	}
+}
+
+// TestWhatOtherClientsSend: a weak ETag with a small w, a continuation in plain text, a property that no entity can hold.
+func TestWhatOtherClientsSend(t *testing.T) {
+	s := openPeople(t)
+	for _, rk := range []string{"a", "b", "c"} {
+		s.Do("POST", people, `{"PartitionKey":"p","RowKey":"`+rk+`"}`, jsonBody)
+	}
+	tag := s.Do("GET", people+"(PartitionKey='p',RowKey='a')", "", plain).Header.Get("ETag")
+	require.Equal(t, 204, s.Do("PUT", people+"(PartitionKey='p',RowKey='a')", "{}", jsonBody, "If-Match: w"+tag[1:]).Status)
+	require.Equal(t, 412, s.Do("PUT", people+"(PartitionKey='p',RowKey='a')", "{}", jsonBody, "If-Match: w"+tag[1:]).Status)
+	require.Equal(t, `{"value":[{"RowKey":"b"},{"RowKey":"c"}]}`, string(s.Do("GET", people+"()?$select=RowKey&NextPartitionKey=p&NextRowKey=b", "", plain).Body))
+	for n, code := range map[int]string{32<<10 + 1: "PropertyValueTooLarge", 1 << 19: "EntityTooLarge", 1 << 20: "EntityTooLarge"} {
+		require.Equal(t, code, s.Do("POST", people, `{"PartitionKey":"p","RowKey":"r","A":"`+strings.Repeat("x", n)+`"}`, jsonBody).Code())
+	}
+}
+
 // TestStatusLines: what OData answers has the usual text, what the front of the service refuses has its message.
 func TestStatusLines(t *testing.T) {
 	s := openPeople(t)

@@ -14,6 +14,7 @@ import (
 
 // createTable is POST /Tables.
 func (c *call) createTable(r *rest.Request) error {
+	prefer := applyPreference(r)
 	err := c.negotiate(r)
 	if err == nil {
 		err = c.readBody(r)
@@ -39,13 +40,9 @@ func (c *call) createTable(r *rest.Request) error {
 	c.setWriter(r, c.format, name)
 	location := c.writer.Base + "Tables('" + name + "')"
 	r.SetHeader("Location", location)
-	switch preference(r.Header("prefer")) {
-	case "return-no-content":
-		r.SetHeader("Preference-Applied", "return-no-content")
+	if prefer == "return-no-content" {
 		r.SetHeader("DataServiceId", location)
 		return noContent(r)
-	case "return-content":
-		r.SetHeader("Preference-Applied", "return-content")
 	}
 	c.out = c.writer.AppendTable(c.out, name, true)
 	return c.reply(r, http.StatusCreated, c.format.ContentType())

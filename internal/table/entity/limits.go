@@ -80,17 +80,28 @@ func CheckName(name string) error {
 func CheckValue(v Value) error {
 	switch v.Type {
 	case String:
-		if len(v.Data) > MaxStringLength && UTF16Len(v.Data) > MaxStringLength {
-			return protocol.ErrPropertyValueTooLarge
+		if len(v.Data) > MaxStringLength {
+			return tooLarge(2*UTF16Len(v.Data), 2*MaxStringLength)
 		}
 	case Binary:
 		if len(v.Data) > MaxBinaryLength {
-			return protocol.ErrPropertyValueTooLarge
+			return tooLarge(len(v.Data), MaxBinaryLength)
 		}
 	case DateTime:
 		if v.Bits < MinDateTime || v.Bits > MaxDateTime {
 			return protocol.ErrOutOfRangeInput
 		}
+	}
+	return nil
+}
+
+// tooLarge is the error of a value of n bytes, nil if that is not over the limit: one that no entity can hold makes the entity too large.
+func tooLarge(n, limit int) error {
+	switch {
+	case n >= MaxSize:
+		return protocol.ErrEntityTooLarge
+	case n > limit:
+		return protocol.ErrPropertyValueTooLarge
 	}
 	return nil
 }

@@ -253,6 +253,9 @@ func fractionTicks(digits string) uint64 {
 
 // ParseETag reads an ETag of AppendETag's form and gives its ticks. A ":" may be percent-encoded or not.
 func ParseETag(s string) (ticks uint64, ok bool) {
+	if strings.HasPrefix(s, "w") { // some clients write it so
+		s = "W" + s[1:]
+	}
 	s, weak := strings.CutPrefix(s, `W/"datetime'`)
 	s, closed := strings.CutSuffix(s, `'"`)
 	if !weak || !closed || len(s) > 64 {
