@@ -314,3 +314,45 @@ func checkPartition(s *Service, tb *table, pk string, want []int32, rowsEach int
 type pageFunc func(pk, rk []byte, row entity.Row) error
 
 func (f pageFunc) add(pk, rk []byte, row entity.Row) (bool, error) { return false, f(pk, rk, row) }
+
+// More tables are written to than stay in memory: no write is lost, and none comes into a table that was deleted or into its successor.
+func TestTablesInMemoryAreBounded(t *testing.T) {
+	s := newService(t, enginetest.New(t))
+	s.most = 3
+	ctx := context.Background()
+	write := func(tb *table, rk string) error {
+		_, err := s.write(ctx, tb, []change{{kind: insert, pk: "p", rk: rk, row: entity.AppendRow(nil, 0, nil)}})
+		return err
+	}
+	var handles []*table
+	for i := range 20 {
+		name := fmt.Sprintf("table%d", i)
+		require.NoError(t, s.CreateTable(ctx, "acct", name))
+		tb, err := s.find(ctx, "acct", name)
+		require.NoError(t, err)
+		handles = append(handles, tb)
+		require.LessOrEqual(t, len(s.tables), s.most)
+	}
+	for i, tb := range handles {
+		require.NoError(t, write(tb, "a"), "a handle of before the table left the memory")
+		require.ErrorIs(t, write(tb, "a"), protocol.ErrEntityAlreadyExists, i)
+	}
+	require.NoError(t, s.DeleteTable(ctx, "acct", "table0"))
+	require.ErrorIs(t, write(handles[0], "b"), protocol.ErrTableNotFound)
+	require.NoError(t, s.CreateTable(ctx, "acct", "table0"))
+	require.ErrorIs(t, write(handles[0], "b"), protocol.ErrTableNotFound, "its successor is another table")
+
+	// A table that is being written to stays, so that its deletion waits.
+	tb, err := s.find(ctx, "acct", "table1")
+	require.NoError(t, err)
+	tb, err = s.enter(ctx, tb)
+	require.NoError(t, err)
+	for i := range handles {
+		_, err := s.find(ctx, "acct", fmt.Sprintf("table%d", i))
+		require.NoError(t, err)
+	}
+	again, err := s.find(ctx, "acct", "table1")
+	require.NoError(t, err)
+	require.Same(t, tb, again)
+	tb.mu.RUnlock()
+}

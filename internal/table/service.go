@@ -30,7 +30,8 @@ type Service struct {
 	router     *rest.Router[*call]
 
 	mu     sync.RWMutex
-	tables map[string]*table // of mu: those in use, by tableKey
+	tables map[string]*table // of mu: those in use, by tableKey; at most maxTables, but for those that are being written to
+	most   int               // maxTables, less in a test
 	seed   maphash.Seed
 	names  [64]sync.Mutex
 
@@ -55,7 +56,7 @@ func New(o Options) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{
 		store: o.Store, accounts: o.Accounts, log: o.Logger,
-		router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), stop: stop,
+		most: maxTables, router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), stop: stop,
 	}
 	s.sweeping.Go(func() { s.sweep(ctx) })
 	return s
@@ -73,11 +74,15 @@ func (s *Service) Close() {
 // table is a table in use: what is known of it, and the gate between its writers and its deletion.
 type table struct {
 	record // without policies
+	key    []byte
 	acl    atomic.Pointer[[]auth.Policy]
 
 	mu   sync.RWMutex // read: a write of entities is under way; write: the deletion
-	gone bool         // of mu
+	gone bool         // of mu: deleted, or no longer in memory, where another has taken its place if it is used
 }
+
+// maxTables bounds the tables in memory.
+const maxTables = 10_000
 
 func newTable(r record) *table {
 	t := &table{record: r}
@@ -128,7 +133,40 @@ func (s *Service) use(key []byte, t *table) {
 		delete(s.tables, string(key))
 		return
 	}
+	for other, old := range s.tables {
+		if len(s.tables) < s.most {
+			break
+		}
+		if !old.mu.TryLock() {
+			continue // a write is under way, which a deletion must find
+		}
+		old.gone = true // for a writer that has found it and not begun
+		old.mu.Unlock()
+		delete(s.tables, other)
+	}
+	t.key = bytes.Clone(key)
 	s.tables[string(key)] = t
+}
+
+// enter begins a write of a table's entities, which ends with t.mu.RUnlock, on what has taken its place if it left the memory since it
+// was found. TableNotFound if it was deleted since.
+func (s *Service) enter(ctx context.Context, t *table) (*table, error) {
+	for generation := t.generation; ; {
+		t.mu.RLock()
+		if !t.gone {
+			return t, nil
+		}
+		t.mu.RUnlock()
+		unlock := s.lockName(t.key)
+		now, err := s.load(ctx, t.key)
+		unlock()
+		if err != nil {
+			return nil, err
+		}
+		if t = now; t.generation != generation {
+			return nil, protocol.ErrTableNotFound
+		}
+	}
 }
 
 // lockName takes the lock of a table's name and returns what gives it back.

@@ -50,15 +50,15 @@ func (e *changeError) Unwrap() error { return e.err }
 // write does all changes or none; they are of one PartitionKey, each of another RowKey. It returns the Timestamp of what was
 // written. A failure that is a change's own is a *changeError.
 func (s *Service) write(ctx context.Context, t *table, changes []change) (engine.Stamp, error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.gone {
-		return 0, protocol.ErrTableNotFound
+	t, err := s.enter(ctx, t)
+	if err != nil {
+		return 0, err
 	}
+	defer t.mu.RUnlock()
 	w := writers.Get().(*writer)
 	defer w.release()
 	w.changes, w.partition = changes, entity.AppendPartition(w.partition[:0], t.generation, changes[0].pk)
-	err := s.store.Update(ctx, w.partition, w.run)
+	err = s.store.Update(ctx, w.partition, w.run)
 	if errors.Is(err, engine.ErrTooLarge) {
 		// Only merges into large entities come to more than a body can hold.
 		return 0, protocol.ErrRequestBodyTooLarge.Because(err)
