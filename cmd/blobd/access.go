@@ -12,7 +12,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth/bearer"
-	"github.com/blobd/blobd/internal/auth/devissuer"
+	"github.com/blobd/blobd/internal/devissuer"
 )
 
 // accessSettings say who gets in besides those who hold a key, and what the accounts refuse.

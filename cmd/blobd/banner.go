@@ -11,7 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
-	"github.com/blobd/blobd/internal/auth/devissuer"
+	"github.com/blobd/blobd/internal/devissuer"
 	"github.com/blobd/blobd/internal/server"
 )
 

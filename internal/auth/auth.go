@@ -215,20 +215,6 @@ type KeyRange struct {
 	HasStartPK, HasStartRK, HasEndPK, HasEndRK bool
 }
 
-// Contains reports whether the entity lies in the range.
-func (k *KeyRange) Contains(pk, rk string) bool {
-	if k == nil {
-		return true
-	}
-	if k.HasStartPK && (pk < k.StartPK || pk == k.StartPK && k.HasStartRK && rk < k.StartRK) {
-		return false
-	}
-	if k.HasEndPK && (pk > k.EndPK || pk == k.EndPK && k.HasEndRK && rk > k.EndRK) {
-		return false
-	}
-	return true
-}
-
 // Override holds the response headers that a SAS replaces; an empty one is not replaced.
 type Override struct {
 	CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, ContentType string

@@ -129,8 +129,8 @@ func (a *access) checkTags(rec *record.Blob) error {
 	return nil
 }
 
-// containerAccess reads the terms of a request for a container, which takes no ETags and, with datesOnly false, only
-// If-Modified-Since.
+// containerAccess reads the terms of a request for a container, which takes no ETags and, unless unmodified is set, no
+// If-Unmodified-Since.
 func containerAccess(r *rest.Request, unmodified bool) (a access, err error) {
 	if a, err = decodeAccess(r); err != nil {
 		return a, err

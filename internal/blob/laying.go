@@ -100,7 +100,7 @@ func (l *laying) pages(ctx context.Context, ranges []record.PageRange) error {
 	})
 }
 
-// adopt makes what was laid the content of the blob being written.
+// adoptLaid makes what was laid the content of the blob being written.
 func (t *Txn) adoptLaid(l *laying) (record.Content, error) {
 	if l.made.Kind == record.ContentPages {
 		if layers, err := pageLayers(t, t.key, l.made.ID); err != nil || len(layers) == 0 {

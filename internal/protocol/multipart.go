@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unsafe"
+
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Batches of both services are multipart/mixed messages whose parts are HTTP requests or answers (RFC 2046 section 5.1, RFC
@@ -245,7 +246,7 @@ func cutHeader(room *fieldRoom, b []byte) (Fields, []byte, error) {
 		if len(line) == 0 {
 			h = room.end(h)
 			if ok {
-				room.last, room.fields = aliasOf(block[:len(block)-len(rest)]), h
+				room.last, room.fields = view.String(block[:len(block)-len(rest)]), h
 			}
 			return h, rest, nil
 		}
@@ -253,16 +254,13 @@ func cutHeader(room *fieldRoom, b []byte) (Fields, []byte, error) {
 		if !colon || len(line) > maxPartLine || len(h) == maxPartHeaders || !isToken(name) || bytes.IndexByte(value, 0) >= 0 || bytes.IndexByte(value, '\r') >= 0 {
 			return nil, nil, fmt.Errorf("%w: header line", ErrMultipart)
 		}
-		h = append(h, Field{aliasOf(name), aliasOf(bytes.TrimSpace(value))})
+		h = append(h, Field{view.String(name), view.String(bytes.TrimSpace(value))})
 		if !ok {
 			return room.end(h), nil, nil
 		}
 		b = rest
 	}
 }
-
-// aliasOf sees a piece of the body as a string: nobody changes a body that was read.
-func aliasOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func isToken(b []byte) bool {
 	for _, c := range b {
@@ -300,7 +298,7 @@ func (p *Part) Request() (r PartRequest, err error) {
 		body = body[1:]
 	}
 	line, rest, _ := bytes.Cut(body, []byte("\n"))
-	method, more, _ := strings.Cut(aliasOf(bytes.TrimSuffix(line, []byte("\r"))), " ")
+	method, more, _ := strings.Cut(view.String(bytes.TrimSuffix(line, []byte("\r"))), " ")
 	target, version, _ := strings.Cut(more, " ")
 	if method == "" || target == "" || !strings.HasPrefix(version, "HTTP/1.") || strings.Contains(version, " ") || len(line) > maxPartLine {
 		return r, fmt.Errorf("%w: request line", ErrMultipart)

@@ -124,3 +124,16 @@ func AppendElement(b []byte, name, text string) []byte {
 	b = append(b, name...)
 	return append(b, '>')
 }
+
+// Unhex is the value of a hexadecimal digit, over 15 for another byte.
+func Unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Address is what a request line and Host name.
@@ -169,7 +170,7 @@ func (s *scratch) lower(v string) string {
 				}
 				s.b = append(s.b, c)
 			}
-			return str(s.b[start:])
+			return view.String(s.b[start:])
 		}
 	}
 	return v
@@ -191,7 +192,7 @@ func (s *scratch) unescape(v string, plus bool) (_ string, ok bool) {
 				if i+2 >= len(v) {
 					return "", false
 				}
-				hi, lo := unhex(v[i+1]), unhex(v[i+2])
+				hi, lo := protocol.Unhex(v[i+1]), protocol.Unhex(v[i+2])
 				if hi > 15 || lo > 15 {
 					return "", false
 				}
@@ -203,19 +204,7 @@ func (s *scratch) unescape(v string, plus bool) (_ string, ok bool) {
 				s.b = append(s.b, c)
 			}
 		}
-		v = str(s.b[start:])
+		v = view.String(s.b[start:])
 	}
 	return v, utf8.ValidString(v)
-}
-
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest/framing"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Front turns what the HTTP library has parsed into Requests and gives them to the services. Every connection that it serves
@@ -151,9 +152,9 @@ func (r *Request) parse(service auth.Service) error {
 	}
 	r.ID = newID(&r.idText)
 	r.Service = service
-	r.Method = str(ctx.Request.Header.Method())
+	r.Method = view.String(ctx.Request.Header.Method())
 	r.HTTPS, r.Client = r.conn.Secure(), r.conn.Client()
-	block, target := str(ctx.Request.Header.RawHeaders()), str(ctx.Request.Header.RequestURI())
+	block, target := view.String(ctx.Request.Header.RawHeaders()), view.String(ctx.Request.Header.RequestURI())
 	r.scratch.reset(len(block) + 3*len(target))
 	if n := r.conn.Head().Length; n > 0 {
 		r.body = Body{stream: bodyReader{r.conn}, declared: n, left: n}
@@ -307,5 +308,5 @@ func newID(to *[36]byte) string {
 		to[at] = hex[words[i/16]>>(60-4*(i%16))&15]
 		at++
 	}
-	return str(to[:])
+	return view.String(to[:])
 }

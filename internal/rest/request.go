@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest/framing"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Request is one request and its answer.
@@ -158,16 +158,13 @@ func (r *Request) Cause() error { return r.cause }
 func (r *Request) Code() string { return r.code }
 
 // Target is path and query as sent.
-func (r *Request) Target() string { return str(r.ctx.Request.Header.RequestURI()) }
+func (r *Request) Target() string { return view.String(r.ctx.Request.Header.RequestURI()) }
 
 // RawQuery is the query as sent.
 func (r *Request) RawQuery() string {
 	_, q, _ := strings.Cut(r.Target(), "?")
 	return q
 }
-
-// str views bytes of the connection's buffer as a string, which lives as long as they do.
-func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 var requests = sync.Pool{New: func() any { return new(Request) }}
 

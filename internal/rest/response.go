@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/invariants"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // SetHeader sets a response header. Names are sent as given. A CR, LF or NUL in name or value is taken out: nothing that a
@@ -145,6 +146,6 @@ func breaks(c byte) bool { return c == '\r' || c == '\n' || c == 0 }
 // ReplyHeaders visits the names of the answer's headers so far.
 func (r *Request) ReplyHeaders(visit func(name string)) {
 	for name := range r.ctx.Response.Header.All() {
-		visit(str(name))
+		visit(view.String(name))
 	}
 }

@@ -126,6 +126,11 @@ func (r reach) beyond(o reach) (extra [][2]int) {
 	return extra
 }
 
+// opensFirst tells whether a range of keys has the entity whose RowKey is empty.
+func opensFirst(k *auth.KeyRange, pk string) bool {
+	return k == nil || (!k.HasStartPK || pk > k.StartPK || pk == k.StartPK && k.StartRK == "") && (!k.HasEndPK || pk <= k.EndPK)
+}
+
 func reachOf(g *gate.Gate, q authtest.Pairs, needs []auth.Needs) reach {
 	r := reach{}
 	for i := range resources {
@@ -141,7 +146,7 @@ func reachOf(g *gate.Gate, q authtest.Pairs, needs []auth.Needs) reach {
 			}
 			bits := uint(1)
 			for b, pk := range s.rows {
-				if grant.Keys.Contains(pk, "") && grant.Permits(&needs[n], s.table) == nil {
+				if opensFirst(grant.Keys, pk) && grant.Permits(&needs[n], s.table) == nil {
 					bits |= 2 << b
 				}
 			}

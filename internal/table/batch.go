@@ -12,6 +12,7 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/odata"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // maxChanges is the most operations of a transaction.
@@ -284,7 +285,7 @@ func (c *call) prepareAll(r *rest.Request, ops []partRequest) (int, error) {
 func (c *call) keep(key string) string {
 	from := len(c.keys)
 	c.keys = append(c.keys, key...)
-	return entity.View(c.keys[from:])
+	return view.String(c.keys[from:])
 }
 
 // repeats tells whether one of the changes so far is of that RowKey.

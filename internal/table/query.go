@@ -131,7 +131,7 @@ type scan struct {
 }
 
 func (sc *scan) run() (err error) {
-	last := prefixEnd(sc.prefix)
+	last := engine.PrefixEnd(sc.prefix)
 	if upper := sc.ranges[len(sc.ranges)-1].Upper; upper != nil {
 		last = append(bytes.Clone(sc.prefix), upper...)
 	}
@@ -251,7 +251,7 @@ func splitPosition(p []byte) (pk, rk string) {
 func (s *Service) listTables(ctx context.Context, account string, f *filter.Filter, from string, fn func(name string) bool) (next string, err error) {
 	prefix := accountPrefix(account)
 	err = s.store.View(ctx, prefix, func(r engine.Reader) (err error) {
-		it := r.Scan(engine.SpaceTable, append(bytes.Clone(prefix), strings.ToLower(from)...), prefixEnd(prefix))
+		it := r.Scan(engine.SpaceTable, append(bytes.Clone(prefix), strings.ToLower(from)...), engine.PrefixEnd(prefix))
 		defer func() {
 			if closeErr := it.Close(); err == nil {
 				err = closeErr

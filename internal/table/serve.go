@@ -13,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
 	"github.com/blobd/blobd/internal/table/odata"
+	"github.com/blobd/blobd/internal/view"
 )
 
 var (
@@ -215,7 +216,7 @@ func (c *call) setWriter(r *rest.Request, f odata.Format, table string) {
 	if len(c.base) == 0 {
 		c.base = appendBaseURL(c.base, r)
 	}
-	c.writer.Base = entity.View(c.base)
+	c.writer.Base = view.String(c.base)
 }
 
 // appendBaseURL appends the URL of the account as the client wrote it, with a slash at its end.
@@ -299,5 +300,5 @@ func opens(k *auth.KeyRange, pk, rk string) bool {
 	return k == nil || bounds(k)[0].Contains(position(pk, rk))
 }
 
-// appendETag is the ETag header of an entity.
+// etag is the ETag header of an entity.
 func etag(stamp uint64) string { return string(entity.AppendETag(make([]byte, 0, 64), stamp)) }

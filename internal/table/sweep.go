@@ -75,8 +75,8 @@ func (s *Service) sweepTable(ctx context.Context, key []byte) error {
 	}
 	prefix := entity.AppendTablePrefix(nil, generation)
 	err = s.store.Update(ctx, prefix, func(tx engine.Tx) error {
-		tx.DeleteRange(engine.SpaceEntity, prefix, prefixEnd(prefix))
-		tx.DeleteRange(engine.SpaceEntityPart, prefix, prefixEnd(prefix))
+		tx.DeleteRange(engine.SpaceEntity, prefix, engine.PrefixEnd(prefix))
+		tx.DeleteRange(engine.SpaceEntityPart, prefix, engine.PrefixEnd(prefix))
 		return nil
 	})
 	if err != nil {
@@ -86,14 +86,4 @@ func (s *Service) sweepTable(ctx context.Context, key []byte) error {
 		tx.Delete(engine.SpaceTableQueue, key)
 		return nil
 	})
-}
-
-// prefixEnd is the first key after all that begin with p, which is not all FF.
-func prefixEnd(p []byte) []byte {
-	end := bytes.Clone(p)
-	for i := len(end) - 1; ; i-- {
-		if end[i]++; end[i] != 0 {
-			return end[:i+1]
-		}
-	}
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/auth/devissuer"
+	"github.com/blobd/blobd/internal/devissuer"
 )
 
 // login is a server over HTTPS with its issuer for development.

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/auth/devissuer"
+	"github.com/blobd/blobd/internal/devissuer"
 )
 
 // neighbours are servers that differ in their settings, as some errors need, and write down what they are asked.

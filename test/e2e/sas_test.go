@@ -24,7 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/auth/devissuer"
+	"github.com/blobd/blobd/internal/devissuer"
 )
 
 // task is for what a client is to make signatures.

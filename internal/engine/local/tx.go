@@ -102,7 +102,7 @@ func (t *tx) DeleteRange(space engine.Space, lower, upper []byte) {
 		return
 	}
 	// upper may be the end of the partition, which does not begin with it, but nothing beyond it.
-	if !bytes.HasPrefix(upper, t.partition) && !bytes.Equal(upper, prefixEnd(t.partition)) {
+	if !bytes.HasPrefix(upper, t.partition) && !bytes.Equal(upper, engine.PrefixEnd(t.partition)) {
 		t.fail(fmt.Errorf("delete of a range up to %q outside of partition %q", upper, t.partition))
 		return
 	}
@@ -190,16 +190,4 @@ func (t *tx) keep(err error) {
 	if err != nil {
 		t.fail(fmt.Errorf("batch: %w", err))
 	}
-}
-
-// prefixEnd returns the first key after all that begin with p, nil if there is none.
-func prefixEnd(p []byte) []byte {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] != 0xff {
-			end := append([]byte(nil), p[:i+1]...)
-			end[i]++
-			return end
-		}
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Limits of the service (protocol/table.md section 4). Lengths of text are in UTF-16 code units.
@@ -111,10 +112,10 @@ func Size(pk, rk string, row Row) int {
 	n := 4 + 2*(UTF16Len(pk)+UTF16Len(rk))
 	props := row.Properties()
 	for props.Next() {
-		n += 8 + 2*UTF16Len(View(props.name))
+		n += 8 + 2*UTF16Len(view.String(props.name))
 		switch props.typ {
 		case String:
-			n += 4 + 2*UTF16Len(View(props.value))
+			n += 4 + 2*UTF16Len(view.String(props.value))
 		case Binary:
 			n += 4 + len(props.value)
 		default:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // A row is
@@ -255,7 +256,7 @@ func (r *Reader) Value() Value {
 	v := Value{Type: r.typ}
 	switch r.typ {
 	case String, Binary, Guid:
-		v.Data = View(r.value)
+		v.Data = view.String(r.value)
 	case Boolean:
 		v.Bits = uint64(r.value[0])
 	case Int32:

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Ticks of 100 ns.
@@ -308,25 +310,13 @@ func AppendParsedHex(dst []byte, s string) ([]byte, bool) {
 		return dst, false
 	}
 	for i := 0; i < len(s); i += 2 {
-		hi, lo := unhex(s[i]), unhex(s[i+1])
+		hi, lo := protocol.Unhex(s[i]), protocol.Unhex(s[i+1])
 		if hi|lo > 15 {
 			return dst, false
 		}
 		dst = append(dst, hi<<4|lo)
 	}
 	return dst, true
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	case c >= 'A' && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 0xFF
 }
 
 // AppendDouble appends a Double as the service writes it: 1.0, 1.1, 1.23456789012346E+24, NaN, Infinity, -Infinity. It is the

@@ -13,7 +13,6 @@ package entity
 
 import (
 	"math"
-	"unsafe"
 )
 
 // Type is an EDM type. The numbers are part of the row format.
@@ -101,9 +100,6 @@ type Property struct {
 	Name  string
 	Value Value
 }
-
-// View returns b as a string without a copy; b must not change while the string lives.
-func View(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // CompareOrdinal compares two UTF-8 strings by UTF-16 code units, as Azure and .NET do. It differs from the order of the bytes
 // only between U+E000…U+FFFF and the supplementary planes, whose surrogates lie below.

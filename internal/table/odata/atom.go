@@ -9,6 +9,7 @@ import (
 
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Namespaces of Atom bodies (protocol/table.md section 9).
@@ -134,17 +135,17 @@ func (w *Writer) appendAtom(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 	w.keys[0] = entity.AppendDecoded(w.keys[0][:0], pk)
 	w.keys[1] = entity.AppendDecoded(w.keys[1][:0], rk)
 	if w.selected("PartitionKey") {
-		dst = appendXMLProperty(dst, "PartitionKey", entity.StringValue(entity.View(w.keys[0])))
+		dst = appendXMLProperty(dst, "PartitionKey", entity.StringValue(view.String(w.keys[0])))
 	}
 	if w.selected("RowKey") {
-		dst = appendXMLProperty(dst, "RowKey", entity.StringValue(entity.View(w.keys[1])))
+		dst = appendXMLProperty(dst, "RowKey", entity.StringValue(view.String(w.keys[1])))
 	}
 	if w.selected("Timestamp") {
 		dst = appendXMLProperty(dst, "Timestamp", entity.DateTimeValue(stamp))
 	}
 	props := row.Properties()
 	for props.Next() {
-		if name := entity.View(props.Name()); w.selected(name) {
+		if name := view.String(props.Name()); w.selected(name) {
 			dst = appendXMLProperty(dst, name, props.Value())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Entity is what a request body says. Its strings refer to the body and to the Decoder, and live until the Decoder is used
@@ -247,12 +248,12 @@ func (d *Decoder) parse(typ entity.Type, text string) (entity.Value, error) {
 	case entity.Guid:
 		var ok bool
 		if d.scratch, ok = entity.AppendParsedGuid(d.scratch, text); ok {
-			return entity.GuidValue(entity.View(d.scratch[from:])), nil
+			return entity.GuidValue(view.String(d.scratch[from:])), nil
 		}
 	case entity.Binary:
 		var err error
 		if d.scratch, err = base64.StdEncoding.AppendDecode(d.scratch, []byte(text)); err == nil {
-			return entity.BinaryValue(entity.View(d.scratch[from:])), nil
+			return entity.BinaryValue(view.String(d.scratch[from:])), nil
 		}
 	}
 	return entity.Value{}, errInput
@@ -264,7 +265,7 @@ func (d *Decoder) JSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return errInput
 	}
-	text := entity.View(body)
+	text := view.String(body)
 	if d.shaped(text) {
 		return d.finish()
 	}
@@ -456,7 +457,7 @@ func (p *jsonParser) escaped(from int) (string, bool) {
 			out = append(out, p.text[from:p.at]...)
 			p.at++
 			p.d.scratch = out
-			return entity.View(out[start:]), true
+			return view.String(out[start:]), true
 		case c < 0x20:
 			return "", false
 		case c != '\\':

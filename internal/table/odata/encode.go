@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Writer encodes entities of one table for one answer. It is used by one goroutine.
@@ -89,7 +90,7 @@ func (w *Writer) AppendTable(dst []byte, table string, alone bool) []byte {
 func (w *Writer) AppendKeys(dst, pk, rk []byte) []byte {
 	w.keys[0] = entity.AppendDecoded(w.keys[0][:0], pk)
 	w.keys[1] = entity.AppendDecoded(w.keys[1][:0], rk)
-	return AppendEntityPath(dst, w.Table, entity.View(w.keys[0]), entity.View(w.keys[1]))
+	return AppendEntityPath(dst, w.Table, view.String(w.keys[0]), view.String(w.keys[1]))
 }
 
 // selected tells whether a property of every entity is asked for.
@@ -137,7 +138,7 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 		if len(w.pkText) == 0 || !bytes.Equal(w.pk, pk) {
 			w.pk = append(w.pk[:0], pk...)
 			w.keys[0] = entity.AppendDecoded(w.keys[0][:0], pk)
-			w.pkText = append(appendJSONString(append(w.pkText[:0], `"PartitionKey":`...), entity.View(w.keys[0])), ',')
+			w.pkText = append(appendJSONString(append(w.pkText[:0], `"PartitionKey":`...), view.String(w.keys[0])), ',')
 		}
 		dst = append(dst, w.pkText...)
 	}
@@ -146,7 +147,7 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 			w.keys[1] = entity.AppendDecoded(w.keys[1][:0], rk)
 			rk = w.keys[1]
 		}
-		dst = append(appendJSONString(append(dst, `"RowKey":`...), entity.View(rk)), ',')
+		dst = append(appendJSONString(append(dst, `"RowKey":`...), view.String(rk)), ',')
 	}
 	if w.selected("Timestamp") {
 		if w.Format == Full {
@@ -157,7 +158,7 @@ func (w *Writer) appendJSON(dst, pk, rk []byte, row entity.Row, alone bool) ([]b
 	props := row.Properties()
 	for props.Next() {
 		name := props.Name()
-		if w.Select != nil && !w.selected(entity.View(name)) {
+		if w.Select != nil && !w.selected(view.String(name)) {
 			continue
 		}
 		dst = w.appendJSONProperty(dst, name, props.Value())

@@ -109,7 +109,7 @@ func Unescape(s string) (string, error) {
 			}
 			hi, lo := byte(16), byte(16)
 			if i+2 < len(s) {
-				hi, lo = unhex(s[i+1]), unhex(s[i+2])
+				hi, lo = protocol.Unhex(s[i+1]), protocol.Unhex(s[i+2])
 			}
 			if hi > 15 || lo > 15 {
 				return "", protocol.ErrInvalidUri
@@ -123,16 +123,6 @@ func Unescape(s string) (string, error) {
 		return "", protocol.ErrInvalidUri
 	}
 	return s, nil
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10
-	}
-	return 16
 }
 
 // AppendEntityPath appends "T(PartitionKey='p',RowKey='r')" with quotes doubled and the rest percent-encoded.

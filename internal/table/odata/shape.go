@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // shape is how a body was written: what stands between its values, names and annotations and all. Most entities that come one
@@ -64,7 +65,7 @@ func (s *shape) learn(body string, spans []span, items []item) {
 		from := len(s.text)
 		s.text = append(s.text, items[i].name...)
 		it := items[i]
-		it.name, it.text, it.named = entity.View(s.text[from:]), "", true
+		it.name, it.text, it.named = view.String(s.text[from:]), "", true
 		s.items = append(s.items, it)
 	}
 }
@@ -78,7 +79,7 @@ func (d *Decoder) shaped(body string) bool {
 	}
 	d.items = append(d.items, s.items...)
 	p := jsonParser{text: body, d: d}
-	text := entity.View(s.text)
+	text := view.String(s.text)
 	for i := range s.runs {
 		r := &s.runs[i]
 		fixed := text[r.from:r.to]
