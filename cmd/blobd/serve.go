@@ -56,6 +56,8 @@ type serveCommand struct {
 	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI (default: ${default})." default:"32768" placeholder:"BYTES" group:"Limits"`
 	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit (default: ${default}). All together take no more descriptors than the store can spare." default:"50000" placeholder:"N" group:"Limits"`
 	MaxPerClient   int           `name:"max-connections-per-client" help:"Most connections at a time from one client address (an IPv6 client is a /64); 0 for no limit, as behind a proxy." default:"0" placeholder:"N" group:"Limits"`
+	HeaderMemory   int64         `help:"Most bytes of memory for headers that clients have begun to send, all together; beyond it they get 503 (default: ${default})." default:"67108864" placeholder:"BYTES" group:"Limits"`
+	BodyMemory     int64         `help:"Most bytes of memory that wait for the bodies of authorized requests, all together; beyond it they get 503 (default: ${default})." default:"268435456" placeholder:"BYTES" group:"Limits"`
 	IdleTimeout    time.Duration `help:"Close a connection that asks nothing for so long." default:"2m" group:"Limits"`
 	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
@@ -205,6 +207,7 @@ func (c *serveCommand) check() error {
 
 func (c *serveCommand) limits(files fileBudget) framing.Limits {
 	l := framing.DefaultLimits()
+	l.Headers, l.Bodies = framing.NewBudget(c.HeaderMemory), framing.NewBudget(c.BodyMemory)
 	l.Quota = framing.NewQuota(files.connections, c.MaxPerClient)
 	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
 	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress

@@ -45,6 +45,11 @@ func dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer
 	if err := r.checkBody(&op.Body); err != nil {
 		return err
 	}
+	if op.Body.Max != nil {
+		if err := r.await(); err != nil {
+			return err
+		}
+	}
 	return op.Handle(s, r)
 }
 

@@ -260,6 +260,9 @@ func (r *Request) finish() {
 		return
 	}
 	r.finished = true
+	if r.held > 0 {
+		r.conn.Bodies().Give(r.held)
+	}
 	if f := r.front; f.Done != nil {
 		f.Done(r)
 	}

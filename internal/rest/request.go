@@ -55,6 +55,7 @@ type Request struct {
 	query   fields
 	scratch scratch
 	body    Body
+	held    int64 // of the budget for bodies, in bytes
 	stream  replyStream
 	auth    auth.Request
 	idText  [36]byte

@@ -66,7 +66,7 @@ func newMetrics() *metrics {
 }
 
 // watch adds what is read at every scrape.
-func (m *metrics) watch(store engine.Store, fronts []front, quota *framing.Quota) {
+func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limits) {
 	for _, f := range fronts {
 		labels := prometheus.Labels{"service": f.service.String()}
 		m.registry.MustRegister(
@@ -79,7 +79,20 @@ func (m *metrics) watch(store engine.Store, fronts []front, quota *framing.Quota
 				Help: "Connections closed because there were too many.", ConstLabels: labels},
 				func() float64 { return float64(f.listener.Turned()) }))
 	}
-	if q := quota; q != nil {
+	for name, b := range map[string]*framing.Budget{"headers": limits.Headers, "bodies": limits.Bodies} {
+		if b == nil {
+			continue
+		}
+		labels := prometheus.Labels{"of": name}
+		m.registry.MustRegister(
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_awaited_bytes", ConstLabels: labels,
+				Help: "Memory that waits for clients: for headers, whose sender is not known yet, and for bodies of authorized requests."}, func() float64 { return float64(b.Used()) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_awaited_limit_bytes", ConstLabels: labels,
+				Help: "How much memory may wait for clients; beyond it they get 503."}, func() float64 { return float64(b.Limit()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "blobd_awaited_refused_total", ConstLabels: labels,
+				Help: "Requests that got 503 as too much memory waited for clients."}, func() float64 { return float64(b.Refused()) }))
+	}
+	if q := limits.Quota; q != nil {
 		m.registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_connections_limit",
 				Help: "Connections that all addresses may have together; 0 is no limit."}, func() float64 { return float64(q.Total()) }),

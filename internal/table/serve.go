@@ -188,13 +188,8 @@ func (c *call) negotiate(r *rest.Request) (err error) {
 }
 
 // readBody reads the body into the call's buffer.
-func (c *call) readBody(r *rest.Request) error {
-	n := int(r.Body().Len())
-	if cap(c.in) < n {
-		c.in = make([]byte, n, max(n, 2<<10))
-	}
-	c.in = c.in[:n]
-	_, err := io.ReadFull(r.Body(), c.in)
+func (c *call) readBody(r *rest.Request) (err error) {
+	c.in, err = r.ReadAll(c.in)
 	return err
 }
 

@@ -44,6 +44,8 @@ type Conn struct {
 
 	room *[]byte // given out by Room; nil if none is
 
+	charged int64 // of Limits.Headers, in bytes
+
 	small [2048]byte
 }
 
@@ -62,6 +64,36 @@ func (c *Conn) Secure() bool { return c.secure }
 
 // Head is the framing of the current request.
 func (c *Conn) Head() Head { return c.req }
+
+// Buffered is how many bytes of the current request's body have arrived and are not yet read.
+func (c *Conn) Buffered() int64 { return min(int64(c.w-c.r-c.head), c.left) }
+
+// Bodies is the budget of bodies that are awaited, nil for none.
+func (c *Conn) Bodies() *Budget { return c.l.limits.Bodies }
+
+// charge takes what the buffer of an incomplete header needs from the budget; false if that is not left.
+func (c *Conn) charge() bool {
+	need := int64(0)
+	if len(c.buf) > len(c.small) {
+		need = int64(len(c.buf))
+	}
+	if need > c.charged && !c.l.limits.Headers.Take(need-c.charged) {
+		return false
+	}
+	if need < c.charged {
+		c.l.limits.Headers.Give(c.charged - need)
+	}
+	c.charged = need
+	return true
+}
+
+// discharge gives it back.
+func (c *Conn) discharge() {
+	if c.charged > 0 {
+		c.l.limits.Headers.Give(c.charged)
+		c.charged = 0
+	}
+}
 
 // Read gives the parser what is left of the current header block, or waits for the next one. It returns io.EOF when the
 // connection is to be closed for whatever reason; an answer, if one is due, was sent.
@@ -100,6 +132,7 @@ func (c *Conn) sent() {
 // next waits for a complete header block; false means that the connection has come to its end.
 func (c *Conn) next() bool {
 	c.sent()
+	defer c.discharge()
 	if c.state.Load() == busy && !c.finish() {
 		return false
 	}
@@ -143,6 +176,10 @@ func (c *Conn) next() bool {
 				started = time.Now()
 				c.readBy = started.Add(lim.HeaderTime)
 				_ = c.Conn.SetReadDeadline(c.readBy)
+			}
+			if !c.charge() {
+				c.refuse(&refusal{"503 Service Unavailable", "Server Busy"})
+				return false
 			}
 			n, err := c.Conn.Read(c.buf[c.w:])
 			c.w += n

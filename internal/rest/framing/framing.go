@@ -11,6 +11,8 @@
 //     or with an error;
 //   - 100 Continue is sent when the handler first reads the body, and never if it does not;
 //   - a peer that moves is served however slow it is, and one that stalls is dropped: deadlines follow progress;
+//   - memory follows the bytes received, not those declared, and is of two budgets, beyond which the answer is 503: one for headers
+//     and one for bodies that are awaited. Until somebody is authorized, no more than 2 KiB wait for a body;
 //   - between requests a connection costs one goroutine and about 3 KiB.
 package framing
 
@@ -27,6 +29,8 @@ type Limits struct {
 	URI         int           // bytes of the request target
 	Connections int           // at a time; 0 is no limit
 	Quota       *Quota        // of connections that this listener shares with others; nil is no limit
+	Headers     *Budget       // of memory for headers of which more than the first 2 KiB are there and not all: whose they are is not known
+	Bodies      *Budget       // of memory for bodies of authorized requests, which are not yet there
 	Idle        time.Duration // to the first byte of a request
 	HeaderTime  time.Duration // from the first byte of a request to the end of its header
 	Stall       time.Duration // in which a body must make Progress in either direction
@@ -38,7 +42,7 @@ type Limits struct {
 // DefaultLimits suits a server on the open network.
 func DefaultLimits() Limits {
 	return Limits{
-		Header: 64 << 10, Fields: 1000, URI: 32 << 10, Connections: 50_000,
+		Header: 64 << 10, Fields: 4096, URI: 32 << 10, Connections: 50_000,
 		Idle: 2 * time.Minute, HeaderTime: 30 * time.Second, Stall: time.Minute, Progress: 1 << 10,
 		Drain: 64 << 10, Linger: 2 * time.Second,
 	}

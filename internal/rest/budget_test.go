@@ -1,0 +1,93 @@
+package rest_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/rest/framing"
+	"github.com/blobd/blobd/internal/rest/resttest"
+)
+
+// until waits for what other goroutines are about to do; the test's deadline is its own.
+func until(t *testing.T, condition func() bool) {
+	for !condition() {
+		if t.Context().Err() != nil {
+			t.FailNow()
+		}
+		runtime.Gosched()
+	}
+}
+
+// What waits for bodies grows with the bytes that arrive, whatever length is declared; beyond the budget there is 503, and what is
+// there at once is served all the same.
+func TestMemoryFollowsTheBytesReceived(t *testing.T) {
+	limits := framing.DefaultLimits()
+	limits.Bodies = framing.NewBudget(100 << 10)
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		b, err := r.ReadBody(4 << 20)
+		if err == nil {
+			r.ReplyBytes(201, "text/plain", fmt.Append(nil, len(b)))
+		}
+		return err
+	})}, limits)
+	lie := func() *resttest.Conn {
+		c := s.Dial()
+		c.Write(fmt.Sprintf("PUT /acct/c/b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%064d", 1<<20, 0))
+		return c
+	}
+	var liars []*resttest.Conn
+	for i := range 6 {
+		liars = append(liars, lie())
+		until(t, func() bool { return limits.Bodies.Used() == int64(i+1)*16<<10 })
+	}
+	turned := lie()
+	got := turned.Response("PUT")
+	require.Equal(t, "503 ServerBusy 1", fmt.Sprint(got.Status, " ", got.Code(), " ", got.Header.Get("Retry-After")))
+	require.EqualValues(t, 1, limits.Bodies.Refused())
+	require.Equal(t, "1000", string(s.Do("PUT", "/acct/c/b", strings.Repeat("x", 1000)).Body), "it waits for nobody")
+	for _, c := range liars[1:] {
+		_ = c.Close()
+	}
+	until(t, func() bool { return limits.Bodies.Used() == 16<<10 })
+	liars[0].Write(strings.Repeat("x", 16<<10))
+	until(t, func() bool { return limits.Bodies.Used() == 64<<10 })
+	liars[0].Write(strings.Repeat("x", 64<<10)) // for which no more is left
+	require.Equal(t, 503, liars[0].Response("PUT").Status)
+	_ = liars[0].Close()
+	until(t, func() bool { return limits.Bodies.Used() == 0 })
+	// A body in pieces is whole in the end.
+	c := s.Dial()
+	c.Write("PUT /acct/c/b HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n")
+	for range 6 {
+		c.Write(strings.Repeat("y", 10_000))
+	}
+	require.Equal(t, "60000", string(c.Response("PUT").Body))
+	until(t, func() bool { return limits.Bodies.Used() == 0 })
+}
+
+// So do headers that are not whole, of which nobody knows whose they are.
+func TestMemoryOfHeadersThatAreAwaited(t *testing.T) {
+	limits := framing.DefaultLimits()
+	limits.Headers = framing.NewBudget(40 << 10)
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error { r.Reply(200); return nil })}, limits)
+	begin := func(n int) *resttest.Conn {
+		c := s.Dial()
+		c.Write("GET /acct/c/b HTTP/1.1\r\nHost: h\r\nX-Long: " + strings.Repeat("a", n))
+		return c
+	}
+	begin(100) // in the connection's own memory
+	first, second := begin(3000), begin(3000)
+	until(t, func() bool { return limits.Headers.Used() == 32<<10 })
+	third := begin(3000)
+	require.Equal(t, 503, third.Response("GET").Status)
+	require.Equal(t, 200, s.Do("GET", "/acct/c/b", "", "X-Long: "+strings.Repeat("a", 1000)).Status, "what is there at once")
+	first.Write("\r\n\r\n")
+	require.Equal(t, 200, first.Response("GET").Status)
+	_ = second.Close()
+	until(t, func() bool { return limits.Headers.Used() == 0 })
+}
