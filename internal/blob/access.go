@@ -1,6 +1,8 @@
 package blob
 
 import (
+	"strconv"
+
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -10,21 +12,10 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// access is on what terms a request uses a blob or container: its lease id, its conditions, what it may overwrite.
-type access struct {
-	lease   lease.ID
-	cond    protocol.Conditions
-	tags    *tagquery.Where // x-ms-if-tags
-	version protocol.Version
-	now     engine.Stamp
-	// createOnly tells that the caller's SAS lets it create but not overwrite.
-	createOnly bool
-	container  string
-}
-
-// decodeAccess reads the terms from a request for a blob.
+// decodeAccess reads which blob a request is on, and on what terms.
 func decodeAccess(r *rest.Request) (a access, err error) {
-	a.version, a.now, a.container = r.Version, engine.StampOf(r.Now), r.Container
+	a.account, a.container, a.blob = r.Account, r.Container, r.Blob
+	a.version, a.now = r.Version, engine.StampOf(r.Now)
 	if a.lease, err = leaseHeader(r, "x-ms-lease-id"); err != nil {
 		return a, err
 	}
@@ -40,6 +31,72 @@ func decodeAccess(r *rest.Request) (a access, err error) {
 	return a, nil
 }
 
+// decodeReading is decodeAccess for what works on snapshots and versions too.
+func decodeReading(r *rest.Request) (a access, slot selector, err error) {
+	if a, err = decodeAccess(r); err == nil {
+		slot, err = decodeSlot(r)
+	}
+	return a, slot, err
+}
+
+// decodeContainer reads which container a request is on, and on what terms: it takes no ETags and, unless unmodified is set, no
+// If-Unmodified-Since.
+func decodeContainer(r *rest.Request, unmodified bool) (a access, err error) {
+	if a, err = decodeAccess(r); err != nil {
+		return a, err
+	}
+	if a.cond.HasETag() || !unmodified && a.cond.HasUnmodified() {
+		return a, protocol.ErrConditionHeadersNotSupported
+	}
+	return a, nil
+}
+
+// readContainer reads the addressed container for an operation that changes nothing.
+func (s *Service) readContainer(r *rest.Request) (*record.Container, error) {
+	given, err := leaseHeader(r, "x-ms-lease-id")
+	if err != nil {
+		return nil, err
+	}
+	return s.core.Container(r.Context, &access{account: r.Account, container: r.Container, lease: given, now: engine.StampOf(r.Now)})
+}
+
+// decodeNew reads what a request that makes a blob says of it: where and on what terms, and its properties, metadata, tags, tier
+// and MD5.
+func decodeNew(r *rest.Request, t record.Type) (n creation, err error) {
+	if n.rec, err = decodeBlob(r, t); err != nil {
+		return n, err
+	}
+	n.scope = decodeScope(r)
+	n.access, err = decodeAccess(r)
+	return n, err
+}
+
+func decodeScope(r *rest.Request) scope {
+	return scope{named: r.Header("x-ms-encryption-scope"), signed: r.Grant.EncryptionScope}
+}
+
+// decodeSlot reads snapshot= and versionid=.
+func decodeSlot(r *rest.Request) (s selector, err error) {
+	for _, q := range [...]struct {
+		name string
+		to   *engine.Stamp
+	}{{"snapshot", &s.snapshot}, {"versionid", &s.version}} {
+		text := r.Query(q.name)
+		if text == "" {
+			continue
+		}
+		stamp, ok := protocol.ParseSnapshotID(text)
+		if !ok || stamp == 0 {
+			return s, protocol.InvalidQuery(q.name, text, "")
+		}
+		*q.to = stamp
+	}
+	if s.snapshot != 0 && s.version != 0 {
+		return s, protocol.InvalidQuery("versionid", r.Query("versionid"), "")
+	}
+	return s, nil
+}
+
 // leaseHeader reads a header that holds a lease id; the zero id if there is none.
 func leaseHeader(r *rest.Request, name string) (lease.ID, error) {
 	text := r.Header(name)
@@ -53,90 +110,15 @@ func leaseHeader(r *rest.Request, name string) (lease.ID, error) {
 	return id, nil
 }
 
-// read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
-func (a *access) read(rec *record.Blob) error {
-	if rec == nil {
-		return protocol.ErrBlobNotFound
+// sizeHeader reads a header that holds a number of bytes, -1 if it is absent.
+func sizeHeader(r *rest.Request, name string) (int64, error) {
+	text, ok := r.HeaderOK(name)
+	if !ok {
+		return -1, nil
 	}
-	if err := rec.Lease.CheckRead(a.now, a.lease, lease.Blob); err != nil {
-		return err
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, protocol.InvalidHeader(name, text)
 	}
-	if err := a.cond.Read(rec.Changed, a.version); err != nil {
-		return err
-	}
-	return a.checkTags(rec)
-}
-
-// write checks the terms of a write to rec, which must exist.
-func (a *access) write(rec *record.Blob) error {
-	if rec == nil {
-		return protocol.ErrBlobNotFound
-	}
-	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
-		return err
-	}
-	if err := a.cond.Write(rec.Changed, false); err != nil {
-		return err
-	}
-	if err := a.checkTags(rec); err != nil {
-		return err
-	}
-	return rec.NotCopying()
-}
-
-// create checks the terms of a write that makes a blob of type t, in place of rec if that is not nil: a blob keeps its type for
-// life, and one in the archive tier is not written to (blob.md sections 9 and 13).
-func (a *access) create(rec *record.Blob, t record.Type) error {
-	if rec == nil {
-		switch {
-		case a.lease != lease.ID{}:
-			return protocol.ErrLeaseNotPresentWithBlobOperation
-		case a.tags != nil:
-			return protocol.ErrConditionNotMet
-		}
-		return a.cond.Create()
-	}
-	if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
-		return err
-	}
-	if err := a.cond.Write(rec.Changed, true); err != nil {
-		return err
-	}
-	if err := a.checkTags(rec); err != nil {
-		return err
-	}
-	if a.createOnly {
-		return protocol.ErrUnauthorizedBlobOverwrite
-	}
-	return a.replaceable(rec, t)
-}
-
-// replaceable tells whether content of a blob of type t may be written in place of rec, or staged for it.
-func (a *access) replaceable(rec *record.Blob, t record.Type) error {
-	if err := rec.NotCopying(); err != nil {
-		return err
-	}
-	if rec.Type != t {
-		return protocol.ErrInvalidBlobType
-	}
-	return rec.Readable(a.now)
-}
-
-func (a *access) checkTags(rec *record.Blob) error {
-	if a.tags != nil && !a.tags.Matches(a.container, rec.Tags) {
-		return protocol.ErrConditionNotMet
-	}
-	return nil
-}
-
-// containerAccess reads the terms of a request for a container, which takes no ETags and, unless unmodified is set, no
-// If-Unmodified-Since.
-func containerAccess(r *rest.Request, unmodified bool) (a access, err error) {
-	if a, err = decodeAccess(r); err != nil {
-		return a, err
-	}
-	if a.cond.HasETag() || !unmodified && a.cond.HasUnmodified() {
-		return a, protocol.ErrConditionHeadersNotSupported
-	}
-	return a, nil
+	return n, nil
 }

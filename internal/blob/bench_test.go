@@ -27,14 +27,10 @@ func BenchmarkPut4K(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(4096)
 	for b.Loop() {
-		c, err := svc.container(ctx, "acct", "con")
+		n := creation{access: access{account: acct, container: "con", blob: "folder/name"},
+			rec: &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}}
+		_, err := svc.Put(ctx, &n, &upload{body: zeroBody{}, size: 4096})
 		require.NoError(b, err)
-		p := newPlace(acct, c.Generation, "folder/name")
-		in, err := svc.receive(ctx, zeroBody{}, 4096, engine.MaxInline, true)
-		require.NoError(b, err)
-		rec := &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
-		require.NoError(b, svc.put(ctx, p, &access{}, rec, in))
-		in.done()
 	}
 }
 
@@ -42,22 +38,15 @@ func BenchmarkPut4K(b *testing.B) {
 func BenchmarkGet4K(b *testing.B) {
 	svc, acct := benchService(b)
 	ctx := context.Background()
-	c, err := svc.container(ctx, "acct", "con")
+	at := access{account: acct, container: "con", blob: "folder/name"}
+	_, err := svc.Put(ctx, &creation{access: at, rec: &record.Blob{Type: record.BlockBlob}}, &upload{body: zeroBody{}, size: 4096})
 	require.NoError(b, err)
-	in, err := svc.receive(ctx, zeroBody{}, 4096, engine.MaxInline, true)
-	require.NoError(b, err)
-	require.NoError(b, svc.put(ctx, newPlace(acct, c.Generation, "folder/name"), &access{}, &record.Blob{Type: record.BlockBlob}, in))
-	terms := access{version: protocol.Newest, now: engine.StampOf(time.Now())}
+	at.version, at.now = protocol.Newest, engine.StampOf(time.Now())
 	b.ReportAllocs()
 	b.SetBytes(4096)
 	for b.Loop() {
-		c, err := svc.container(ctx, "acct", "con")
-		require.NoError(b, err)
-		rd, body, err := svc.open(ctx, nil, newPlace(acct, c.Generation, "folder/name"), selector{}, func(rd *reading) error {
-			rd.length = rd.rec.Size
-			return terms.read(rd.rec)
-		})
-		if err != nil || body != nil || len(rd.inline) != 4096 {
+		rd, err := svc.Open(ctx, &readRequest{access: at})
+		if err != nil || rd.body != nil || len(rd.inline) != 4096 {
 			b.Fatal(err)
 		}
 	}
@@ -78,6 +67,6 @@ func benchService(b *testing.B) (*Service, *account.Account) {
 	b.Helper()
 	svc := New(Options{Store: enginetest.New(b)})
 	b.Cleanup(func() { require.NoError(b, svc.Close()) })
-	require.NoError(b, svc.makeContainer(context.Background(), "acct", "con", &record.Container{}))
+	require.NoError(b, svc.CreateContainer(context.Background(), "acct", "con", &record.Container{}))
 	return svc, &account.Account{Name: "acct"}
 }

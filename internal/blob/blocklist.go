@@ -10,29 +10,6 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// Bounds of block lists (REST page "Put Block List").
-const (
-	maxBlocks      = 50_000
-	maxUncommitted = 100_000
-	// maxBlockListXML bounds the body: so many of the longest entries with white space between them take less.
-	maxBlockListXML = 16 << 20
-)
-
-// listSource is which blocks an entry of a block list may name.
-type listSource byte
-
-const (
-	latestBlock listSource = iota
-	committedBlock
-	uncommittedBlock
-)
-
-// blockRef is one line of a block list. ID is decoded.
-type blockRef struct {
-	ID     string
-	Source listSource
-}
-
 // parseBlockID decodes a block id; ok is false for what is no base64 or is too long.
 func parseBlockID(s string) (id string, ok bool) {
 	if s == "" || len(s) > base64.StdEncoding.EncodedLen(record.MaxBlockID) || strings.ContainsAny(s, "\r\n") { // which the decoder skips

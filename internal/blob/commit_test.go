@@ -58,12 +58,12 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 	require.NoError(t, svc.commit(ctx, p, &access{}, rec, refs))
 	require.Equal(t, int64(maxBlocks*10), rec.Size)
 
-	rd, body, err := svc.open(ctx, nil, p, selector{}, func(rd *reading) error {
+	rd, err := svc.open(ctx, nil, p, selector{}, func(rd *reading) error {
 		rd.offset, rd.length = 499_995, 5
 		return nil
 	})
 	require.NoError(t, err)
-	got, err := readAll(body, rd.inline, rd.length)
+	got, err := rd.all()
 	require.NoError(t, err)
 	require.Equal(t, "56789", string(got[:5]))
 
@@ -178,7 +178,7 @@ func TestLongListThatIsNotCommitted(t *testing.T) {
 	require.ErrorIs(t, unchanged(), errMoved)
 
 	var l laying
-	require.NoError(t, l.begin(ctx, h.svc, p, record.ContentList))
+	require.NoError(t, l.begin(ctx, h.svc.core, p, record.ContentList))
 	require.NoError(t, l.list(ctx, func(t *Txn, add func(*record.Piece)) error {
 		return visitPending(t, p, sel.head, func(b *block) error { add(&record.Piece{Chunk: b.Chunks[0]}); return nil })
 	}))

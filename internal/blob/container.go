@@ -1,13 +1,10 @@
 package blob
 
 import (
-	"context"
-	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
-	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -22,9 +19,6 @@ const (
 
 // createContainer is Create Container.
 func (s *Service) createContainer(r *rest.Request) error {
-	if err := protocol.CheckContainerName(r.Container); err != nil {
-		return err
-	}
 	c := &record.Container{DefaultScope: clone(r.Header("x-ms-default-encryption-scope"))}
 	if c.DefaultScope == record.AccountScope {
 		c.DefaultScope = ""
@@ -39,29 +33,12 @@ func (s *Service) createContainer(r *rest.Request) error {
 	if c.DenyScopeOverride, err = r.Flag("x-ms-deny-encryption-scope-override"); err != nil {
 		return err
 	}
-	if err := s.makeContainer(r.Context, r.AccountName, r.Container, c); err != nil {
+	if err := s.core.CreateContainer(r.Context, r.Account.Name, r.Container, c); err != nil {
 		return err
 	}
 	setChanged(r, c.Changed)
 	r.Reply(201)
 	return nil
-}
-
-// makeContainer writes a new container's record.
-func (s *Service) makeContainer(ctx context.Context, account, name string, c *record.Container) error {
-	key := record.AppendContainerKey(nil, account, name)
-	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
-		switch _, err := tx.Get(engine.SpaceContainer, key); {
-		case err == nil:
-			return protocol.ErrContainerAlreadyExists
-		case !errors.Is(err, engine.ErrNotFound):
-			return err
-		}
-		c.Changed = tx.Stamp()
-		c.Generation = record.Generation(c.Changed)
-		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
-		return nil
-	})
 }
 
 var publicNames = [...]string{auth.PublicContainer: "container", auth.PublicBlob: "blob"}
@@ -85,22 +62,6 @@ func decodePublic(r *rest.Request) (auth.PublicAccess, error) {
 		return 0, protocol.ErrPublicAccessNotPermitted
 	}
 	return level, nil
-}
-
-// readContainer reads the addressed container for an operation that changes nothing; a lease id is checked if there is one.
-func (s *Service) readContainer(r *rest.Request) (*record.Container, error) {
-	if err := protocol.CheckContainerName(r.Container); err != nil {
-		return nil, err
-	}
-	given, err := leaseHeader(r, "x-ms-lease-id")
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.container(r.Context, r.AccountName, r.Container)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Lease.CheckRead(engine.StampOf(r.Now), given, lease.Container)
 }
 
 // getContainerProperties is Get Container Properties.
@@ -153,7 +114,17 @@ func (s *Service) setContainerMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.editContainer(r, false, func(c *record.Container) { c.Metadata = metadata })
+	a, err := decodeContainer(r, false)
+	if err != nil {
+		return err
+	}
+	changed, err := s.core.SetContainerMetadata(r.Context, &a, metadata)
+	if err != nil {
+		return err
+	}
+	setChanged(r, changed)
+	r.Reply(200)
+	return nil
 }
 
 // setContainerACL is Set Container ACL.
@@ -170,31 +141,11 @@ func (s *Service) setContainerACL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.editContainer(r, true, func(c *record.Container) { c.Public, c.Policies = public, policies })
-}
-
-// editContainer changes a container's record and with it ETag and Last-Modified, and answers.
-func (s *Service) editContainer(r *rest.Request, unmodified bool, edit func(*record.Container)) error {
-	if err := protocol.CheckContainerName(r.Container); err != nil {
-		return err
-	}
-	terms, err := containerAccess(r, unmodified)
+	a, err := decodeContainer(r, true)
 	if err != nil {
 		return err
 	}
-	var changed engine.Stamp
-	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(tx engine.Tx, c *record.Container) error {
-		if err := c.Lease.CheckRead(terms.now, terms.lease, lease.Container); err != nil {
-			return err
-		}
-		if err := terms.cond.Write(c.Changed, false); err != nil {
-			return err
-		}
-		edit(c)
-		c.Changed = tx.Stamp()
-		changed = c.Changed
-		return nil
-	})
+	changed, err := s.core.SetContainerACL(r.Context, &a, public, policies)
 	if err != nil {
 		return err
 	}
@@ -215,51 +166,36 @@ func (s *Service) getContainerACL(r *rest.Request) error {
 	return nil
 }
 
-// Access implements auth.Resources.
-func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
-	c, err := s.container(ctx, account, name)
-	if err != nil {
-		return auth.Access{}, err
-	}
-	return auth.Access{Public: c.Public, Policies: c.Policies}, nil
-}
-
-// deleteContainer is Delete Container: the record goes at once, what was in it is left to the sweeper.
+// deleteContainer is Delete Container.
 func (s *Service) deleteContainer(r *rest.Request) error {
-	if err := protocol.CheckContainerName(r.Container); err != nil {
-		return err
-	}
-	terms, err := containerAccess(r, true)
+	a, err := decodeContainer(r, true)
 	if err != nil {
 		return err
 	}
-	key := record.AppendContainerKey(nil, r.AccountName, r.Container)
-	err = s.updateContainer(r.Context, key, func(tx engine.Tx) error {
-		c, err := getContainer(tx, key)
-		if err != nil {
-			return err
-		}
-		if err := c.Lease.CheckWrite(terms.now, terms.lease, lease.Container); err != nil {
-			return err
-		}
-		if err := terms.cond.Write(c.Changed, false); err != nil {
-			return err
-		}
-		s.retireContainer(tx, r.Account, key, c)
-		return nil
-	})
-	if err != nil {
+	if err := s.core.DeleteContainer(r.Context, &a); err != nil {
 		return err
 	}
-	s.wake()
 	r.Reply(202)
 	return nil
 }
 
-// buryContainer leaves the contents of a deleted container to the sweeper.
-func (s *Service) buryContainer(tx engine.Tx, key []byte, c *record.Container) {
-	died := record.AppendStamp(nil, tx.Stamp())
-	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainer, engine.Stamp(c.Generation)), died)
+// restoreContainer is Restore Container. The name in the address must be the one that the container had: the public references of
+// the SDKs have withdrawn their option for another ("destination container name must match deleted container name").
+func (s *Service) restoreContainer(r *rest.Request) error {
+	name, version := r.Header("x-ms-deleted-container-name"), r.Header("x-ms-deleted-container-version")
+	switch {
+	case name == "":
+		return protocol.MissingHeader("x-ms-deleted-container-name")
+	case version == "":
+		return protocol.MissingHeader("x-ms-deleted-container-version")
+	case name != r.Container:
+		return protocol.InvalidHeader("x-ms-deleted-container-name", name)
+	}
+	if err := s.core.RestoreContainer(r.Context, r.Account.Name, name, version); err != nil {
+		return err
+	}
+	r.Reply(201)
+	return nil
 }
 
 // listContainers is List Containers.
@@ -270,14 +206,15 @@ func (s *Service) listContainers(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var metadata, deleted bool
+	q := containersQuery{account: r.Account.Name, prefix: prefix, from: strings.TrimPrefix(marker, "/"+r.AccountName+"/"), limit: limit, now: engine.StampOf(r.Now)}
+	metadata := false
 	for item := range strings.SplitSeq(strings.ToLower(r.Query("include")), ",") {
 		switch strings.TrimSpace(item) {
 		case "", "system":
 		case "metadata":
 			metadata = true
 		case "deleted":
-			deleted = true
+			q.deleted = true
 		default:
 			return protocol.InvalidQuery("include", r.Query("include"), "")
 		}
@@ -296,40 +233,8 @@ func (s *Service) listContainers(r *rest.Request) error {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
 	start := len(b)
-	from := strings.TrimPrefix(marker, "/"+r.AccountName+"/")
-	scope := append([]byte(r.AccountName), 0)
-	lower := append(append([]byte(nil), scope...), max(prefix, from)...)
-	upper := record.After(append(append([]byte(nil), scope...), prefix...))
-	now := engine.StampOf(r.Now)
-	next := ""
-	err = s.store.View(r.Context, scope, func(v engine.Reader) error {
-		it := v.Scan(engine.SpaceContainer, lower, upper)
-		defer it.Close()
-		for n := 0; it.Next(); {
-			rest := string(it.Key()[len(scope):])
-			name, life, _ := strings.Cut(rest, "\x00")
-			if life != "" && !deleted {
-				continue
-			}
-			if n == limit {
-				next = name
-				break
-			}
-			value, err := it.Value()
-			if err != nil {
-				return err
-			}
-			var c record.Container
-			if err := c.Decode(record.View(value)); err != nil {
-				return err
-			}
-			if c.Deleted.At != 0 && c.Deleted.Until <= now {
-				continue
-			}
-			n++
-			b = appendContainer(b, &c, name, metadata, now)
-		}
-		return it.Close()
+	next, err := s.core.Containers(r.Context, &q, func(name string, c *record.Container) {
+		b = appendContainer(b, c, name, metadata, q.now)
 	})
 	if err != nil {
 		page.Close()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -17,7 +18,7 @@ import (
 func TestContainerCacheFollowsChanges(t *testing.T) {
 	s := newHouse(t).svc
 	ctx := context.Background()
-	require.NoError(t, s.makeContainer(ctx, "acct", "con", &record.Container{}))
+	require.NoError(t, s.CreateContainer(ctx, "acct", "con", &record.Container{}))
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 3 {
@@ -47,7 +48,7 @@ func TestContainerCacheFollowsChanges(t *testing.T) {
 	}
 	for i := 1; i <= 300; i++ {
 		want := strconv.Itoa(i)
-		require.NoError(t, s.changeContainer(ctx, "acct", "con", func(_ engine.Tx, c *record.Container) error {
+		require.NoError(t, s.changeContainer(ctx, &access{account: &account.Account{Name: "acct"}, container: "con"}, func(_ engine.Tx, c *record.Container) error {
 			c.DefaultScope = want
 			return nil
 		}))

@@ -54,7 +54,7 @@ func TestCopiesWaitForEachOther(t *testing.T) {
 
 // How many may run, of one account and of all.
 func TestCrowded(t *testing.T) {
-	s := &Service{copies: map[[16]byte]*runningCopy{}}
+	s := &core{copies: map[[16]byte]*runningCopy{}}
 	for i := range maxCopies {
 		require.Equal(t, i >= maxAccountCopies, s.crowded("one"))
 		require.False(t, s.crowded("another"))

@@ -1,115 +1,11 @@
 package blob
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"strings"
 
-	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/blob/lease"
-	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
-
-// softDelete returns what a blob that is deleted now is marked with; ok is false if the account does not keep deleted blobs.
-func (t *Txn) softDelete() (d record.SoftDelete, ok bool) {
-	props := t.account.Properties(account.BlobService)
-	if props == nil || !props.DeleteRetention.Enabled {
-		return record.SoftDelete{}, false
-	}
-	now := t.Stamp()
-	return record.SoftDelete{At: now, Until: now + engine.Stamp(props.DeleteRetention.Days)*record.Day}, true
-}
-
-// retire takes the current blob out of its place. With versioning it becomes a version, else with soft delete a deleted blob, else
-// its content goes. kept tells that it can still be had.
-func (t *Txn) retire(old *record.Blob, inlineFollows bool) (kept bool, err error) {
-	if old == nil {
-		return false, nil
-	}
-	gone := *old
-	gone.Lease = lease.Lease{}
-	var slot record.Slot
-	if t.account.Versioning {
-		slot = old.VersionSlot()
-		gone.Version = slot.Stamp
-	} else if d, ok := t.softDelete(); ok {
-		slot, gone.Deleted = record.Slot{Stamp: d.At, Kind: record.SlotDeleted}, d
-		t.enqueueExpiry(slot, d.Until)
-	} else {
-		t.delta -= old.Size
-		return false, t.drop(old, record.Slot{}, inlineFollows)
-	}
-	if err := t.move(old, record.Slot{}, slot, inlineFollows); err != nil {
-		return false, err
-	}
-	t.set(slot, &gone)
-	return true, nil
-}
-
-// move takes content along with its record to another slot. Only inline bytes lie under the slot.
-func (t *Txn) move(r *record.Blob, from, to record.Slot, inlineFollows bool) error {
-	if r.Content.Kind != record.ContentInline {
-		return nil
-	}
-	v, err := t.Get(engine.SpaceBlobData, t.slotKey(from))
-	if err != nil {
-		return fmt.Errorf("inline content of %q: %w", t.name, corrupt(err))
-	}
-	t.Set(engine.SpaceBlobData, t.slotKey(to), append([]byte(nil), v...))
-	if !inlineFollows {
-		t.Delete(engine.SpaceBlobData, t.slotKey(from))
-	}
-	return nil
-}
-
-// keepVersion makes a version of the current blob, which is about to change in its properties only.
-func (t *Txn) keepVersion(old *record.Blob) error {
-	slot := old.VersionSlot()
-	kept := *old
-	kept.Lease, kept.Version = lease.Lease{}, slot.Stamp
-	var err error
-	if kept.Content, err = t.share(old, record.Slot{}, slot); err != nil {
-		return err
-	}
-	t.delta += kept.Size
-	t.set(slot, &kept)
-	return nil
-}
-
-// enqueueExpiry leaves a soft-deleted blob to the sweeper. Its item tells until when it is kept, so that the sweeper need not look:
-// there may be very many.
-func (t *Txn) enqueueExpiry(s record.Slot, until engine.Stamp) {
-	v := append(append([]byte{byte(s.Kind)}, t.account.Name...), 0)
-	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkExpiry, s.Stamp), record.AppendStamp(v, until))
-}
-
-// visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
-func visitHistory(r engine.Reader, p *place, visit func(record.Slot, *record.Blob) (bool, error)) error {
-	it := r.Scan(engine.SpaceBlobHistory, p.key, record.After(append([]byte(nil), p.key...)))
-	defer it.Close()
-	for it.Next() {
-		slot, ok := record.ParseSlot(it.Key()[len(p.key):])
-		if !ok {
-			return record.ErrBlob
-		}
-		v, err := it.Value()
-		if err != nil {
-			return err
-		}
-		rec := &record.Blob{}
-		if err := rec.Decode(string(v)); err != nil {
-			return fmt.Errorf("blob %q: %w", p.name, err)
-		}
-		if more, err := visit(slot, rec); err != nil || !more {
-			return err
-		}
-	}
-	return it.Close()
-}
 
 // snapshotBlob is Snapshot Blob.
 func (s *Service) snapshotBlob(r *rest.Request) error {
@@ -120,50 +16,19 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var snap record.Blob
-	var slot record.Slot
-	err = s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
-		if err := rec.Lease.CheckRead(terms.now, terms.lease, lease.Blob); err != nil {
-			return err
-		}
-		if err := terms.cond.Write(rec.Changed, false); err != nil {
-			return err
-		}
-		if err := terms.checkTags(rec); err != nil {
-			return err
-		}
-		if err := rec.Readable(terms.now); err != nil {
-			return err
-		}
-		slot = record.Slot{Stamp: t.Stamp(), Kind: record.SlotSnapshot}
-		snap = *rec
-		snap.Lease = lease.Lease{}
-		var err error
-		if snap.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
-			return err
-		}
-		if len(metadata) > 0 {
-			snap.Metadata, snap.Changed = metadata, t.Stamp()
-		}
-		t.set(slot, &snap)
-		return nil
-	})
+	a, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	snap, id, err := s.core.Snapshot(r.Context, &a, metadata)
 	if err != nil {
 		return err
 	}
 	setWritten(r, &snap)
 	r.SetHeader("x-ms-request-server-encrypted", "false") // as recorded of the service
-	r.SetHeader("x-ms-snapshot", protocol.SnapshotID(slot.Stamp))
+	r.SetHeader("x-ms-snapshot", protocol.SnapshotID(id))
 	r.Reply(201)
 	return nil
-}
-
-// deleteRequest is Delete Blob, decoded.
-type deleteRequest struct {
-	access
-	slot      selector
-	snapshots string // include, only, or empty
-	permanent bool
 }
 
 func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
@@ -173,11 +38,16 @@ func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
 	if q.access, err = decodeAccess(r); err != nil {
 		return q, err
 	}
-	q.snapshots = strings.ToLower(r.Header("x-ms-delete-snapshots"))
-	if q.snapshots != "" && q.snapshots != "include" && q.snapshots != "only" {
+	switch strings.ToLower(r.Header("x-ms-delete-snapshots")) {
+	case "":
+	case "include":
+		q.snapshots = snapshotsInclude
+	case "only":
+		q.snapshots = snapshotsOnly
+	default:
 		return q, protocol.InvalidHeader("x-ms-delete-snapshots", r.Header("x-ms-delete-snapshots"))
 	}
-	if q.snapshots != "" && !q.slot.isBase() {
+	if q.snapshots != snapshotsRefuse && !q.slot.isBase() {
 		name, what := "versionid", "Version id"
 		if q.slot.snapshot != 0 {
 			name, what = "snapshot", "Snapshot"
@@ -212,19 +82,7 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	kept := false
-	err = s.change(r.Context, p, func(t *Txn) (err error) {
-		if q.slot.isBase() {
-			kept, err = t.deleteBase(&q)
-		} else {
-			kept, err = t.deletePast(&q)
-		}
-		return err
-	})
+	kept, err := s.core.Delete(r.Context, &q)
 	if err != nil {
 		return err
 	}
@@ -233,218 +91,11 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 	return nil
 }
 
-// deleteBase deletes a blob, its snapshots, or both.
-func (t *Txn) deleteBase(q *deleteRequest) (kept bool, err error) {
-	rec, err := t.Record(record.Slot{})
-	if err != nil {
-		return false, err
-	}
-	if err := q.write(rec); err != nil {
-		return false, err
-	}
-	err = visitHistory(t, t.place, func(s record.Slot, snap *record.Blob) (bool, error) {
-		switch {
-		case s.Kind != record.SlotSnapshot || snap.Deleted.At != 0:
-			return true, nil
-		case q.snapshots == "":
-			return false, protocol.ErrSnapshotsPresent
-		}
-		kept, err = t.forget(s, snap)
-		return err == nil, err
-	})
-	if err != nil || q.snapshots == "only" {
-		return kept, err
-	}
-	return t.Remove(rec)
-}
-
-// forget deletes a snapshot or version, softly if the account has it so.
-func (t *Txn) forget(s record.Slot, rec *record.Blob) (kept bool, err error) {
-	if d, ok := t.softDelete(); ok {
-		rec.Deleted = d
-		t.set(s, rec)
-		t.enqueueExpiry(s, d.Until)
-		return true, nil
-	}
-	return false, t.erase(s, rec)
-}
-
-// erase takes a blob out of the history for good. A snapshot's bytes were never counted.
-func (t *Txn) erase(s record.Slot, rec *record.Blob) error {
-	if s.Kind != record.SlotSnapshot {
-		t.delta -= rec.Size
-	}
-	t.Delete(engine.SpaceBlobHistory, t.slotKey(s))
-	return t.drop(rec, s, false)
-}
-
-// deletePast deletes a snapshot or version.
-func (t *Txn) deletePast(q *deleteRequest) (kept bool, err error) {
-	slot := record.Slot{Stamp: q.slot.snapshot, Kind: record.SlotSnapshot}
-	if q.slot.version != 0 {
-		slot = record.Slot{Stamp: q.slot.version, Kind: record.SlotVersion}
-		rec, err := t.Record(record.Slot{})
-		if err != nil {
-			return false, err
-		}
-		if rec != nil && rec.Version == q.slot.version {
-			return false, protocol.ErrOperationNotAllowedOnRootBlob
-		}
-	}
-	rec, err := t.Record(slot)
-	if err != nil {
-		return false, err
-	}
-	if q.permanent {
-		props := t.account.Properties(account.BlobService)
-		switch {
-		case rec == nil:
-			return false, protocol.ErrBlobNotFound
-		case rec.Deleted.At == 0 || props == nil || !props.DeleteRetention.AllowPermanentDelete:
-			return false, protocol.ErrBlobOperationNotSupported
-		}
-		return false, t.erase(slot, rec)
-	}
-	if rec != nil && rec.Deleted.At != 0 {
-		rec = nil
-	}
-	q.lease = lease.ID{} // what is past has none
-	if err := q.write(rec); err != nil {
-		return false, err
-	}
-	return t.forget(slot, rec)
-}
-
-// undeleteBlob is Undelete Blob. It brings back soft-deleted snapshots and versions, and without versioning the blob itself if
-// there is none.
+// undeleteBlob is Undelete Blob. It takes no conditions.
 func (s *Service) undeleteBlob(r *rest.Request) error {
-	p, err := s.place(r)
-	if err != nil {
+	if err := s.core.Undelete(r.Context, &access{account: r.Account, container: r.Container, blob: r.Blob}); err != nil {
 		return err
 	}
-	for {
-		err := s.undelete(r.Context, p)
-		if errors.Is(err, errTagsMoved) {
-			continue
-		}
-		if err == nil {
-			r.Reply(200)
-		}
-		return err
-	}
-}
-
-// errTagsMoved tells that a blob has other tags than a look before the transaction had shown.
-var errTagsMoved = errors.New("the tags changed meanwhile")
-
-func (s *Service) undelete(ctx context.Context, p *place) error {
-	// The tags of what comes back are put in the index before it is there.
-	var tags []protocol.Pair
-	err := s.store.View(ctx, p.key, func(v engine.Reader) error {
-		found, err := restorable(v, p)
-		if found != nil {
-			tags = found.Tags
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.changeTagged(ctx, p, tags, func(t *Txn) error {
-		current, err := t.Record(record.Slot{})
-		if err != nil {
-			return err
-		}
-		back, err := restorable(t, p)
-		if err != nil {
-			return err
-		}
-		if back == nil && len(tags) > 0 || back != nil && !samePairs(back.Tags, tags) {
-			return errTagsMoved
-		}
-		known := current != nil
-		err = visitHistory(t, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
-			known = true
-			if rec.Deleted.At == 0 {
-				return true, nil
-			}
-			at := rec.Deleted.At
-			rec.Deleted = record.SoftDelete{}
-			if slot.Kind != record.SlotDeleted {
-				t.set(slot, rec)
-				return true, nil
-			}
-			t.Delete(engine.SpaceBlobHistory, t.slotKey(slot))
-			to := record.Slot{Stamp: slot.Stamp, Kind: record.SlotSnapshot}
-			if back != nil && back.Deleted.At == at {
-				to = record.Slot{}
-			} else {
-				t.delta -= rec.Size
-			}
-			t.set(to, rec)
-			return true, t.move(rec, slot, to, false)
-		})
-		if err == nil && !known {
-			return protocol.ErrBlobNotFound
-		}
-		return err
-	})
-}
-
-// restorable returns the blob that an undelete makes the current one again, nil if there is none: the last that was deleted, if
-// nothing took its place.
-func restorable(r engine.Reader, p *place) (back *record.Blob, err error) {
-	current, err := getRecord(r, p, record.Slot{})
-	if current != nil || err != nil {
-		return nil, err
-	}
-	err = visitHistory(r, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
-		if slot.Kind == record.SlotDeleted {
-			back = rec
-		}
-		return true, nil
-	})
-	return back, err
-}
-
-// sweepExpired takes a soft-deleted blob away for good once its retention has ended.
-func (s *Service) sweepExpired(ctx context.Context, p *place, w *record.Work) error {
-	slot := record.Slot{Stamp: w.Stamp, Kind: record.SlotKind(w.Value[0])}
-	name, until, _ := record.CutZero(w.Value[1:])
-	if end, ok := record.DecodeStamp(until); ok && end > s.now() {
-		return nil
-	}
-	p.account = &account.Account{Name: string(name)}
-	return s.change(ctx, p, func(t *Txn) error {
-		rec, err := t.Record(slot)
-		switch {
-		case err != nil:
-			return err
-		case rec == nil || rec.Deleted.At == 0:
-		case rec.Deleted.Until > s.now():
-			return nil
-		default:
-			if err := t.erase(slot, rec); err != nil {
-				return err
-			}
-		}
-		t.Delete(engine.SpaceBlobQueue, w.Key)
-		return nil
-	})
-}
-
-// sweepOther does what the features built on the core have left to the sweeper.
-func (s *Service) sweepOther(ctx context.Context, p *place, w *record.Work) error {
-	switch w.Kind {
-	case record.WorkExpiry:
-		return s.sweepExpired(ctx, p, w)
-	case record.WorkFold:
-		for more := true; more; {
-			var err error
-			if more, err = s.foldPages(ctx, p, w.Stamp); err != nil {
-				return err
-			}
-		}
-	}
+	r.Reply(200)
 	return nil
 }

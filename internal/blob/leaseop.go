@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/blobd/blobd/internal/blob/lease"
-	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -72,29 +71,17 @@ func decodeLease(r *rest.Request) (q lease.Request, err error) {
 	return q, nil
 }
 
-// leaseBlob is Lease Blob. It changes neither ETag nor Last-Modified.
+// leaseBlob is Lease Blob.
 func (s *Service) leaseBlob(r *rest.Request) error {
 	q, err := decodeLease(r)
 	if err != nil {
 		return err
 	}
-	var res lease.Result
-	var changed engine.Stamp
-	err = s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
-		if err := terms.cond.Write(rec.Changed, false); err != nil {
-			return err
-		}
-		if err := terms.checkTags(rec); err != nil {
-			return err
-		}
-		var err error
-		if res, err = rec.Lease.Apply(terms.now, &q); err != nil {
-			return err
-		}
-		rec.Lease, changed = res.Lease, rec.Changed
-		t.Modify(rec)
-		return nil
-	})
+	a, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	res, changed, err := s.core.LeaseBlob(r.Context, &a, &q)
 	if err != nil {
 		return err
 	}
@@ -104,44 +91,20 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 
 // leaseContainer is Lease Container.
 func (s *Service) leaseContainer(r *rest.Request) error {
-	if err := protocol.CheckContainerName(r.Container); err != nil {
-		return err
-	}
 	q, err := decodeLease(r)
 	if err != nil {
 		return err
 	}
-	terms, err := containerAccess(r, true)
+	a, err := decodeContainer(r, true)
 	if err != nil {
 		return err
 	}
-	var res lease.Result
-	var changed engine.Stamp
-	err = s.changeContainer(r.Context, r.AccountName, r.Container, func(_ engine.Tx, c *record.Container) error {
-		if err := terms.cond.Write(c.Changed, false); err != nil {
-			return err
-		}
-		var err error
-		if res, err = c.Lease.Apply(terms.now, &q); err != nil {
-			return err
-		}
-		c.Lease, changed = res.Lease, c.Changed
-		return nil
-	})
+	res, changed, err := s.core.LeaseContainer(r.Context, &a, &q)
 	if err != nil {
-		return containerLeaseError(err)
+		return err
 	}
 	replyLease(r, &q, &res, changed)
 	return nil
-}
-
-// containerLeaseError words the errors of Apply, which speak of a blob, for a container.
-func containerLeaseError(err error) error {
-	e, ok := err.(*protocol.Error)
-	if !ok || !strings.HasPrefix(e.Code, "Lease") {
-		return err
-	}
-	return e.Saying(strings.ReplaceAll(e.Message, "blob", "container"))
 }
 
 func replyLease(r *rest.Request, q *lease.Request, res *lease.Result, changed engine.Stamp) {

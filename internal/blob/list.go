@@ -1,52 +1,22 @@
 package blob
 
 import (
-	"bytes"
 	"encoding/base64"
 	"io"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// maxPage is the most entries of a listing, and how many there are unless fewer are asked for.
-const maxPage = 5000
-
-// include is what a listing shows besides the blobs themselves.
-type include uint16
-
-const (
-	includeSnapshots include = 1 << iota
-	includeMetadata
-	includeUncommitted
-	includeCopy
-	includeDeleted
-	includeTags
-	includeVersions
-	includeDeletedWithVersions
-	includeNothing // immutability and permissions: known, and nothing to show
-)
-
 var includeNames = map[string]include{
 	"snapshots": includeSnapshots, "metadata": includeMetadata, "uncommittedblobs": includeUncommitted, "copy": includeCopy,
 	"deleted": includeDeleted, "tags": includeTags, "versions": includeVersions, "deletedwithversions": includeDeletedWithVersions,
 	"immutabilitypolicy": includeNothing, "legalhold": includeNothing, "permissions": includeNothing,
-}
-
-// listRequest is List Blobs, decoded.
-type listRequest struct {
-	prefix, delimiter, marker, startFrom       string
-	hasPrefix, hasDelimiter, hasMarker, hasMax bool
-	max                                        int
-	include                                    include
-	version                                    protocol.Version
-	now                                        engine.Stamp
 }
 
 // decodeMax reads maxresults.
@@ -67,15 +37,12 @@ func decodeMax(r *rest.Request) (n int, given bool, err error) {
 }
 
 func decodeList(r *rest.Request) (q listRequest, err error) {
-	q.version, q.now = r.Version, engine.StampOf(r.Now)
-	q.prefix, q.hasPrefix = r.QueryOK("prefix")
-	q.delimiter, q.hasDelimiter = r.QueryOK("delimiter")
-	q.startFrom = r.Query("startfrom")
-	if q.max, q.hasMax, err = decodeMax(r); err != nil {
+	q.now = engine.StampOf(r.Now)
+	q.prefix, q.delimiter, q.startFrom = r.Query("prefix"), r.Query("delimiter"), r.Query("startfrom")
+	if q.max, _, err = decodeMax(r); err != nil {
 		return q, err
 	}
 	if text, ok := r.QueryOK("marker"); ok {
-		q.hasMarker = true
 		if q.marker, ok = parseMarker(text); !ok {
 			return q, protocol.InvalidQuery("marker", text, "")
 		}
@@ -134,59 +101,53 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		return err
 	}
 	page := newPage()
+	page.include, page.version, page.now, q.entry = q.include, r.Version, q.now, &page.entry
 	b := append(page.b, protocol.XMLHead...)
 	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
 	b = appendEndpoint(b, r)
 	b = append(b, `" ContainerName="`...)
 	b = protocol.AppendText(b, r.Container)
 	b = append(b, `">`...)
-	if q.hasPrefix {
-		b = appendEcho(b, "Prefix", q.prefix, q.version)
+	b = appendEcho(b, r, "prefix", "Prefix")
+	if text, ok := r.QueryOK("marker"); ok {
+		b = protocol.AppendElement(b, "Marker", text)
 	}
-	if q.hasMarker {
-		b = protocol.AppendElement(b, "Marker", r.Query("marker"))
+	if text := r.Query("maxresults"); text != "" {
+		b = protocol.AppendElement(b, "MaxResults", text)
 	}
-	if q.hasMax {
-		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
-	}
-	if q.hasDelimiter {
-		b = appendEcho(b, "Delimiter", q.delimiter, q.version)
-	}
-	page.b = b
-	prefix := record.AppendGeneration(nil, c.Generation)
-	err = s.store.View(r.Context, prefix, func(v engine.Reader) error {
-		page.b = append(page.b, "<Blobs>"...)
-		next, err := q.scan(v, prefix, page)
-		if err != nil {
-			return err
-		}
-		if string(page.b[len(page.b)-len("<Blobs>"):]) == "<Blobs>" {
-			page.b = append(page.b[:len(page.b)-1], " />"...)
-		} else {
-			page.b = append(page.b, "</Blobs>"...)
-		}
-		if next == nil {
-			page.b = append(page.b, "<NextMarker />"...)
-		} else {
-			page.b = append(appendMarker(append(page.b, "<NextMarker>"...), next), "</NextMarker>"...)
-		}
-		return nil
-	})
+	b = appendEcho(b, r, "delimiter", "Delimiter")
+	page.b = append(b, "<Blobs>"...)
+	start := len(page.b)
+	next, err := s.core.List(r.Context, c, &q, page)
 	if err != nil {
 		page.Close()
 		return err
+	}
+	if len(page.b) == start {
+		page.b = append(page.b[:start-1], " />"...)
+	} else {
+		page.b = append(page.b, "</Blobs>"...)
+	}
+	if next == nil {
+		page.b = append(page.b, "<NextMarker />"...)
+	} else {
+		page.b = append(appendMarker(append(page.b, "<NextMarker>"...), next), "</NextMarker>"...)
 	}
 	page.b = append(page.b, "</EnumerationResults>"...)
 	page.reply(r)
 	return nil
 }
 
-// appendEcho repeats a part of the request; an empty one is an empty element.
-func appendEcho(b []byte, element, value string, v protocol.Version) []byte {
-	if value == "" {
+// appendEcho repeats a parameter of the query if it is there; an empty one is an empty element.
+func appendEcho(b []byte, r *rest.Request, name, element string) []byte {
+	switch value, ok := r.QueryOK(name); {
+	case !ok:
+		return b
+	case value == "":
 		return protocol.AppendElement(b, element, "")
+	default:
+		return protocol.AppendName(b, element, value, r.Version)
 	}
-	return protocol.AppendName(b, element, value, v)
 }
 
 // appendEndpoint appends the address of the service as the client sees it.
@@ -205,190 +166,23 @@ func appendEndpoint(b []byte, r *rest.Request) []byte {
 	return b
 }
 
-// cursor walks one space. Its key is nil at the end.
-type cursor struct {
-	it        engine.Iterator
-	key       []byte
-	partition int // length of the partition in key
-	name      []byte
-}
-
-func (c *cursor) settle(ok bool) {
-	for ; ok; ok = c.it.Next() {
-		c.key = c.it.Key()
-		if c.name, c.partition, ok = record.SplitKey(c.key); ok {
-			return
-		}
-	}
-	c.key = nil
-}
-
-// scan appends the entries of a page and returns the key of the next, nil at the end.
-//
-// The entries of a name lie in up to three spaces: its history comes first, ascending, and the blob itself last.
-func (q *listRequest) scan(v engine.Reader, generation []byte, page *page) (next []byte, err error) {
-	lower := record.AppendEscaped(append([]byte(nil), generation...), q.prefix)
-	upper := record.After(append([]byte(nil), lower...))
-	if from := record.AppendEscaped(append([]byte(nil), generation...), q.startFrom); bytes.Compare(from, lower) > 0 {
-		lower = from
-	}
-	if from := append(append([]byte(nil), generation...), q.marker...); bytes.Compare(from, lower) > 0 {
-		lower = from
-	}
-	if upper != nil && bytes.Compare(lower, upper) >= 0 {
-		return nil, nil
-	}
-	spaces := []engine.Space{engine.SpaceBlob}
-	if q.include&(includeSnapshots|includeDeleted|includeVersions|includeDeletedWithVersions) != 0 {
-		spaces = append(spaces, engine.SpaceBlobHistory)
-	}
-	if q.include&includeUncommitted != 0 {
-		spaces = append(spaces, engine.SpaceUncommitted)
-	}
-	// A marker within a name's history must still find the blob itself, whose key is shorter.
-	baseLower := lower
-	if _, n, ok := record.SplitKey(lower); ok {
-		baseLower = lower[:n]
-	}
-	cursors := make([]cursor, len(spaces))
-	for i, space := range spaces {
-		from := baseLower
-		if space == engine.SpaceBlobHistory {
-			from = lower
-		}
-		cursors[i].it = v.Scan(space, from, upper)
-		defer cursors[i].it.Close()
-		cursors[i].settle(cursors[i].it.Next())
-	}
-	e := &page.entry
-	e.q = q
-	for count := 0; ; {
-		at := q.least(cursors)
-		if at < 0 {
-			break
-		}
-		c := &cursors[at]
-		base := spaces[at] != engine.SpaceBlobHistory
-		show, err := q.load(e, c, spaces[at], cursors)
-		if err != nil {
-			return nil, err
-		}
-		if !show {
-			c.settle(c.it.Next())
-			continue
-		}
-		if count == q.max {
-			next = append(next, c.key[8:]...)
-			if base && len(spaces) > 1 {
-				next = append(next, 0xFF) // behind the history, which was shown
-			}
-			break
-		}
-		count++
-		if q.delimiter != "" {
-			if i := strings.Index(record.View(c.name[len(q.prefix):]), q.delimiter); i >= 0 {
-				common := string(c.name[:len(q.prefix)+i+len(q.delimiter)])
-				page.b = append(page.b, "<BlobPrefix>"...)
-				page.b = protocol.AppendName(page.b, "Name", common, q.version)
-				page.b = append(page.b, "</BlobPrefix>"...)
-				behind := record.After(record.AppendEscaped(append([]byte(nil), generation...), common))
-				for i := range cursors {
-					if c := &cursors[i]; c.key != nil && (behind == nil || bytes.Compare(c.key, behind) < 0) {
-						c.settle(behind != nil && c.it.SeekGE(behind))
-					}
-				}
-				continue
-			}
-		}
-		page.b = e.appendTo(page.b, record.View(c.name))
-		c.settle(c.it.Next())
-	}
-	for i := range cursors {
-		if err := cursors[i].it.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return next, nil
-}
-
-// least returns the cursor whose entry comes next, -1 at the end.
-func (q *listRequest) least(cursors []cursor) int {
-	if len(cursors) == 1 {
-		if cursors[0].key == nil {
-			return -1
-		}
-		return 0
-	}
-	best := -1
-	for i := range cursors {
-		c := &cursors[i]
-		if c.key == nil {
-			continue
-		}
-		if best < 0 {
-			best = i
-			continue
-		}
-		b := &cursors[best]
-		switch d := bytes.Compare(c.key[:c.partition], b.key[:b.partition]); {
-		case d < 0, d == 0 && len(c.key) > len(b.key):
-			best = i
-		}
-	}
-	return best
-}
-
-// load decodes the entry under a cursor and tells whether this listing shows it.
-func (q *listRequest) load(e *entry, c *cursor, space engine.Space, cursors []cursor) (show bool, err error) {
-	e.slot, e.uncommitted, e.versionsOnly = record.Slot{}, space == engine.SpaceUncommitted, false
-	if e.uncommitted {
-		e.rec = record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
-		return true, nil
-	}
-	v, err := c.it.Value()
-	if err != nil {
-		return false, err
-	}
-	if err := e.rec.Decode(record.View(v)); err != nil {
-		return false, err
-	}
-	if space == engine.SpaceBlob {
-		return true, nil
-	}
-	slot, ok := record.ParseSlot(c.key[c.partition:])
-	if !ok {
-		return false, record.ErrBlob
-	}
-	e.slot = slot
-	base := cursors[0].key != nil && bytes.Equal(cursors[0].key, c.key[:c.partition])
-	return q.shows(&e.rec, slot, base, e), nil
-}
-
-// shows tells whether a listing shows a blob of the history. base tells that the name has a current blob.
-func (q *listRequest) shows(rec *record.Blob, slot record.Slot, base bool, e *entry) bool {
-	deleted := rec.Deleted.At != 0
-	if deleted && (q.include&includeDeleted == 0 || rec.Deleted.Until <= q.now) {
-		return false
-	}
-	switch slot.Kind {
-	case record.SlotSnapshot:
-		return q.include&includeSnapshots != 0
-	case record.SlotDeleted:
-		if base {
-			e.slot.Kind = record.SlotSnapshot // what a later blob of the name has pushed aside
-			return q.include&includeSnapshots != 0
-		}
-		e.slot = record.Slot{}
-		return true
-	}
-	return q.include&includeVersions != 0
-}
-
 // page is the body of an answer on its way into a pooled buffer.
 type page struct {
-	b     []byte
-	sent  int
-	entry entry
+	b    []byte
+	sent int
+
+	// Of a listing of blobs.
+	include include
+	version protocol.Version
+	now     engine.Stamp
+	entry   entry
+}
+
+// Prefix implements Listing.
+func (p *page) Prefix(name string) {
+	p.b = append(p.b, "<BlobPrefix>"...)
+	p.b = protocol.AppendName(p.b, "Name", name, p.version)
+	p.b = append(p.b, "</BlobPrefix>"...)
 }
 
 // keepPage bounds the buffers that are kept for the next listing, in bytes.

@@ -205,11 +205,12 @@ func BenchmarkListPage(b *testing.B) {
 			return t.Replace(nil, rec, []byte("x"))
 		}))
 	}
-	q := listRequest{max: maxPage, version: protocol.Newest, now: 1}
+	q := listRequest{max: maxPage, now: 1}
 	prefix := record.AppendGeneration(nil, 7)
 	b.ReportAllocs()
 	for b.Loop() {
 		page := newPage()
+		page.version, page.now, q.entry = protocol.Newest, 1, &page.entry
 		err := store.View(ctx, prefix, func(v engine.Reader) error {
 			_, err := q.scan(v, prefix, page)
 			return err

@@ -11,20 +11,11 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// entry is one blob of a listing. Its record is used again for the next.
-type entry struct {
-	q            *listRequest
-	rec          record.Blob
-	slot         record.Slot
-	uncommitted  bool
-	versionsOnly bool
-}
-
-// appendTo appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
-func (e *entry) appendTo(b []byte, name string) []byte {
-	rec, q := &e.rec, e.q
-	b = append(b, "<Blob>"...)
-	b = protocol.AppendName(b, "Name", name, q.version)
+// Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
+func (p *page) Blob(name string, e *entry) {
+	rec := &e.rec
+	b := append(p.b, "<Blob>"...)
+	b = protocol.AppendName(b, "Name", name, p.version)
 	if rec.Deleted.At != 0 {
 		b = append(b, "<Deleted>true</Deleted>"...)
 	}
@@ -32,7 +23,7 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.slot.Stamp)
 		b = append(b, "</Snapshot>"...)
 	}
-	if rec.Version != 0 && (q.include&includeVersions != 0 || e.slot.Kind == record.SlotCurrent) && e.slot.Kind != record.SlotSnapshot {
+	if rec.Version != 0 && (p.include&includeVersions != 0 || e.slot.Kind == record.SlotCurrent) && e.slot.Kind != record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<VersionId>"...), rec.Version)
 		b = append(b, "</VersionId>"...)
 		if e.slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
@@ -63,11 +54,13 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	default:
 		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
 	}
-	b = e.appendTier(b)
-	if e.slot.Kind == record.SlotCurrent {
-		b = appendLease(b, &rec.Lease, q.now)
+	if !e.uncommitted {
+		b = appendTier(b, rec, p.now)
 	}
-	if rec.Copy != nil && q.include&includeCopy != 0 {
+	if e.slot.Kind == record.SlotCurrent {
+		b = appendLease(b, &rec.Lease, p.now)
+	}
+	if rec.Copy != nil && p.include&includeCopy != 0 {
 		b = appendCopy(b, rec.Copy)
 	}
 	b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
@@ -78,7 +71,7 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 		b = append(b, "<DeletedTime>"...)
 		b = protocol.AppendDate(b, rec.Deleted.At)
 		b = append(b, "</DeletedTime><RemainingRetentionDays>"...)
-		b = strconv.AppendInt(b, rec.Deleted.DaysLeft(q.now), 10)
+		b = strconv.AppendInt(b, rec.Deleted.DaysLeft(p.now), 10)
 		b = append(b, "</RemainingRetentionDays>"...)
 	}
 	if n := len(rec.Tags); n > 0 {
@@ -90,10 +83,10 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 		b = append(b, "<Sealed>true</Sealed>"...)
 	}
 	b = append(b, "</Properties>"...)
-	if q.include&includeMetadata != 0 {
+	if p.include&includeMetadata != 0 {
 		b = appendMetadata(b, rec.Metadata)
 	}
-	if q.include&includeTags != 0 && len(rec.Tags) > 0 {
+	if p.include&includeTags != 0 && len(rec.Tags) > 0 {
 		b = append(b, "<Tags>"...)
 		b = tagquery.AppendXML(b, rec.Tags)
 		b = append(b, "</Tags>"...)
@@ -102,7 +95,7 @@ func (e *entry) appendTo(b []byte, name string) []byte {
 	if e.versionsOnly {
 		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
 	}
-	return append(b, "</Blob>"...)
+	p.b = append(b, "</Blob>"...)
 }
 
 // appendHTTP appends the content headers, each even if it is empty.
@@ -123,11 +116,11 @@ func appendHTTP(b []byte, rec *record.Blob) []byte {
 	return protocol.AppendElement(b, "Content-Disposition", h.ContentDisposition)
 }
 
-func (e *entry) appendTier(b []byte) []byte {
-	now := e.rec.Tier.At(e.q.now)
+func appendTier(b []byte, rec *record.Blob, at engine.Stamp) []byte {
+	now := rec.Tier.At(at)
 	t := &now
-	tier, inferred := t.Effective(e.rec.Type)
-	if tier == record.TierUnset || e.uncommitted {
+	tier, inferred := t.Effective(rec.Type)
+	if tier == record.TierUnset {
 		return b
 	}
 	b = append(b, "<AccessTier>"...)

@@ -14,14 +14,14 @@ func BenchmarkListEntry(b *testing.B) {
 	r := record.Blob{Type: record.BlockBlob, Changed: 0x8DB00B42101E88D, Created: 0x8DB00B42101E88C, Size: 5, Content: record.Content{Kind: record.ContentInline},
 		HTTP: record.HTTPProperties{ContentType: "text/plain"}, MD5: strings.Repeat("m", 16), CRC64: 0xAE8B14860A799888, HasCRC64: true}
 	stored := string(r.AppendTo(nil))
-	e := entry{q: &listRequest{version: protocol.Newest, now: engine.Stamp(6e17)}}
-	out := make([]byte, 0, 4<<10)
+	p := page{version: protocol.Newest, now: engine.Stamp(6e17)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := e.rec.Decode(stored); err != nil {
+		if err := p.entry.rec.Decode(stored); err != nil {
 			b.Fatal(err)
 		}
-		out = e.appendTo(out[:0], "d00000012/n00000034")
+		p.b = p.b[:0]
+		p.Blob("d00000012/n00000034", &p.entry)
 	}
-	b.SetBytes(int64(len(out)))
+	b.SetBytes(int64(len(p.b)))
 }

@@ -184,11 +184,11 @@ func (s *Service) lookAtLong(ctx context.Context, p *place, owners map[engine.Re
 	if err != nil || rec == nil {
 		return found, size, err
 	}
-	rd, body, err := s.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+	rd, err := s.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 	if err != nil {
 		return found, size, err
 	}
-	b, err := readAll(body, rd.inline, rd.length)
+	b, err := rd.all()
 	found.content = string(b)
 	return found, size, err
 }

@@ -59,7 +59,7 @@ func TestPageBlob(t *testing.T) {
 	require.Equal(t, bom+"<PageList><PageRange><Start>8796093021696</Start><End>8796093022207</End></PageRange><NextMarker /></PageList>", string(r.Body))
 	require.Equal(t, bom+"<PageList></PageList>", string(h.must(t, 200, "GET", list, "", "x-ms-version: 2020-04-08", ranges(2048, 4096)).Body))
 	h.fails(t, 400, "InvalidQueryParameterValue", "GET", list+"&marker=x", "", v)
-	h.fails(t, 416, "InvalidRange", "GET", list, "", v, "x-ms-range: bytes=8796093022208-")
+	h.fails(t, 416, "InvalidPageRange", "GET", list, "", v, "x-ms-range: bytes=8796093022208-")
 
 	h.fails(t, 400, "MissingRequiredHeader", "PUT", page, "", v, ranges(0, 512))
 	h.fails(t, 400, "InvalidHeaderValue", "PUT", page, "", v, ranges(0, 512), "x-ms-page-write: erase")
@@ -252,14 +252,14 @@ func TestReadWhileWriting(t *testing.T) {
 	}
 	fill('o', 1024)
 	want := h.must(t, 200, "GET", "/acct/box/d", "", v).Body
-	rd, body, err := h.svc.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+	rd, err := h.svc.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 	require.NoError(t, err)
 	require.Equal(t, int64(size), rd.length)
 	fill('n', 512)
 	require.NoError(t, h.svc.Sweep(ctx))
-	got, err := io.ReadAll(body)
+	got, err := io.ReadAll(rd.body)
 	require.NoError(t, err)
-	require.NoError(t, body.Close())
+	require.NoError(t, rd.body.Close())
 	require.True(t, bytes.Equal(want, got))
 	require.Equal(t, strings.Repeat("n", size), string(h.must(t, 200, "GET", "/acct/box/d", "", v).Body))
 	h.unpinned()
@@ -277,16 +277,16 @@ func TestReadWhileOverwritten(t *testing.T) {
 		h.must(t, 201, "PUT", "/acct/box/list?comp=appendblock", big[:1<<20], v)
 	}
 	for name, want := range map[string]string{"chunks": big, "list": big[:3<<20]} {
-		_, body, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		rd, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 		require.NoError(t, err)
-		_, abandoned, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		abandoned, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
 		require.NoError(t, err)
-		require.NoError(t, abandoned.Close())
+		require.NoError(t, abandoned.body.Close())
 		h.must(t, 202, "DELETE", "/acct/box/"+name, "", v)
 		require.NoError(t, h.svc.Sweep(ctx))
-		got, err := io.ReadAll(body)
+		got, err := io.ReadAll(rd.body)
 		require.NoError(t, err, name)
-		require.NoError(t, body.Close())
+		require.NoError(t, rd.body.Close())
 		require.True(t, want == string(got), name)
 	}
 	h.unpinned()

@@ -76,14 +76,14 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 	ctx := context.Background()
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
-	const disk, stride = "/acct/box/disk", 2 * pageSize
+	const disk, stride = "/acct/box/disk", 2 * record.PageSize
 	h.must(t, 201, "PUT", disk, "", v, isPage, fmt.Sprint("x-ms-blob-content-length: ", manyRanges*stride))
 	h.laden(t, "disk", manyRanges, stride)
 	require.Equal(t, 1, chunks(t, h.store))
 
 	// What transactions cost is counted in a service that has no sweeper.
 	store := &counted{Store: h.store}
-	alone, p := &Service{store: store, work: make(chan struct{}, 1)}, h.at(t, "box", "disk")
+	alone, p := &core{store: store, work: make(chan struct{}, 1)}, h.at(t, "box", "disk")
 	cost := func(do func() error) int64 {
 		before := store.n.Load()
 		require.NoError(t, do())
@@ -141,15 +141,15 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 func (h *house) laden(t *testing.T, name string, n int, stride int64) {
 	ctx := context.Background()
 	p := h.at(t, "box", name)
-	chunk, err := h.store.Put(ctx, bytes.NewReader(make([]byte, pageSize)), pageSize)
+	chunk, err := h.store.Put(ctx, bytes.NewReader(make([]byte, record.PageSize)), record.PageSize)
 	require.NoError(t, err)
 	defer h.store.Forget(chunk.Ref)
 	var l laying
-	require.NoError(t, l.begin(ctx, h.svc, p, record.ContentPages))
+	require.NoError(t, l.begin(ctx, h.svc.core, p, record.ContentPages))
 	defer l.done()
 	list := make([]record.PageRange, 0, copyRanges)
 	for i := range n {
-		list = append(list, record.PageRange{From: int64(i) * stride, To: int64(i)*stride + pageSize, Kind: record.PageChunk, Ref: chunk.Ref})
+		list = append(list, record.PageRange{From: int64(i) * stride, To: int64(i)*stride + record.PageSize, Kind: record.PageChunk, Ref: chunk.Ref})
 		if len(list) == copyRanges || i == n-1 {
 			require.NoError(t, l.pages(ctx, list))
 			list = list[:0]

@@ -19,13 +19,13 @@ import (
 // pageRig is one blob name with page maps and a model of each map's bytes.
 type pageRig struct {
 	t    testing.TB
-	svc  *Service
+	svc  *core
 	p    *place
 	refs []engine.Ref
 }
 
 func newPageRig(t testing.TB) *pageRig {
-	svc := &Service{store: enginetest.New(t), work: make(chan struct{}, 1)}
+	svc := &core{store: enginetest.New(t), work: make(chan struct{}, 1)}
 	return &pageRig{t: t, svc: svc, p: newPlace(&account.Account{Name: "a"}, 1, "disk")}
 }
 

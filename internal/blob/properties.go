@@ -4,8 +4,6 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
@@ -17,13 +15,11 @@ func (s *Service) setProperties(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var after record.Blob
-	err = s.modify(r, func(t *Txn, rec *record.Blob) error {
-		rec.HTTP, rec.MD5 = props, md5
-		rec.Changed = t.Stamp()
-		after = *rec
-		return nil
-	})
+	a, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	after, err := s.core.SetProperties(r.Context, &a, &props, md5)
 	if err != nil {
 		return err
 	}
@@ -42,65 +38,17 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	var after record.Blob
-	err = s.modify(r, func(t *Txn, rec *record.Blob) error {
-		if err := rec.Readable(engine.StampOf(r.Now)); err != nil {
-			return err
-		}
-		if t.account.Versioning {
-			if err := t.keepVersion(rec); err != nil {
-				return err
-			}
-			rec.Version = t.Stamp()
-		}
-		rec.Metadata = metadata
-		rec.Changed = t.Stamp()
-		after = *rec
-		return nil
-	})
+	a, err := decodeAccess(r)
+	if err != nil {
+		return err
+	}
+	after, err := s.core.SetMetadata(r.Context, &a, metadata)
 	if err != nil {
 		return err
 	}
 	setWritten(r, &after)
 	r.Reply(200)
 	return nil
-}
-
-// modify changes the current blob's record, on the request's terms, with the content that it has.
-func (s *Service) modify(r *rest.Request, edit func(*Txn, *record.Blob) error) error {
-	return s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
-		if err := terms.write(rec); err != nil {
-			return err
-		}
-		rec.Lease = rec.Lease.Written(terms.now)
-		if err := edit(t, rec); err != nil {
-			return err
-		}
-		t.Modify(rec)
-		return nil
-	})
-}
-
-// changeCurrent runs a transaction on the current blob, which must exist. Which of the request's terms bind it is for fn to say.
-func (s *Service) changeCurrent(r *rest.Request, fn func(t *Txn, rec *record.Blob, terms *access) error) error {
-	terms, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	return s.change(r.Context, p, func(t *Txn) error {
-		rec, err := t.Record(record.Slot{})
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
-		return fn(t, rec, &terms)
-	})
 }
 
 // setSequence answers with the sequence number of a page blob.

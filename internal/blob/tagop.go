@@ -1,12 +1,7 @@
 package blob
 
 import (
-	"errors"
-
-	"github.com/blobd/blobd/internal/blob/lease"
-	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -28,7 +23,7 @@ func decodeTagAccess(r *rest.Request) (a access, err error) {
 
 // getBlobTags is Get Blob Tags.
 func (s *Service) getBlobTags(r *rest.Request) error {
-	terms, err := decodeTagAccess(r)
+	a, err := decodeTagAccess(r)
 	if err != nil {
 		return err
 	}
@@ -36,17 +31,7 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	var rec *record.Blob
-	err = s.store.View(r.Context, p.key, func(v engine.Reader) (err error) {
-		if rec, _, err = slot.find(v, p); err != nil {
-			return err
-		}
-		return terms.read(rec)
-	})
+	rec, _, err := s.core.Look(r.Context, &a, slot)
 	if err != nil {
 		return err
 	}
@@ -57,7 +42,7 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 
 // setBlobTags is Set Blob Tags. It changes neither ETag nor Last-Modified.
 func (s *Service) setBlobTags(r *rest.Request) error {
-	terms, err := decodeTagAccess(r)
+	a, err := decodeTagAccess(r)
 	if err != nil {
 		return err
 	}
@@ -69,42 +54,18 @@ func (s *Service) setBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
 	doc, err := r.ReadBody(tagquery.MaxXML)
 	if err != nil {
 		return err
 	}
-	if err := want.check(sumBytes(doc, want.hasMD5)); err != nil {
+	if _, err := want.checkBytes(doc); err != nil {
 		return err
 	}
 	tags, err := tagquery.ParseXML(doc)
 	if err != nil {
 		return err
 	}
-	err = s.changeTagged(r.Context, p, tags, func(t *Txn) error {
-		rec, at, err := slot.find(t, p)
-		if err != nil {
-			return err
-		}
-		if at.Kind != record.SlotCurrent {
-			terms.lease = lease.ID{}
-		}
-		if err := terms.write(rec); err != nil && !errors.Is(err, protocol.ErrPendingCopyOperation) {
-			return err
-		}
-		if at.Kind == record.SlotCurrent {
-			t.untag = rec.Tags
-		} else {
-			t.untag = tags // the index knows current blobs only
-		}
-		rec.Tags = tags
-		t.set(at, rec)
-		return nil
-	})
-	if err != nil {
+	if err := s.core.SetTags(r.Context, &a, slot, tags); err != nil {
 		return err
 	}
 	r.Reply(204)

@@ -3,7 +3,6 @@ package blob
 import (
 	"strings"
 
-	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -24,41 +23,11 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	terms, err := decodeAccess(r)
+	a, slot, err := decodeReading(r)
 	if err != nil {
 		return err
 	}
-	slot, err := decodeSlot(r)
-	if err != nil {
-		return err
-	}
-	p, err := s.place(r)
-	if err != nil {
-		return err
-	}
-	var after record.Tiering
-	err = s.change(r.Context, p, func(t *Txn) error {
-		rec, at, err := slot.find(t.Tx, p)
-		if err != nil {
-			return err
-		}
-		// No lease is needed, one that is given is checked; ETag conditions are not the operation's.
-		if rec == nil {
-			return protocol.ErrBlobNotFound
-		}
-		if err := rec.Lease.CheckRead(terms.now, terms.lease, lease.Blob); err != nil {
-			return err
-		}
-		if err := terms.checkTags(rec); err != nil {
-			return err
-		}
-		if rec.Tier, err = rec.Tier.Change(terms.now, to, high, rec.Type, rec.Size); err != nil {
-			return err
-		}
-		after = rec.Tier
-		t.set(at, rec)
-		return nil
-	})
+	after, err := s.core.SetTier(r.Context, &a, slot, to, high)
 	if err != nil {
 		return err
 	}

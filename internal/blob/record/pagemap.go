@@ -25,6 +25,12 @@ const (
 	KeyPageRange = 'r'
 )
 
+// What page blobs are made of, and how large they get, in bytes.
+const (
+	PageSize    = 512
+	MaxPageBlob = 8 << 40
+)
+
 // MaxInlinePages is the most that is kept of pages in the key space, in bytes; more goes to a chunk.
 const MaxInlinePages = engine.MaxInline
 

@@ -42,7 +42,7 @@ func ParseTier(text string, blobType Type, v protocol.Version) (Tier, error) {
 	if err != nil {
 		return 0, err
 	}
-	return t, t.check(blobType)
+	return t, t.Check(blobType)
 }
 
 // ParseTierName reads x-ms-access-tier.
@@ -55,8 +55,8 @@ func ParseTierName(text string, v protocol.Version) (Tier, error) {
 	return 0, protocol.InvalidHeader("x-ms-access-tier", text)
 }
 
-// check tells whether a blob of a type can have the tier.
-func (t Tier) check(blobType Type) error {
+// Check tells whether a blob of a type can have the tier.
+func (t Tier) Check(blobType Type) error {
 	if t.premium() != (blobType == PageBlob) || blobType == AppendBlob {
 		return protocol.ErrAccessTierNotSupportedForBlobType
 	}
@@ -72,7 +72,7 @@ func (t Tier) capacity() int64 {
 // Change returns the tier after Set Blob Tier (blob.md section 13).
 func (t Tiering) Change(now engine.Stamp, to Tier, high bool, blobType Type, size int64) (Tiering, error) {
 	t = t.At(now)
-	if err := to.check(blobType); err != nil {
+	if err := to.Check(blobType); err != nil {
 		return t, err
 	}
 	switch {

@@ -7,11 +7,11 @@ import (
 
 	"github.com/minio/crc64nvme"
 
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
-	"github.com/blobd/blobd/internal/rest"
 )
 
 // sums are the checksums of a body that a request names.
@@ -21,53 +21,47 @@ type sums struct {
 	hasMD5, hasCRC bool
 }
 
-// decodeSums reads the checksum headers; only one of them may be there.
-func decodeSums(r *rest.Request, md5Header, crcHeader string) (s sums, err error) {
-	if text := r.Header(md5Header); text != "" {
-		if s.md5, err = protocol.ParseMD5(md5Header, text); err != nil {
-			return s, err
-		}
-		s.hasMD5 = true
-	}
-	if text := r.Header(crcHeader); text != "" {
-		if s.crc64, err = protocol.ParseCRC64(crcHeader, text); err != nil {
-			return s, err
-		}
-		s.hasCRC = true
-	}
-	if s.hasMD5 && s.hasCRC {
-		return s, protocol.ErrBothCrc64AndMd5HeaderPresent
-	}
-	return s, nil
-}
-
 // check compares them with those of what was received.
-func (s *sums) check(in *intake) error {
+func (s *sums) check(got *sums) error {
 	switch {
-	case s.hasMD5 && s.md5 != in.md5:
-		return protocol.MD5Mismatch(s.md5, in.md5)
-	case s.hasCRC && s.crc64 != in.crc64:
-		return protocol.CRC64Mismatch(s.crc64, in.crc64)
+	case s.hasMD5 && s.md5 != got.md5:
+		return protocol.MD5Mismatch(s.md5, got.md5)
+	case s.hasCRC && s.crc64 != got.crc64:
+		return protocol.CRC64Mismatch(s.crc64, got.crc64)
 	}
 	return nil
 }
 
+// checkBytes holds a document that is not kept to the sums, and returns those that were asked for.
+func (s *sums) checkBytes(b []byte) (sums, error) {
+	got := sumBytes(b, s.hasMD5)
+	return got, s.check(&got)
+}
+
+// upload is the content of a write on its way in: exactly size bytes of body, which must have the sums in want.
+type upload struct {
+	body io.Reader
+	size int64
+	want sums
+	// finish, if it is set, tells after the last byte whether what the content came in ended well.
+	finish func() error
+}
+
 // intake is content that was received: inline bytes, or chunks that are durable and protected until done.
 type intake struct {
-	store  engine.Store
-	size   int64
-	crc64  uint64
-	md5    [16]byte // if it was asked for
+	store engine.Store
+	size  int64
+	sums
 	inline []byte
 	chunks []engine.Chunk
 	pooled *[]byte
 }
 
 // receive takes exactly size bytes of body. Up to inlineMax bytes are kept inline, more go into chunks. The caller calls done.
-func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax int64, wantMD5 bool) (*intake, error) {
+func (s *core) receive(ctx context.Context, body io.Reader, size, inlineMax int64, wantMD5 bool) (*intake, error) {
 	in := &intake{store: s.store, size: size}
 	if size == 0 {
-		in.md5 = md5lanes.Sum(nil)
+		in.sums = sumBytes(nil, wantMD5)
 		return in, nil
 	}
 	if size <= inlineMax {
@@ -77,10 +71,7 @@ func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax i
 			in.done()
 			return nil, err
 		}
-		in.crc64 = crc64nvme.Checksum(in.inline)
-		if wantMD5 {
-			in.md5 = md5lanes.Sum(in.inline)
-		}
+		in.sums = sumBytes(in.inline, wantMD5)
 		return in, nil
 	}
 	var digest *md5lanes.Digest
@@ -100,19 +91,20 @@ func (s *Service) receive(ctx context.Context, body io.Reader, size, inlineMax i
 		in.crc64 = protocol.CombineCRC64(in.crc64, c.CRC64, c.Size)
 		left -= n
 	}
+	in.hasCRC = true
 	if wantMD5 {
-		in.md5 = digest.Sum()
+		in.md5, in.hasMD5 = digest.Sum(), true
 	}
 	return in, nil
 }
 
-// sumBytes is the intake of a document that is not kept.
-func sumBytes(b []byte, wantMD5 bool) *intake {
-	in := &intake{size: int64(len(b)), crc64: crc64nvme.Checksum(b)}
+// sumBytes returns the sums of bytes, the MD5 if it is wanted.
+func sumBytes(b []byte, wantMD5 bool) (s sums) {
+	s.crc64, s.hasCRC = crc64nvme.Checksum(b), true
 	if wantMD5 {
-		in.md5 = md5lanes.Sum(b)
+		s.md5, s.hasMD5 = md5lanes.Sum(b), true
 	}
-	return in
+	return s
 }
 
 // done ends the protection of what no transaction has come to own.
@@ -132,3 +124,12 @@ func (in *intake) done() {
 }
 
 var inlineBuffers = sync.Pool{New: func() any { b := make([]byte, engine.MaxInline); return &b }}
+
+// pages is what was taken in, at most MaxChunk bytes, as the pages at an offset.
+func (in *intake) pages(from int64) record.PageRange {
+	u := record.PageRange{From: from, To: from + in.size, Kind: record.PageInline, Bytes: in.inline}
+	if len(in.chunks) > 0 {
+		u.Kind, u.Ref, u.Bytes = record.PageChunk, in.chunks[0].Ref, nil
+	}
+	return u
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,11 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/minio/crc64nvme"
-
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -91,9 +86,15 @@ func isThisMachine(a netip.Addr) bool {
 	})
 }
 
+// remoteClient reads the sources of copies that are elsewhere. It is safe for concurrent use.
+type remoteClient struct{ http http.Client }
+
+// Close ends the connections that are idle.
+func (c *remoteClient) Close() { c.http.CloseIdleConnections() }
+
 // newRemote returns the client by which sources elsewhere are read. Addresses are checked when they are dialled, after the name
 // was resolved, so a name cannot mean one address to the check and another to the connection. Redirects are not followed.
-func newRemote(private bool, stall time.Duration) *http.Client {
+func newRemote(private bool, stall time.Duration) *remoteClient {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		a, err := netip.ParseAddrPort(address)
 		if err != nil || !reachable(a.Addr(), private) {
@@ -109,13 +110,13 @@ func newRemote(private bool, stall time.Duration) *http.Client {
 		s := &stalling{Conn: c, after: stall}
 		return s, s.extend(time.Now())
 	}
-	return &http.Client{
+	return &remoteClient{http.Client{
 		Transport: &http.Transport{
 			DialContext: dial, ResponseHeaderTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second,
 			MaxIdleConnsPerHost: 8, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}}
 }
 
 // A source has to send leastProgress bytes in every maxStall that it is read.
@@ -173,9 +174,36 @@ func (c *stalling) Read(p []byte) (int, error) {
 // emulators know too.
 const remoteVersion = "2021-12-02"
 
-// getRemote asks a source elsewhere for its content, or the wanted range of it.
-func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) (*http.Response, error) {
-	text, _, _ := strings.Cut(ps.src.text, "#")
+// remoteSource is a source elsewhere.
+type remoteSource struct {
+	text string // its address
+	// etag is the source's if it has a strong one: a source that changes while it is read fails the copy.
+	etag string
+	// authorization is x-ms-copy-source-authorization.
+	authorization string
+}
+
+// remoteAsk is what is asked of a source.
+type remoteAsk struct {
+	cond   protocol.Conditions
+	rng    protocol.Range
+	ranged bool
+	limit  int64  // bytes
+	query  string // what is asked for besides the content
+	// notModified is the refusal of a source that answers 304; nil for SourceConditionNotMet.
+	notModified error
+}
+
+func (t *remoteAsk) unmet(status int) error {
+	if status == http.StatusNotModified && t.notModified != nil {
+		return t.notModified
+	}
+	return protocol.ErrSourceConditionNotMet
+}
+
+// Get asks a source for its content, or the wanted range of it. The errors are those of a copy (verified).
+func (c *remoteClient) Get(ctx context.Context, ps *remoteSource, t *remoteAsk) (*http.Response, error) {
+	text, _, _ := strings.Cut(ps.text, "#")
 	if t.query != "" {
 		sep := "?"
 		if strings.Contains(text, "?") {
@@ -185,7 +213,7 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, text, nil)
 	if err != nil {
-		return nil, protocol.InvalidHeader("x-ms-copy-source", ps.src.text).Because(err)
+		return nil, protocol.InvalidHeader("x-ms-copy-source", ps.text).Because(err)
 	}
 	req.Header.Set("x-ms-version", remoteVersion)
 	if ps.authorization != "" {
@@ -202,7 +230,7 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", t.rng.First, last))
 	}
 	t.cond.Visit(func(name, value string) { req.Header.Set(name, value) })
-	resp, err := s.remote.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -230,7 +258,7 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNotModified, http.StatusPreconditionFailed:
-		return nil, t.unmet(resp.StatusCode == http.StatusNotModified)
+		return nil, t.unmet(resp.StatusCode)
 	case http.StatusRequestedRangeNotSatisfiable:
 		return nil, protocol.ErrInvalidRange
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
@@ -238,67 +266,6 @@ func (s *Service) getRemote(ctx context.Context, ps *pullSource, t *fetchTerms) 
 		return nil, verified(&protocol.Error{Status: resp.StatusCode, Code: code, Message: protocol.ErrCannotVerifyCopySource.Message})
 	}
 	return nil, protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("the source answered %s with %d bytes", resp.Status, resp.ContentLength))
-}
-
-// fetchRemote reads a source elsewhere into chunks of this server. progress, if set, is told the bytes so far, and may take the
-// pieces over.
-func (s *Service) fetchRemote(ctx context.Context, ps *pullSource, t *fetchTerms, progress func(f *fetched, done int64) error) (*fetched, error) {
-	resp, err := s.getRemote(ctx, ps, t)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	f := &fetched{store: s.store, rec: remoteRecord(resp), size: resp.ContentLength}
-	if f.size <= engine.MaxInline && !t.listed {
-		f.inline = make([]byte, f.size)
-		if _, err := io.ReadFull(resp.Body, f.inline); err != nil {
-			return nil, protocol.ErrCannotVerifyCopySource.Because(err)
-		}
-		f.crc64 = crc64nvme.Checksum(f.inline)
-		if t.wantMD5 {
-			f.md5 = sumBytes(f.inline, true).md5
-		}
-		return f, nil
-	}
-	body := io.Reader(resp.Body)
-	var digest *md5lanes.Digest
-	if t.wantMD5 {
-		digest = md5lanes.New(f.size)
-		defer digest.Close()
-		body = io.TeeReader(body, digest)
-	}
-	for done := int64(0); done < f.size; {
-		c, err := s.store.Put(ctx, body, min(f.size-done, engine.MaxChunk))
-		if err == nil {
-			f.made = append(f.made, c.Ref)
-			f.add(record.Piece{Chunk: c, First: t.listed && done == 0})
-			done += c.Size
-			if progress != nil {
-				err = progress(f, done)
-			}
-		}
-		if err != nil {
-			f.done()
-			if isStoreError(err) || ctx.Err() != nil {
-				return nil, err
-			}
-			return nil, protocol.ErrCannotVerifyCopySource.Because(err)
-		}
-	}
-	if t.wantMD5 {
-		f.md5 = digest.Sum()
-	}
-	return f, nil
-}
-
-func isStoreError(err error) bool {
-	for _, kind := range [...]error{engine.ErrNoSpace, engine.ErrUnavailable, engine.ErrBusy, engine.ErrClosed, engine.ErrCorrupt} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	var e *protocol.Error
-	return errors.As(err, &e)
 }
 
 // remoteRecord reads a source's properties from its answer. Anything that speaks HTTP is a block blob.
@@ -331,4 +298,25 @@ func remoteRecord(resp *http.Response) *record.Blob {
 		}
 	}
 	return rec
+}
+
+// verified turns what was wrong with a source into the answer of a copy: the status is the source's.
+func verified(err error) error {
+	var e *protocol.Error
+	if !errors.As(err, &e) || e.Is(protocol.ErrSourceConditionNotMet) || e.Is(protocol.ErrInvalidRange) || e.Code == protocol.ErrCannotVerifyCopySource.Code {
+		return err
+	}
+	out := protocol.ErrCannotVerifyCopySource.Saying(e.Message).Because(err)
+	out.Status = e.Status
+	status := strconv.Itoa(e.Status)
+	return out.With("CopySourceStatusCode", status).With("CopySourceErrorCode", e.Code).With("CopySourceErrorMessage", e.Message).
+		WithHeader("x-ms-copy-source-status-code", status).WithHeader("x-ms-copy-source-error-code", e.Code)
+}
+
+// strongETag returns an ETag that If-Match compares, empty for none.
+func strongETag(text string) string {
+	if strings.HasPrefix(text, "W/") || strings.ContainsAny(text, "\x00\r\n") {
+		return ""
+	}
+	return text
 }

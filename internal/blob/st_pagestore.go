@@ -125,7 +125,7 @@ func (t *Txn) fits(m *pageMerge, u record.PageRange) (bool, error) {
 }
 
 // foldPages folds one layer of a map some way into the next below it, both being nobody else's, and tells whether there is more.
-func (s *Service) foldPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
+func (s *core) foldPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
 	err = s.change(ctx, p, func(t *Txn) error {
 		more = false
 		layers, err := pageLayers(t, t.key, id)
@@ -190,7 +190,7 @@ func (t *Txn) foldLayer(upper, lower engine.Stamp, bottom bool) (done bool, err 
 
 // sweepPages takes a page map without an owner apart, some way, and tells whether there is more. A map that somebody still reads
 // is left for later.
-func (s *Service) sweepPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
+func (s *core) sweepPages(ctx context.Context, p *place, id engine.Stamp) (more bool, err error) {
 	err = s.change(ctx, p, func(t *Txn) error {
 		more = false
 		if s.pins.held(t.key, id) {

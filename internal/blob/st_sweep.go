@@ -26,7 +26,7 @@ const (
 )
 
 // run sweeps until the service is closed.
-func (s *Service) run(ctx context.Context) {
+func (s *core) run(ctx context.Context) {
 	defer close(s.swept)
 	var index sync.WaitGroup
 	index.Go(func() {
@@ -58,7 +58,7 @@ func (s *Service) run(ctx context.Context) {
 
 // Sweep goes through the queue once and does what is due. It can stop anywhere and begin again. An item that fails is left for
 // the next time.
-func (s *Service) Sweep(ctx context.Context) error {
+func (s *core) Sweep(ctx context.Context) error {
 	var failed error
 	var from []byte
 	for {
@@ -107,7 +107,7 @@ func placeOf(w *record.Work) (*place, bool) {
 	return &place{&account.Account{Name: string(w.Value[1:])}, gen, string(name), w.Partition}, true
 }
 
-func (s *Service) sweep(ctx context.Context, w *record.Work) error {
+func (s *core) sweep(ctx context.Context, w *record.Work) error {
 	switch w.Kind {
 	case record.WorkContainer:
 		return s.sweepContainer(ctx, w)
@@ -134,8 +134,17 @@ func (s *Service) sweep(ctx context.Context, w *record.Work) error {
 		return s.sweepPending(ctx, p, w)
 	case record.WorkCopy:
 		return s.sweepCopy(ctx, p, w)
+	case record.WorkExpiry:
+		return s.sweepExpired(ctx, p, w)
+	case record.WorkFold:
+		for more := true; more; {
+			var err error
+			if more, err = s.foldPages(ctx, p, w.Stamp); err != nil {
+				return err
+			}
+		}
 	}
-	return s.sweepOther(ctx, p, w)
+	return nil
 }
 
 // due tells whether a work item is still there. The sweeper read it some time ago: content that was being laid then may be a
@@ -149,7 +158,7 @@ func (t *Txn) due(item []byte) (bool, error) {
 }
 
 // sweepList releases the chunks of a list without an owner, some pages at a time.
-func (s *Service) sweepList(ctx context.Context, p *place, w *record.Work) error {
+func (s *core) sweepList(ctx context.Context, p *place, w *record.Work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
 			if done = s.pins.held(p.key, w.Stamp); done { // somebody still reads it: later
@@ -186,7 +195,7 @@ func (s *Service) sweepList(ctx context.Context, p *place, w *record.Work) error
 }
 
 // sweepPending takes away uncommitted blocks whose epoch is over, or is a week behind the last block.
-func (s *Service) sweepPending(ctx context.Context, p *place, w *record.Work) error {
+func (s *core) sweepPending(ctx context.Context, p *place, w *record.Work) error {
 	for done := false; !done; {
 		err := s.change(ctx, p, func(t *Txn) error {
 			h, err := getPending(t.Tx, p)
@@ -232,7 +241,7 @@ var errEnough = errors.New("enough for one transaction")
 var contents = [...]engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceUncommitted}
 
 // sweepContainer empties a dead generation, name by name.
-func (s *Service) sweepContainer(ctx context.Context, w *record.Work) error {
+func (s *core) sweepContainer(ctx context.Context, w *record.Work) error {
 	died, ok := record.DecodeStamp(w.Value)
 	if !ok {
 		return record.ErrBlob

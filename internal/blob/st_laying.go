@@ -26,7 +26,7 @@ var errLong = errors.New("the chunk list is longer than one transaction takes")
 // then made a record's content at once (adopt). Until then a work item stands for it, by which the sweeper takes it away if no
 // record comes to own it, and a pin that keeps the sweeper from doing so while this process is at it. The caller calls done.
 type laying struct {
-	svc   *Service
+	svc   *core
 	to    *place
 	made  record.Content // Kind is ContentEmpty before begin
 	end   int64          // bytes of a list so far
@@ -34,7 +34,7 @@ type laying struct {
 }
 
 // begin makes the empty list or map.
-func (l *laying) begin(ctx context.Context, s *Service, to *place, kind record.ContentKind) error {
+func (l *laying) begin(ctx context.Context, s *core, to *place, kind record.ContentKind) error {
 	return s.change(ctx, to, func(t *Txn) error {
 		l.done() // of an earlier run
 		if l.made = (record.Content{Kind: kind, ID: t.Stamp()}); kind == record.ContentPages {

@@ -14,7 +14,6 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
-	"github.com/blobd/blobd/internal/rest"
 )
 
 // pull is a copy from elsewhere that is read in the background.
@@ -28,11 +27,7 @@ type pull struct {
 
 // pullSource is what a copy needs to begin again after a restart. It is kept in the copy's work item and goes with it.
 type pullSource struct {
-	src *sourceURL
-	// etag is the source's if it has a strong one: a source that changes while it is read fails the copy.
-	etag string
-	// authorization is x-ms-copy-source-authorization.
-	authorization string
+	remoteSource
 	// lost tells that there was an authorization and that it was not kept over a restart.
 	lost bool
 }
@@ -47,7 +42,7 @@ const (
 // appendWork writes a work item's value. The signature in an address lies as the account's own keys do: encrypted if there is a
 // master key, else plain. An authorization is not kept in plain text.
 func (ps *pullSource) appendWork(s *account.Store, name string) []byte {
-	text := ps.src.text + "\x00" + ps.etag + "\x00"
+	text := ps.text + "\x00" + ps.etag + "\x00"
 	if sealed, ok := s.Seal(pullContext(name), []byte(text+ps.authorization)); ok {
 		return append(append(append([]byte{pullSealed}, name...), 0), sealed...)
 	}
@@ -66,8 +61,8 @@ func (ps *pullSource) decodeWork(s *account.Store, name string, detail byte, val
 			return
 		}
 	}
-	text, rest, _ := strings.Cut(string(value), "\x00")
-	ps.src = &sourceURL{text: text}
+	var rest string
+	ps.text, rest, _ = strings.Cut(string(value), "\x00")
 	ps.etag, ps.authorization, _ = strings.Cut(rest, "\x00")
 	if detail == pullPlain && ps.authorization != "" {
 		ps.authorization, ps.lost = "", true
@@ -77,40 +72,33 @@ func (ps *pullSource) decodeWork(s *account.Store, name string, detail byte, val
 // pullContext binds what is sealed to its use.
 func pullContext(account string) string { return "copy/" + account }
 
-// strongETag returns an ETag that If-Match compares, empty for none.
-func strongETag(text string) string {
-	if strings.HasPrefix(text, "W/") || strings.ContainsAny(text, "\x00\r\n") {
-		return ""
-	}
-	return text
-}
-
 // startCopy begins a copy from elsewhere. The destination is there at once, closed to writes, empty or with as many zeros as a
 // page blob has, and its work item brings the copy back to life after a restart.
-func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*record.Blob) error) (*record.Blob, error) {
-	job := pull{id: newCopyID(), pullSource: pullSource{src: c.src, authorization: clone(r.Header("x-ms-copy-source-authorization"))}}
-	resp, err := s.getRemote(r.Context, &job.pullSource, &c.fetch)
+func (s *core) startCopy(ctx context.Context, p *place, scope string, c *copyRequest, check func(*record.Blob) error) (*record.Blob, error) {
+	p = newPlace(p.account, p.gen, strings.Clone(p.name)) // outlives the call
+	job := pull{id: newCopyID(), pullSource: pullSource{remoteSource: remoteSource{text: c.src.url.text, authorization: strings.Clone(c.src.authorization)}}}
+	resp, err := s.remote.Get(ctx, &job.remoteSource, c.src.ask())
 	if err != nil {
 		return nil, err
 	}
 	job.total, job.etag = resp.ContentLength, strongETag(resp.Header.Get("ETag"))
 	f := &fetched{store: s.store, rec: remoteRecord(resp)}
 	_ = resp.Body.Close() // only the head was wanted
-	if job.kind = f.rec.Type; job.kind == record.PageBlob && (job.total%pageSize != 0 || job.total > maxPageBlob) {
+	if job.kind = f.rec.Type; job.kind == record.PageBlob && (job.total%record.PageSize != 0 || job.total > record.MaxPageBlob) {
 		return nil, protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("the source is a page blob of %d bytes", job.total))
 	}
-	rec, err := c.record(f, r.Version)
+	rec, err := c.record(f)
 	if err != nil {
 		return nil, err
 	}
-	rec.Blocks = 0
-	rec.Copy = &record.Copy{ID: job.id, Status: record.CopyPending, Source: c.src.shown(), Total: job.total}
-	err = s.changeTagged(r.Context, p, rec.Tags, func(t *Txn) error {
+	rec.Blocks, rec.EncryptionScope = 0, scope
+	rec.Copy = &record.Copy{ID: job.id, Status: record.CopyPending, Source: c.src.url.shown(), Total: job.total}
+	err = s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		old, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
-		if err := c.terms.create(old, rec.Type); err != nil {
+		if err := c.create(old, rec.Type); err != nil {
 			return err
 		}
 		if old != nil {
@@ -121,7 +109,7 @@ func (s *Service) startCopy(r *rest.Request, p *place, c *copying, check func(*r
 		if rec.Type == record.PageBlob {
 			rec.Size, rec.Content = job.total, t.newPageMap()
 		}
-		t.begin(rec, old, c.terms.now)
+		t.begin(rec, old, c.now)
 		job.began = t.Stamp()
 		t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkCopy, job.began), job.appendWork(s.accounts, p.account.Name))
 		return t.Replace(old, rec, nil)
@@ -146,7 +134,7 @@ const maxCopyLife = 14 * 24 * time.Hour
 var errCopyLife = protocol.ErrOperationTimedOut
 
 // crowded tells that no further copy of an account may run now. copyMu is held.
-func (s *Service) crowded(account string) bool {
+func (s *core) crowded(account string) bool {
 	own := 0
 	for _, c := range s.copies {
 		if c.account == account {
@@ -163,7 +151,7 @@ type runningCopy struct {
 }
 
 // runCopy reads a source in the background.
-func (s *Service) runCopy(p *place, job *pull) {
+func (s *core) runCopy(p *place, job *pull) {
 	s.copyMu.Lock()
 	defer s.copyMu.Unlock()
 	if s.copies == nil || s.copies[job.id] != nil {
@@ -199,7 +187,7 @@ const copyStep = 64 * miB
 var errNotKept = errors.New("the authorization of a copy's source was not kept over a restart")
 
 // pull reads a source from elsewhere into the destination that waits for it.
-func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
+func (s *core) pull(ctx context.Context, p *place, job *pull) error {
 	// A sweep that read the work item early may come to it when the copy is over.
 	if err := s.changeCopy(ctx, p, job.id, func(*Txn, *record.Blob) error { return nil }); err != nil {
 		if errors.Is(err, errNotCopying) {
@@ -273,7 +261,7 @@ func failure(err error) string {
 }
 
 // progress returns a function that writes down how far a copy came, now and then.
-func (s *Service) progress(ctx context.Context, p *place, job *pull) func(done int64) error {
+func (s *core) progress(ctx context.Context, p *place, job *pull) func(done int64) error {
 	written := int64(0)
 	return func(done int64) error {
 		if done-written < copyStep || done == job.total {
@@ -289,9 +277,9 @@ func (s *Service) progress(ctx context.Context, p *place, job *pull) func(done i
 }
 
 // pullBytes reads a block or append blob: into a list that is laid, if it is long, else into what one transaction adopts.
-func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
+func (s *core) pullBytes(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
 	progress := s.progress(ctx, p, job)
-	f, err := s.fetchRemote(ctx, &job.pullSource, &fetchTerms{limit: 1 << 62, listed: job.kind == record.AppendBlob}, func(f *fetched, done int64) error {
+	f, err := s.fetchRemote(ctx, &job.remoteSource, &fetchTerms{limit: 1 << 62, listed: job.kind == record.AppendBlob}, func(f *fetched, done int64) error {
 		if len(f.pieces) >= s.atOnce {
 			if err := s.layFetched(ctx, p, f, l); err != nil {
 				return err
@@ -309,7 +297,7 @@ func (s *Service) pullBytes(ctx context.Context, p *place, job *pull, l *laying)
 }
 
 // layFetched moves what was fetched so far into a list that is being laid.
-func (s *Service) layFetched(ctx context.Context, p *place, f *fetched, l *laying) error {
+func (s *core) layFetched(ctx context.Context, p *place, f *fetched, l *laying) error {
 	if l.made.Kind == record.ContentEmpty {
 		if err := l.begin(ctx, s, p, record.ContentList); err != nil {
 			return err
@@ -327,7 +315,7 @@ func (s *Service) layFetched(ctx context.Context, p *place, f *fetched, l *layin
 var errNotCopying = errors.New("the copy was aborted or its destination is gone")
 
 // changeCopy changes a destination that still waits for a copy.
-func (s *Service) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *record.Blob) error) error {
+func (s *core) changeCopy(ctx context.Context, p *place, id [16]byte, fn func(*Txn, *record.Blob) error) error {
 	return s.change(ctx, p, func(t *Txn) error {
 		rec, err := t.Record(record.Slot{})
 		if err != nil {
@@ -362,7 +350,7 @@ func (t *Txn) endCopy(rec *record.Blob, status record.CopyStatus, description st
 }
 
 // sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
-func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error {
+func (s *core) sweepCopy(ctx context.Context, p *place, w *record.Work) error {
 	name, value, _ := record.CutZero(w.Value[1:])
 	p.account = s.accounts.Lookup(string(name))
 	var rec *record.Blob
@@ -385,24 +373,22 @@ func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error
 	return nil
 }
 
-// abortCopy is Abort Copy Blob.
-func (s *Service) abortCopy(r *rest.Request) error {
-	if v := r.Header("x-ms-copy-action"); !strings.EqualFold(v, "abort") {
-		if v == "" {
-			return protocol.MissingHeader("x-ms-copy-action")
-		}
-		return protocol.InvalidHeader("x-ms-copy-action", v)
+// stopCopies ends the background copies; they begin again with the next start.
+func (s *core) stopCopies() {
+	s.copyMu.Lock()
+	for _, c := range s.copies {
+		c.cancel()
 	}
-	text, ok := r.QueryOK("copyid")
-	if !ok {
-		return protocol.MissingQuery("copyid")
-	}
-	id, ok := lease.ParseID(text)
-	if !ok {
-		return protocol.InvalidQuery("copyid", text, "")
-	}
-	err := s.changeCurrent(r, func(t *Txn, rec *record.Blob, terms *access) error {
-		if err := rec.Lease.CheckWrite(terms.now, terms.lease, lease.Blob); err != nil {
+	s.copies = nil
+	s.copyMu.Unlock()
+	s.copyDone.Wait()
+	s.remote.Close()
+}
+
+// AbortCopy ends a copy that is under way.
+func (s *core) AbortCopy(ctx context.Context, a *access, id [16]byte) error {
+	err := s.changeCurrent(ctx, a, func(t *Txn, rec *record.Blob) error {
+		if err := rec.Lease.CheckWrite(a.now, a.lease, lease.Blob); err != nil {
 			return err
 		}
 		switch {
@@ -417,22 +403,9 @@ func (s *Service) abortCopy(r *rest.Request) error {
 		return err
 	}
 	s.copyMu.Lock()
+	defer s.copyMu.Unlock()
 	if c := s.copies[id]; c != nil {
 		c.cancel()
 	}
-	s.copyMu.Unlock()
-	r.Reply(204)
 	return nil
-}
-
-// stopCopies ends the background copies; they begin again with the next start.
-func (s *Service) stopCopies() {
-	s.copyMu.Lock()
-	for _, c := range s.copies {
-		c.cancel()
-	}
-	s.copies = nil
-	s.copyMu.Unlock()
-	s.copyDone.Wait()
-	s.remote.CloseIdleConnections()
 }

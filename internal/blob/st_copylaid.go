@@ -24,15 +24,15 @@ func (ls *laidSource) done() {
 }
 
 // fetchPages takes hold of a page blob: as pages, or as bytes if that is what is wanted.
-func (s *Service) fetchPages(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
-	if !t.pages || t.wantMD5 {
+func (s *core) fetchPages(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
+	if !t.pages || t.want.hasMD5 {
 		return s.fetchBytes(ctx, p, sel, t, now)
 	}
 	return s.fetchLaid(ctx, p, sel, t, now, record.ContentPages)
 }
 
 // fetchLaid takes hold of a page map or a chunk list as such.
-func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp, kind record.ContentKind) (*fetched, error) {
+func (s *core) fetchLaid(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp, kind record.ContentKind) (*fetched, error) {
 	f := &fetched{store: s.store}
 	unpin := func() {}
 	// In a transaction no write is under way, so the content stays as it is seen here once it is pinned.
@@ -64,23 +64,21 @@ func (s *Service) fetchLaid(ctx context.Context, p *place, sel selector, t *fetc
 }
 
 // fetchBytes reads a source as a stream and stores it anew.
-func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
-	rd, body, err := s.open(ctx, nil, p, sel, func(rd *reading) (err error) {
+func (s *core) fetchBytes(ctx context.Context, p *place, sel selector, t *fetchTerms, now engine.Stamp) (*fetched, error) {
+	rd, err := s.open(ctx, nil, p, sel, func(rd *reading) (err error) {
 		rd.offset, rd.length, err = t.check(rd.rec, now)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if body == nil {
-		body = newBytesBody(rd.inline)
-	}
+	body := rd.stream()
 	defer body.Close()
-	in, err := s.receive(ctx, body, rd.length, 0, t.wantMD5)
+	in, err := s.receive(ctx, body, rd.length, 0, t.want.hasMD5)
 	if err != nil {
 		return nil, err
 	}
-	f := &fetched{store: s.store, rec: rd.rec, size: rd.length, crc64: in.crc64, md5: in.md5, tags: rd.rec.Tags}
+	f := &fetched{store: s.store, rec: rd.rec, size: rd.length, sums: in.sums, tags: rd.rec.Tags}
 	for i := range in.chunks {
 		f.made = append(f.made, in.chunks[i].Ref)
 		f.pieces = append(f.pieces, record.Piece{Chunk: in.chunks[i]})
@@ -89,7 +87,7 @@ func (s *Service) fetchBytes(ctx context.Context, p *place, sel selector, t *fet
 }
 
 // precopy checks the terms of a copy before its content is laid.
-func (s *Service) precopy(ctx context.Context, p *place, terms *access, kind record.Type, check func(old *record.Blob) error) error {
+func (s *core) precopy(ctx context.Context, p *place, terms *access, kind record.Type, check func(old *record.Blob) error) error {
 	return s.store.View(ctx, p.key, func(v engine.Reader) error {
 		old, err := getRecord(v, p, record.Slot{})
 		if err != nil {
@@ -103,7 +101,7 @@ func (s *Service) precopy(ctx context.Context, p *place, terms *access, kind rec
 }
 
 // copyLaid lays a copy of the source at its destination, some entries in each transaction.
-func (s *Service) copyLaid(ctx context.Context, to *place, ls *laidSource) error {
+func (s *core) copyLaid(ctx context.Context, to *place, ls *laidSource) error {
 	if err := ls.begin(ctx, s, to, ls.kind); err != nil {
 		return err
 	}
@@ -113,7 +111,7 @@ func (s *Service) copyLaid(ctx context.Context, to *place, ls *laidSource) error
 	return s.copyList(ctx, ls)
 }
 
-func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
+func (s *core) copyPages(ctx context.Context, ls *laidSource) error {
 	for next, more := int64(0), true; more; {
 		var ranges []record.PageRange
 		inline := 0
@@ -146,7 +144,7 @@ func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 	return nil
 }
 
-func (s *Service) copyList(ctx context.Context, ls *laidSource) error {
+func (s *core) copyList(ctx context.Context, ls *laidSource) error {
 	for ls.end < ls.size {
 		var pieces []record.Piece
 		next := ls.end

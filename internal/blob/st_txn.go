@@ -49,8 +49,11 @@ func getContainer(r engine.Reader, key []byte) (*record.Container, error) {
 }
 
 // changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
-func (s *Service) changeContainer(ctx context.Context, account, name string, fn func(engine.Tx, *record.Container) error) error {
-	key := record.AppendContainerKey(make([]byte, 0, 96), account, name)
+func (s *core) changeContainer(ctx context.Context, a *access, fn func(engine.Tx, *record.Container) error) error {
+	if err := protocol.CheckContainerName(a.container); err != nil {
+		return err
+	}
+	key := record.AppendContainerKey(make([]byte, 0, 96), a.account.Name, a.container)
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
@@ -88,7 +91,7 @@ func getRecord(r engine.Reader, p *place, slot record.Slot) (*record.Blob, error
 type Txn struct {
 	engine.Tx
 	*place
-	svc     *Service
+	svc     *core
 	delta   int64                   // bytes that the account's use grows by
 	wake    bool                    // work for the sweeper was left
 	settled bool                    // the uncommitted blocks are taken care of
@@ -97,7 +100,7 @@ type Txn struct {
 }
 
 // change runs fn as a transaction on a blob name and books the account's use.
-func (s *Service) change(ctx context.Context, p *place, fn func(*Txn) error) error {
+func (s *core) change(ctx context.Context, p *place, fn func(*Txn) error) error {
 	var wake, untagging bool
 	var untag []protocol.Pair
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {

@@ -9,8 +9,17 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
+// Commit makes a blob of blocks that were staged or that the blob has (Put Block List).
+func (s *core) Commit(ctx context.Context, n *creation, refs []blockRef) error {
+	p, err := s.placeNew(ctx, n)
+	if err != nil {
+		return err
+	}
+	return s.commit(ctx, p, &n.access, n.rec, refs)
+}
+
 // commit makes a blob of blocks. A list that one transaction takes is written with the record; a longer one is laid before it.
-func (s *Service) commit(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
+func (s *core) commit(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
 	err := s.changeTagged(ctx, p, rec.Tags, func(t *Txn) error {
 		sel, err := selectBlocks(t, p, terms, refs, s.atOnce)
 		if err != nil {
@@ -68,7 +77,7 @@ var errMoved = errors.New("the blob's blocks have changed meanwhile")
 // commitLong lays the list of blocks in as many transactions as it takes, each of which makes sure that the blocks are still those
 // that were selected, and commits it in a last one. What is laid owns its chunks, so the uncommitted blocks stay as they are until
 // then, and after a crash the sweeper takes it away.
-func (s *Service) commitLong(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
+func (s *core) commitLong(ctx context.Context, p *place, terms *access, rec *record.Blob, refs []blockRef) error {
 	var sel *selection
 	err := s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
 		sel, err = selectBlocks(v, p, terms, refs, -1)

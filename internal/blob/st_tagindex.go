@@ -29,7 +29,7 @@ import (
 // A tag holds no 00, and the name is escaped as in other keys.
 
 // countTags counts the hints of a blob's tags up or down.
-func (s *Service) countTags(ctx context.Context, p *place, tags []protocol.Pair, delta int) error {
+func (s *core) countTags(ctx context.Context, p *place, tags []protocol.Pair, delta int) error {
 	if len(tags) == 0 {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (s *Service) countTags(ctx context.Context, p *place, tags []protocol.Pair,
 }
 
 // changeTagged is change for a transaction that gives the current blob these tags.
-func (s *Service) changeTagged(ctx context.Context, p *place, tags []protocol.Pair, fn func(*Txn) error) error {
+func (s *core) changeTagged(ctx context.Context, p *place, tags []protocol.Pair, fn func(*Txn) error) error {
 	if len(tags) > 0 {
 		s.tagging.add(p.key, 1)
 		defer s.tagging.add(p.key, -1)
@@ -72,7 +72,7 @@ func (s *Service) changeTagged(ctx context.Context, p *place, tags []protocol.Pa
 }
 
 // untag counts hints down that have lost their owner. If that fails they stay until the next start, and searches see through them.
-func (s *Service) untag(ctx context.Context, p *place, tags []protocol.Pair) {
+func (s *core) untag(ctx context.Context, p *place, tags []protocol.Pair) {
 	if err := s.countTags(context.WithoutCancel(ctx), p, tags, -1); err != nil && !errors.Is(err, engine.ErrClosed) {
 		s.log.Warn("tag index", zap.Error(err))
 	}
@@ -81,7 +81,7 @@ func (s *Service) untag(ctx context.Context, p *place, tags []protocol.Pair) {
 func samePairs(a, b []protocol.Pair) bool { return slices.Equal(a, b) }
 
 // dropTagIndex takes the index of a dead container away.
-func (s *Service) dropTagIndex(ctx context.Context, account string, g record.Generation) error {
+func (s *core) dropTagIndex(ctx context.Context, account string, g record.Generation) error {
 	partition := record.AppendTagPartition(nil, account, g)
 	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
 		tx.DeleteRange(engine.SpaceBlobTag, partition, record.After(append([]byte(nil), partition...)))

@@ -23,7 +23,7 @@ const tagBatch = 256
 // A hint that looks wrong is looked at again in a transaction on the index, which no writer's counting can pass: the blob is read
 // first and then whether a write of its name with tags is under way. If none is, then one that begins later counts its hints up
 // after this transaction, and one that takes tags away finds them counted as the blob that was read has them.
-func (s *Service) sweepTags(ctx context.Context) error {
+func (s *core) sweepTags(ctx context.Context) error {
 	var failed error
 	for from, more := []byte(nil), true; more; {
 		var doubtful [][]byte
@@ -97,7 +97,7 @@ func (h *hint) owned(r engine.Reader) (bool, error) {
 }
 
 // settleHint sets the count of a hint to what it is, unless a write of the blob is under way.
-func (s *Service) settleHint(ctx context.Context, key []byte) error {
+func (s *core) settleHint(ctx context.Context, key []byte) error {
 	h, err := parseHint(key)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (c *containerCache) forget(key []byte) {
 }
 
 // container looks a container up. The record is shared: it is not to be changed.
-func (s *Service) container(ctx context.Context, account, name string) (*record.Container, error) {
+func (s *core) container(ctx context.Context, account, name string) (*record.Container, error) {
 	var buf [96]byte
 	key := record.AppendContainerKey(buf[:0], account, name)
 	c, changes := s.containers.get(key)
@@ -69,7 +69,7 @@ func (s *Service) container(ctx context.Context, account, name string) (*record.
 }
 
 // updateContainer runs fn as a transaction that may write the container at key.
-func (s *Service) updateContainer(ctx context.Context, key []byte, fn func(engine.Tx) error) error {
+func (s *core) updateContainer(ctx context.Context, key []byte, fn func(engine.Tx) error) error {
 	defer s.containers.forget(key)
 	return s.store.Update(ctx, key, fn)
 }

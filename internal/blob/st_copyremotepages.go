@@ -2,11 +2,7 @@ package blob
 
 import (
 	"context"
-	"encoding/xml"
-	"errors"
-	"fmt"
 	"io"
-	"net/url"
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
@@ -19,16 +15,11 @@ const (
 	// apart: a request costs more than they do.
 	pullRun = 4 * miB
 	pullGap = 64 << 10
-	// maxPageListXML bounds one answer of Get Page Ranges. A server that has no continuation gives all ranges in one.
-	maxPageListXML = 256 * miB
 )
-
-// remoteRange is a written range of a source, to exclusive.
-type remoteRange struct{ from, to int64 }
 
 // pullPages reads a page blob: its written ranges, by Get Page Ranges with continuation, and only these. Everything is asked on
 // the condition that the source still has the ETag with which the copy began.
-func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
+func (s *core) pullPages(ctx context.Context, p *place, job *pull, l *laying) (*fetched, error) {
 	if err := l.begin(ctx, s, p, record.ContentPages); err != nil {
 		return nil, err
 	}
@@ -36,7 +27,7 @@ func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying)
 	defer func() { s.store.Forget(x.made...) }()
 	end := int64(0) // of the ranges so far
 	for marker, first := "", true; first || marker != ""; first = false {
-		ranges, next, err := s.remoteRanges(ctx, job, marker)
+		ranges, next, err := s.remote.PageRanges(ctx, &job.remoteSource, job.total, marker)
 		if err != nil {
 			return nil, err
 		}
@@ -65,69 +56,9 @@ func (s *Service) pullPages(ctx context.Context, p *place, job *pull, l *laying)
 	return &fetched{store: s.store, size: job.total}, nil
 }
 
-func badPages(what string) error {
-	return protocol.ErrCannotVerifyCopySource.Because(fmt.Errorf("copy of a page blob: %s", what))
-}
-
-// remoteRanges asks for a page of the source's ranges from a marker on.
-func (s *Service) remoteRanges(ctx context.Context, job *pull, marker string) (ranges []remoteRange, next string, err error) {
-	query := "comp=pagelist"
-	if marker != "" {
-		query += "&marker=" + url.QueryEscape(marker)
-	}
-	resp, err := s.getRemote(ctx, &job.pullSource, &fetchTerms{limit: maxPageListXML, query: query})
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	d := xml.NewDecoder(io.LimitReader(resp.Body, maxPageListXML))
-	end, seen := int64(0), false
-	for depth := 0; ; {
-		t, err := d.Token()
-		if errors.Is(err, io.EOF) && depth == 0 && seen {
-			return ranges, next, nil
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, "", ctx.Err()
-			}
-			return nil, "", badPages(err.Error())
-		}
-		switch t := t.(type) {
-		case xml.EndElement:
-			depth--
-		case xml.StartElement:
-			switch {
-			case depth == 0 && t.Name.Local == "PageList":
-				depth, seen = 1, true
-			case depth == 1 && t.Name.Local == "PageRange":
-				var r struct{ Start, End int64 }
-				if err := d.DecodeElement(&r, &t); err != nil {
-					return nil, "", badPages(err.Error())
-				}
-				if r.Start < end || r.End < r.Start || r.End >= job.total || r.Start%pageSize != 0 || (r.End+1)%pageSize != 0 {
-					return nil, "", badPages(fmt.Sprintf("it lists pages from %d to %d", r.Start, r.End))
-				}
-				end = r.End + 1
-				ranges = append(ranges, remoteRange{r.Start, end})
-			case depth == 1 && t.Name.Local == "NextMarker":
-				if err := d.DecodeElement(&next, &t); err != nil {
-					return nil, "", badPages(err.Error())
-				}
-			case depth == 1:
-				if err := d.Skip(); err != nil {
-					return nil, "", badPages(err.Error())
-				}
-			default:
-				return nil, "", badPages("its answer is no page list")
-			}
-		}
-	}
-}
-
 // pagePull lays ranges as they come, some in each transaction.
 type pagePull struct {
-	svc      *Service
+	svc      *core
 	job      *pull
 	lay      *laying
 	progress func(done int64) error
@@ -139,8 +70,8 @@ type pagePull struct {
 // run reads ranges that lie close together, or one that is long.
 func (x *pagePull) run(ctx context.Context, ranges []remoteRange) error {
 	from, to := ranges[0].from, ranges[len(ranges)-1].to
-	terms := fetchTerms{limit: to - from, ranged: true, rng: protocol.Range{First: from, Last: to - 1}}
-	resp, err := x.svc.getRemote(ctx, &x.job.pullSource, &terms)
+	terms := remoteAsk{limit: to - from, ranged: true, rng: protocol.Range{First: from, Last: to - 1}}
+	resp, err := x.svc.remote.Get(ctx, &x.job.remoteSource, &terms)
 	if err != nil {
 		return err
 	}

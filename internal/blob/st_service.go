@@ -1,0 +1,86 @@
+package blob
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Options of New.
+type Options struct {
+	Store    engine.Store
+	Accounts *account.Store
+	Logger   *zap.Logger      // default: none
+	Now      func() time.Time // default: time.Now
+	// PrivateSources lets copies read from this machine and private networks.
+	PrivateSources bool
+	// AtOnce is the most entries of a chunk list that one transaction writes; 0 for as many as fit. Longer lists are laid in several.
+	AtOnce int
+}
+
+// core is the Blob service of all accounts. It is safe for concurrent use.
+type core struct {
+	store      engine.Store
+	accounts   *account.Store
+	log        *zap.Logger
+	clock      func() time.Time
+	started    engine.Stamp
+	work       chan struct{} // one token: the sweeper has something to do
+	stop       context.CancelFunc
+	swept      chan struct{} // closed when the sweeper has ended
+	remote     *remoteClient
+	copyMu     sync.Mutex
+	copies     map[[16]byte]*runningCopy // background copies by id; nil while closing
+	copiesWait bool                      // of copyMu: some were not begun, as too many were running
+	copyDone   sync.WaitGroup
+	pins       pagePins
+	tagging    tagWrites
+	containers containerCache
+	atOnce     int // entries of a chunk list
+}
+
+var _ auth.Resources = (*core)(nil)
+
+// newCore returns a service whose sweeper runs until Close.
+func newCore(o Options) *core {
+	s := &core{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
+		remote: newRemote(o.PrivateSources, maxStall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if o.AtOnce > 0 {
+		s.atOnce = o.AtOnce
+	}
+	s.started = s.now()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go s.run(ctx)
+	return s
+}
+
+// Close stops the sweeper and the background copies and waits for them. The store stays open.
+func (s *core) Close() error {
+	s.stop()
+	<-s.swept
+	s.stopCopies()
+	return nil
+}
+
+func (s *core) now() engine.Stamp { return engine.StampOf(s.clock()) }
+
+// wake tells the sweeper that there is work. A token that is there already will do.
+func (s *core) wake() {
+	select {
+	case s.work <- struct{}{}:
+	default:
+	}
+}
