@@ -21,3 +21,22 @@ const (
 	SpaceTableQueue Space = 0x22 // table: work for the sweeper (deleted tables)
 	SpaceEntityPart Space = 0x23 // table: entities too large for one value, in parts
 )
+
+// Cached tells whether values of the space are worth keeping in memory: they are looked up one by one, again and again. Where ranges are
+// deleted all the time a cache costs more than it gives.
+func (s Space) Cached() bool {
+	switch s {
+	case SpaceBlob, SpaceBlobHistory, SpaceBlobData, SpaceEntity, SpaceEntityPart, SpaceContainer, SpaceTable, SpaceAccount, SpaceResource:
+		return true
+	}
+	return false
+}
+
+// Filtered tells whether the keys of the space are worth a Bloom filter: new ones, which are not there, are looked up all the time.
+func (s Space) Filtered() bool {
+	switch s {
+	case SpaceBlob, SpaceBlock, SpaceEntity:
+		return true
+	}
+	return false
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/rowcache"
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/speedup"
 )
@@ -26,9 +27,9 @@ type reader struct {
 	key     []byte      // scratch: the stored key
 	closers []io.Closer // of values handed out
 
-	rows  *rows  // where values and names are kept in memory; nil for none
-	count uint64 // of batches that are visible, at least
-	adds  bool   // what is read is kept
+	rows  *rowcache.Cache // nil for none
+	count uint64          // of batches that are visible, at least
+	adds  bool            // what is read is kept
 
 	lent [][]byte // values handed out, where they are copies: see checked
 }
@@ -86,15 +87,15 @@ func (r *reader) checked(space engine.Space, key []byte) ([]byte, error) {
 		return lend(v), err
 	}
 	stored := append([]byte{byte(space)}, key...)
-	hash := r.rows.hash(stored)
+	hash := r.rows.Hash(stored)
 	real, realErr := r.get(stored)
-	if kept(byte(space)) && err == nil {
-		row, ok := r.rows.get(hash, stored, r.count)
+	if space.Cached() && err == nil {
+		row, ok := r.rows.Get(hash, stored, r.count)
 		if ok && unsafe.SliceData(row) == unsafe.SliceData(v) && (realErr != nil || !bytes.Equal(row, real)) {
 			invariants.Violated("the row cache has %x at %x, the key space %x (%v)", row, stored, real, realErr)
 		}
 	}
-	if named(byte(space)) && err == engine.ErrNotFound && realErr == nil && r.rows.names.lacks(hash, r.count) {
+	if space.Filtered() && err == engine.ErrNotFound && realErr == nil && r.rows.Filter.Lacks(hash, r.count) {
 		invariants.Violated("the Bloom filter lacks %x, which is there", stored)
 	}
 	return lend(v), err
@@ -102,18 +103,18 @@ func (r *reader) checked(space engine.Space, key []byte) ([]byte, error) {
 
 func (r *reader) find(space engine.Space, key []byte) ([]byte, error) {
 	k := r.stored(space, key)
-	keeps := kept(byte(space))
-	if r.rows == nil || !keeps && !named(byte(space)) {
+	keeps := space.Cached()
+	if r.rows == nil || !keeps && !space.Filtered() {
 		return r.get(k)
 	}
-	hash := r.rows.hash(k)
+	hash := r.rows.Hash(k)
 	if keeps {
-		if v, ok := r.rows.get(hash, k, r.count); ok {
+		if v, ok := r.rows.Get(hash, k, r.count); ok {
 			return v, nil
 		}
 	}
-	filtered := named(byte(space))
-	if filtered && r.rows.names.lacks(hash, r.count) {
+	filtered := space.Filtered()
+	if filtered && r.rows.Filter.Lacks(hash, r.count) {
 		speedup.FilterAbsent.Add(hash, 1)
 		return nil, engine.ErrNotFound
 	}
@@ -122,7 +123,7 @@ func (r *reader) find(space engine.Space, key []byte) ([]byte, error) {
 		speedup.FilterVain.Add(hash, 1)
 	}
 	if err == nil && keeps && r.adds {
-		r.rows.add(hash, k, v, r.count)
+		r.rows.Add(hash, k, v, r.count)
 	}
 	return v, err
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
+	"github.com/blobd/blobd/internal/engine/local/rowcache"
 	"github.com/blobd/blobd/internal/speedup"
 )
 
@@ -46,7 +47,7 @@ type Options struct {
 
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
-	NamesSize    int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
+	FilterSize   int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
 	MaxFiles     int              // files kept open for reading: of metadata two thirds, of extents a sixth; default 1536
@@ -73,8 +74,8 @@ func (o Options) withDefaults() Options {
 	if o.RowCacheSize == 0 {
 		o.RowCacheSize = 48 << 20
 	}
-	if o.NamesSize == 0 {
-		o.NamesSize = min(8<<20, o.CacheSize/10)
+	if o.FilterSize == 0 {
+		o.FilterSize = min(8<<20, o.CacheSize/10)
 	}
 	if o.MemTableSize == 0 {
 		o.MemTableSize = 32 << 20
@@ -108,7 +109,7 @@ type Store struct {
 	stripes  *stripeSet
 	syncs    *syncer
 	moments  moments
-	rows     *rows
+	rows     *rowcache.Cache
 	clock    clock
 	gate     gate
 	pins     pins
@@ -140,7 +141,7 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: newRows(opts.RowCacheSize, opts.NamesSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: rowcache.New(opts.RowCacheSize, opts.FilterSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
 		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
 	s.syncs = newSyncer(s.syncLog)
 	if !speedup.SyncGroups.On() {

@@ -136,14 +136,14 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 		return err
 	}
 	var buf [16]uint64
-	w, err := s.rows.begin(b, buf[:0])
+	w, err := s.rows.Begin(b, buf[:0])
 	if err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
 	if err := s.db.Apply(b, pebble.NoSync); err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
-	s.rows.end(w, s.moments.advance())
+	s.rows.End(w, s.moments.advance())
 	return nil
 }
 

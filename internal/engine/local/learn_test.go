@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -12,30 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/rowcache"
 )
 
-func hashOf(c *rows, n int) uint64 {
-	return c.hash(binary.BigEndian.AppendUint64([]byte{byte(engine.SpaceBlob)}, uint64(n)))
-}
-
-// TestNames: what was added is never said to be lacking, and little else is not, as long as there are bits enough.
-func TestNames(t *testing.T) {
-	const size, keys = 64 << 10, (64 << 10) * 8 / perName
-	c := newRows(1<<20, size)
-	for n := range keys {
-		c.names.add(hashOf(c, n))
-	}
-	require.False(t, c.names.lacks(hashOf(c, keys), math.MaxUint64), "nothing is known before all is learnt")
-	c.names.since.Store(7)
-	require.False(t, c.names.lacks(hashOf(c, keys), 7), "a snapshot may be older")
-	vain := 0
-	for n := range keys {
-		require.False(t, c.names.lacks(hashOf(c, n), 8))
-		if !c.names.lacks(hashOf(c, keys+n), 8) {
-			vain++
-		}
-	}
-	require.Less(t, vain, keys/10)
+func hashOf(c *rowcache.Cache, n int) uint64 {
+	return c.Hash(binary.BigEndian.AppendUint64([]byte{byte(engine.SpaceBlob)}, uint64(n)))
 }
 
 // filled makes a store with more keys of every named space than are learnt at a time, and opens it again.
@@ -53,18 +33,18 @@ func filled(t *testing.T, names int64) *Store {
 		return nil
 	}))
 	require.NoError(t, s.Close())
-	o.NamesSize = names
+	o.FilterSize = names
 	s, err = Open(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
 
-// TestNamesOfBeforeTheStart: all are learnt, and from then on those that are not there need no look-up.
-func TestNamesOfBeforeTheStart(t *testing.T) {
+// TestKeysOfBeforeTheStartAreLearnt: all are learnt, and from then on those that are not there need no look-up.
+func TestKeysOfBeforeTheStartAreLearnt(t *testing.T) {
 	s := filled(t, 64<<10)
 	s.learn(t.Context())
-	require.NotEqual(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+	require.True(t, s.rows.Filter.Ready())
 	look := func(r engine.Reader) error {
 		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlock, engine.SpaceEntity} {
 			for n := range lesson + 100 {
@@ -86,7 +66,7 @@ func TestNamesOfBeforeTheStart(t *testing.T) {
 	require.NoError(t, s.View(t.Context(), []byte("p"), func(r engine.Reader) error {
 		lacking := 0
 		for n := range 100 {
-			if s.rows.names.lacks(hashOf(s.rows, n), r.(*reader).count) {
+			if s.rows.Filter.Lacks(hashOf(s.rows, n), r.(*reader).count) {
 				lacking++
 			}
 		}
@@ -95,14 +75,14 @@ func TestNamesOfBeforeTheStart(t *testing.T) {
 	}))
 }
 
-// TestReadsAreRightWhileNamesAreLearnt: by views and transactions, of keys of before and after the start.
-func TestReadsAreRightWhileNamesAreLearnt(t *testing.T) {
+// TestReadsAreRightWhileKeysAreLearnt: by views and transactions, of keys of before and after the start.
+func TestReadsAreRightWhileKeysAreLearnt(t *testing.T) {
 	s := filled(t, 64<<10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for range 3 {
-			s.rows.names.since.Store(math.MaxUint64)
+			s.rows.Filter.Unlearn()
 			s.learn(t.Context())
 		}
 	}()
@@ -111,21 +91,21 @@ func TestReadsAreRightWhileNamesAreLearnt(t *testing.T) {
 	compareReads(t, s, 100)
 }
 
-// TestTooManyNames: they are not learnt, and all is looked up.
-func TestTooManyNames(t *testing.T) {
+// TestTooManyKeysForTheFilter: they are not learnt, and all is looked up.
+func TestTooManyKeysForTheFilter(t *testing.T) {
 	s := filled(t, 64)
 	s.learn(t.Context())
-	require.Equal(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+	require.False(t, s.rows.Filter.Ready())
 	compareReads(t, s, 50)
 }
 
-func TestNamesAreNotLearntInPart(t *testing.T) {
+func TestKeysAreNotLearntInPart(t *testing.T) {
 	s := filled(t, 64<<10)
 	s.stop() // the one in the background
 	s.background.Wait()
-	s.rows.names.since.Store(math.MaxUint64)
+	s.rows.Filter.Unlearn()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.learn(ctx)
-	require.Equal(t, uint64(math.MaxUint64), s.rows.names.since.Load())
+	require.False(t, s.rows.Filter.Ready())
 }

@@ -1,4 +1,35 @@
-package local
+// Package rowcache answers look-ups of the key space from memory. The row cache (Cache) keeps values that are read again and again: a
+// look-up in Pebble makes an iterator on every level, which costs more than the rest of a small read. The Bloom filter (Filter) tells of
+// most keys that are not there that they are not.
+//
+// A hit is exactly what the snapshot of the reader would give; the argument is this.
+//
+// Every batch that is applied is announced by Begin before Pebble has it, and by End after it was counted (moments.advance), with
+// the count. Between the two it may become visible at any time, and several are under way at once. Begin takes the rows of the
+// batch's keys away. A mark, which the keys of a hash share, knows how many batches between Begin and End write one of them, and
+// the highest count that End gave.
+//
+// A reader has a snapshot, and the count of batches that it read before it took the snapshot: what was counted by then is visible
+// in it. It adds what it read only if, at that instant, no batch is under way on the key's mark and its count is not below the
+// mark's. So everything that had begun to write the key is visible in its snapshot, and as the snapshot is older than the
+// instant, nothing else is. A range that is deleted is under way on every mark of every shard, with a count of its own. The row keeps the
+// count of its key's mark alone: a range that is deleted took the row away, or the row was written after it and is visible only with it.
+//
+// A reader is given a row only if its count is not below the row's. At that instant nothing has begun to write the key since the
+// row was added, or Begin would have taken it away. What began before is counted in the reader's count and visible in its
+// snapshot, and what begins later is not: the snapshot is older. So the row is what the snapshot gives.
+//
+// A transaction reads what is visible now: in its own partition, which its stripe keeps still, and of others whatever is there at
+// that instant. A row that is there is the value that everything begun so far has made and that nothing under way changes, so a
+// transaction may have any row. It adds none.
+//
+// A batch whose outcome is not known has no end: its keys are never kept again, and the store takes no writes any more.
+//
+// That a key is not there is never cached; the Bloom filter, which is exact in another way, may tell.
+//
+// What is read once is not kept: a value is taken the second time that it is read within a while, and where there is no room it
+// takes that of one that was not asked for since the hand of a clock last passed it. Scans go past it.
+package rowcache
 
 import (
 	"bytes"
@@ -11,37 +42,10 @@ import (
 	"github.com/blobd/blobd/internal/speedup"
 )
 
-// rows keeps values that are read again and again in memory: a look-up in Pebble makes an iterator on every level, which costs
-// more than the rest of a small read. A hit is exactly what the snapshot of the reader would give; the argument is this.
-//
-// Every batch that is applied is announced by begin before Pebble has it, and by end after it was counted (moments.advance), with
-// the count. Between the two it may become visible at any time, and several are under way at once. begin takes the rows of the
-// batch's keys away. A mark, which the keys of a hash share, knows how many batches between begin and end write one of them, and
-// the highest count that end gave.
-//
-// A reader has a snapshot, and the count of batches that it read before it took the snapshot: what was counted by then is visible
-// in it. It adds what it read only if, at that instant, no batch is under way on the key's mark and its count is not below the
-// mark's. So everything that had begun to write the key is visible in its snapshot, and as the snapshot is older than the
-// instant, nothing else is. A range that is deleted is under way on every mark of every shard, with a count of its own. The row keeps the
-// count of its key's mark alone: a range that is deleted took the row away, or the row was written after it and is visible only with it.
-//
-// A reader is given a row only if its count is not below the row's. At that instant nothing has begun to write the key since the
-// row was added, or begin would have taken it away. What began before is counted in the reader's count and visible in its
-// snapshot, and what begins later is not: the snapshot is older. So the row is what the snapshot gives.
-//
-// A transaction reads what is visible now: in its own partition, which its stripe keeps still, and of others whatever is there at
-// that instant. A row that is there is the value that everything begun so far has made and that nothing under way changes, so a
-// transaction may have any row. It adds none.
-//
-// A batch whose outcome is not known has no end: its keys are never kept again, and the store takes no writes any more.
-//
-// What is not there is not kept, but names may know of it.
-//
-// What is read once is not kept: a value is taken the second time that it is read within a while, and where there is no room it
-// takes that of one that was not asked for since the hand of a clock last passed it. Scans go past it.
-type rows struct {
+// Cache is the row cache and the Bloom filter of one store. It is safe for concurrent use.
+type Cache struct {
+	Filter *Filter
 	seed   maphash.Seed
-	names  *names
 	shards [rowShards]rowShard
 }
 
@@ -55,7 +59,7 @@ const (
 
 // mark is what the keys of one hash share.
 type mark struct {
-	under uint32 // batches between begin and end
+	under uint32 // batches between Begin and End
 	count uint64 // highest count of a batch that ended
 }
 
@@ -89,9 +93,9 @@ type row struct {
 	used  bool   // given since the hand passed
 }
 
-// newRows returns a cache of at most so many bytes, and names of so many.
-func newRows(limit, names int64) *rows {
-	c := &rows{seed: maphash.MakeSeed(), names: newNames(names)}
+// New returns a row cache of at most so many bytes, and a Bloom filter of so many.
+func New(limit, filter int64) *Cache {
+	c := &Cache{seed: maphash.MakeSeed(), Filter: newFilter(filter)}
 	for i := range c.shards {
 		c.shards[i].limit = int(limit / rowShards)
 		c.shards[i].index = make(map[uint64]int)
@@ -99,25 +103,15 @@ func newRows(limit, names int64) *rows {
 	return c
 }
 
-// kept tells whether entries of a space are kept: of those that are looked up one by one. The engine's own are merged, and where
-// ranges are deleted all the time a cache costs more than it gives.
-func kept(space byte) bool {
-	switch engine.Space(space) {
-	case engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceBlobData, engine.SpaceEntity, engine.SpaceEntityPart,
-		engine.SpaceContainer, engine.SpaceTable, engine.SpaceAccount, engine.SpaceResource:
-		return true
-	}
-	return false
-}
+// Hash is what Get, Add and Filter know a stored key by.
+func (c *Cache) Hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
 
-func (c *rows) hash(key []byte) uint64 { return maphash.Bytes(c.seed, key) }
-
-func (c *rows) shard(hash uint64) *rowShard { return &c.shards[hash>>58] }
+func (c *Cache) shard(hash uint64) *rowShard { return &c.shards[hash>>58] }
 
 func (s *rowShard) mark(hash uint64) *mark { return &s.marks[hash%rowMarks] }
 
-// get returns the value at a stored key for a reader with a count.
-func (c *rows) get(hash uint64, key []byte, count uint64) ([]byte, bool) {
+// Get returns the value at a stored key for a reader with a count.
+func (c *Cache) Get(hash uint64, key []byte, count uint64) ([]byte, bool) {
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +130,8 @@ func (c *rows) get(hash uint64, key []byte, count uint64) ([]byte, bool) {
 	return r.value, true
 }
 
-// add offers the value that a reader with a count has read at a stored key. It is copied.
-func (c *rows) add(hash uint64, key, value []byte, count uint64) {
+// Add offers the value that a reader with a count has read at a stored key. It is copied.
+func (c *Cache) Add(hash uint64, key, value []byte, count uint64) {
 	if len(key)+len(value) > maxRow {
 		return
 	}
@@ -203,14 +197,14 @@ func (s *rowShard) remove(i int) {
 	s.free = append(s.free, i)
 }
 
-// writes is what a batch under way writes of what is kept.
-type writes struct {
+// Writes is what a batch under way writes of what is kept.
+type Writes struct {
 	hashes []uint64 // of keys
 	ranges int      // and so many ranges
 }
 
-// begin announces a batch that is about to be applied. buf is room for its writes.
-func (c *rows) begin(b *pebble.Batch, buf []uint64) (w writes, err error) {
+// Begin announces a batch that is about to be applied. buf is room for its writes.
+func (c *Cache) Begin(b *pebble.Batch, buf []uint64) (w Writes, err error) {
 	w.hashes = buf
 	for r := b.Reader(); ; {
 		kind, key, value, ok, err := r.Next()
@@ -221,21 +215,21 @@ func (c *rows) begin(b *pebble.Batch, buf []uint64) (w writes, err error) {
 			continue
 		}
 		if kind == pebble.InternalKeyKindRangeDelete {
-			if kept(key[0]) {
+			if engine.Space(key[0]).Cached() {
 				w.ranges++
 				c.beginRange(key, value)
 			}
 			continue
 		}
-		if !kept(key[0]) {
-			if named(key[0]) {
-				c.names.add(c.hash(key))
+		if !engine.Space(key[0]).Cached() {
+			if engine.Space(key[0]).Filtered() {
+				c.Filter.Add(c.Hash(key))
 			}
 			continue
 		}
-		hash := c.hash(key)
-		if named(key[0]) {
-			c.names.add(hash)
+		hash := c.Hash(key)
+		if engine.Space(key[0]).Filtered() {
+			c.Filter.Add(hash)
 		}
 		w.hashes = append(w.hashes, hash)
 		s := c.shard(hash)
@@ -249,7 +243,7 @@ func (c *rows) begin(b *pebble.Batch, buf []uint64) (w writes, err error) {
 }
 
 // beginRange takes away what lies in a range of stored keys.
-func (c *rows) beginRange(lower, upper []byte) {
+func (c *Cache) beginRange(lower, upper []byte) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
@@ -263,8 +257,8 @@ func (c *rows) beginRange(lower, upper []byte) {
 	}
 }
 
-// end tells that a batch was applied, and counted as the one with that number.
-func (c *rows) end(w writes, count uint64) {
+// End tells that a batch was applied, and counted as the one with that number.
+func (c *Cache) End(w Writes, count uint64) {
 	for _, hash := range w.hashes {
 		s := c.shard(hash)
 		s.mu.Lock()

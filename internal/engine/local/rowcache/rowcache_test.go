@@ -1,19 +1,14 @@
-package local
+package rowcache
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"math"
 	"math/rand/v2"
-	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
@@ -23,7 +18,7 @@ import (
 type rowModel struct {
 	t       *testing.T
 	rng     *rand.Rand
-	rows    *rows
+	rows    *Cache
 	history []map[byte]uint64 // values by key, after so many batches became visible
 	counted uint64
 	batches []*modelBatch
@@ -36,7 +31,7 @@ type modelBatch struct {
 	step         int // 0: begun, 1: visible, 2: counted
 	set          map[byte]uint64
 	lower, upper byte // deleted before anything is set
-	w            writes
+	w            Writes
 	count        uint64
 }
 
@@ -70,7 +65,7 @@ func (m *rowModel) begin() {
 		require.NoError(m.t, batch.Set(modelKey(k), binary.BigEndian.AppendUint64(nil, m.next), nil))
 	}
 	var err error
-	b.w, err = m.rows.begin(batch, nil)
+	b.w, err = m.rows.Begin(batch, nil)
 	require.NoError(m.t, err)
 	m.batches = append(m.batches, b)
 }
@@ -93,7 +88,7 @@ func (m *rowModel) advance(i int) {
 		m.counted++
 		b.count = m.counted
 	case 2:
-		m.rows.end(b.w, b.count)
+		m.rows.End(b.w, b.count)
 		m.batches = append(m.batches[:i], m.batches[i+1:]...)
 	}
 	b.step++
@@ -102,7 +97,7 @@ func (m *rowModel) advance(i int) {
 // look reads a key as a reader of a snapshot does, or as a transaction does.
 func (m *rowModel) look(k byte, count uint64, shows int) (want uint64, hit bool) {
 	want = m.history[shows][k]
-	v, hit := m.rows.get(m.rows.hash(modelKey(k)), modelKey(k), count)
+	v, hit := m.rows.Get(m.rows.Hash(modelKey(k)), modelKey(k), count)
 	if hit {
 		m.hits++
 		require.Equal(m.t, want, binary.BigEndian.Uint64(v), "key %d in snapshot %d of %d", k, shows, len(m.history)-1)
@@ -117,7 +112,7 @@ func (m *rowModel) read(r *modelReader) {
 	case r.reading:
 		r.reading = false
 		if r.read != 0 {
-			m.rows.add(m.rows.hash(modelKey(r.key)), modelKey(r.key), binary.BigEndian.AppendUint64(nil, r.read), r.count)
+			m.rows.Add(m.rows.Hash(modelKey(r.key)), modelKey(r.key), binary.BigEndian.AppendUint64(nil, r.read), r.count)
 		}
 	default:
 		r.key = byte(m.rng.IntN(6))
@@ -131,7 +126,7 @@ func TestAHitIsWhatTheSnapshotGives(t *testing.T) {
 	const runs, steps = 300, 400
 	hits := 0
 	for seed := range uint64(runs) {
-		m := &rowModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rows: newRows(1<<20, 1<<10), history: []map[byte]uint64{{}}}
+		m := &rowModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rows: New(1<<20, 1<<10), history: []map[byte]uint64{{}}}
 		for range steps {
 			switch n := m.rng.IntN(20); {
 			case n == 0 && len(m.batches) < 4:
@@ -183,33 +178,33 @@ func TestRowsAroundABatch(t *testing.T) {
 	const before, counted = 6, 7
 	for name, write := range modelBatches {
 		t.Run(name, func(t *testing.T) {
-			c := newRows(1<<20, 1<<10)
+			c := New(1<<20, 1<<10)
 			// keeps tells whether a value that a reader with a count reads at a key is kept.
 			keeps := func(k byte, count uint64) bool {
-				hash := c.hash(modelKey(k))
+				hash := c.Hash(modelKey(k))
 				for range 3 {
-					c.add(hash, modelKey(k), []byte("value"), count)
+					c.Add(hash, modelKey(k), []byte("value"), count)
 				}
-				_, ok := c.get(hash, modelKey(k), math.MaxUint64)
+				_, ok := c.Get(hash, modelKey(k), math.MaxUint64)
 				return ok
 			}
 			has := func(k byte, count uint64) bool {
-				_, ok := c.get(c.hash(modelKey(k)), modelKey(k), count)
+				_, ok := c.Get(c.Hash(modelKey(k)), modelKey(k), count)
 				return ok
 			}
-			for c.shard(c.hash(modelKey(1))) == c.shard(c.hash(modelKey(9))) { // so that the two share no mark
+			for c.shard(c.Hash(modelKey(1))) == c.shard(c.Hash(modelKey(9))) { // so that the two share no mark
 				c.seed = maphash.MakeSeed()
 			}
 			require.True(t, keeps(1, before))
 			require.True(t, keeps(9, before))
 			batch := new(pebble.Batch)
 			require.NoError(t, write(batch))
-			w, err := c.begin(batch, nil)
+			w, err := c.Begin(batch, nil)
 			require.NoError(t, err)
 			require.False(t, has(1, math.MaxUint64), "gone")
 			require.True(t, has(9, before), "not written to")
 			require.False(t, keeps(1, math.MaxUint64), "under way")
-			c.end(w, counted)
+			c.End(w, counted)
 			require.False(t, keeps(1, before), "perhaps without the batch")
 			require.True(t, keeps(1, counted))
 			require.True(t, has(1, counted))
@@ -223,126 +218,32 @@ func TestRowsAroundABatch(t *testing.T) {
 
 // Two keys of one hash are told apart, and what the reader's buffer holds later is not the row's.
 func TestARowIsOfItsKeyAndACopy(t *testing.T) {
-	c := newRows(1<<20, 1<<10)
+	c := New(1<<20, 1<<10)
 	key, value := modelKey(1), []byte("value")
-	hash := c.hash(key)
-	c.add(hash, key, value, 0)
-	c.add(hash, key, value, 0)
+	hash := c.Hash(key)
+	c.Add(hash, key, value, 0)
+	c.Add(hash, key, value, 0)
 	key[1], value[0] = 2, 'V'
-	_, ok := c.get(hash, key, 0)
+	_, ok := c.Get(hash, key, 0)
 	require.False(t, ok)
-	got, ok := c.get(hash, modelKey(1), 0)
+	got, ok := c.Get(hash, modelKey(1), 0)
 	require.True(t, ok)
 	require.Equal(t, "value", string(got))
 }
 
-// Views and transactions that run beside many writers read the same with the cache and without it.
-func TestReadsAreTheSameWithAndWithoutRows(t *testing.T) {
-	s, err := Open(Options{Dirs: []string{"data"}, FS: vfs.NewMem(), CacheSize: 1 << 20, MemTableSize: 256 << 10})
-	require.NoError(t, err)
-	compareReads(t, s, 400)
-	require.NoError(t, s.Close())
-}
-
-// compareReads has views and transactions run beside so many rounds of writers of a few keys, "p0/0" to "p7/2", and look each up in
-// both ways.
-func compareReads(t *testing.T, s *Store, rounds int) {
-	t.Helper()
-	const writers, readers, keys = 4, 4, 8
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	ctx := context.Background()
-	partition := func(k int) []byte { return fmt.Appendf(nil, "p%d/", k) }
-	key := func(k, i int) []byte { return fmt.Appendf(partition(k), "%d", i) }
-	// same reads a key with the cache and past it.
-	same := func(r engine.Reader, src source, k []byte) error {
-		got, err := r.Get(engine.SpaceEntity, k)
-		want, closer, werr := src.Get(append([]byte{byte(engine.SpaceEntity)}, k...))
-		if errors.Is(werr, pebble.ErrNotFound) {
-			if err != engine.ErrNotFound {
-				return fmt.Errorf("%s: %x, %v instead of nothing", k, got, err)
-			}
-			return nil
-		}
-		if err = errors.Join(err, werr); err != nil {
-			return fmt.Errorf("%s: %w", k, err)
-		}
-		if !bytes.Equal(got, want) {
-			err = fmt.Errorf("%s: %x instead of %x", k, got, want)
-		}
-		return errors.Join(err, closer.Close())
-	}
-	var writing, reading sync.WaitGroup
-	stop := make(chan struct{})
-	for w := range writers {
-		writing.Go(func() {
-			rng := rand.New(rand.NewPCG(seed, uint64(w)))
-			for n := range uint64(rounds) {
-				k := rng.IntN(keys)
-				if err := s.Update(ctx, partition(k), func(etx engine.Tx) error {
-					for i := range 3 {
-						if err := same(etx, s.db, key(k, i)); err != nil {
-							return err
-						}
-					}
-					switch i := rng.IntN(3); rng.IntN(8) {
-					case 0:
-						etx.Delete(engine.SpaceEntity, key(k, i))
-					case 1:
-						etx.DeleteRange(engine.SpaceEntity, key(k, i), key(k, i+2))
-					default:
-						etx.Set(engine.SpaceEntity, key(k, i), binary.BigEndian.AppendUint64([]byte{byte(w)}, n))
-					}
-					return nil
-				}); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	for r := range readers {
-		reading.Go(func() {
-			rng := rand.New(rand.NewPCG(seed, uint64(writers+r)))
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				err := s.view(func(er engine.Reader) error {
-					for range 6 {
-						if err := same(er, er.(*reader).src, key(rng.IntN(keys), rng.IntN(3))); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	writing.Wait()
-	close(stop)
-	reading.Wait()
-}
-
 // offer reads a value at the i-th key.
-func (c *rows) offer(i, size int) {
+func (c *Cache) offer(i, size int) {
 	k := binary.BigEndian.AppendUint32(modelKey(1), uint32(i))
-	c.add(c.hash(k), k, make([]byte, size), 0)
+	c.Add(c.Hash(k), k, make([]byte, size), 0)
 }
 
-func (c *rows) has(i int) bool {
+func (c *Cache) has(i int) bool {
 	k := binary.BigEndian.AppendUint32(modelKey(1), uint32(i))
-	_, ok := c.get(c.hash(k), k, 0)
+	_, ok := c.Get(c.Hash(k), k, 0)
 	return ok
 }
 
-func (c *rows) size() (n int) {
+func (c *Cache) size() (n int) {
 	for i := range c.shards {
 		n += c.shards[i].bytes
 	}
@@ -352,7 +253,7 @@ func (c *rows) size() (n int) {
 // What is read again stays while much more is read once, and large values are not taken.
 func TestRowsReadOnceDoNotStay(t *testing.T) {
 	const limit, hot = 4 << 20, 500
-	c := newRows(limit, 1<<10)
+	c := New(limit, 1<<10)
 	for i := range hot {
 		c.offer(i, 1000)
 		require.False(t, c.has(i), "read once")
@@ -382,7 +283,7 @@ func TestRowsReadOnceDoNotStay(t *testing.T) {
 // Where there is no room, what is asked for stays and what is not makes room, in the same places.
 func TestRowsThatAreAskedForStay(t *testing.T) {
 	const limit, hot = 4 << 20, 500
-	c := newRows(limit, 1<<10)
+	c := New(limit, 1<<10)
 	for i := range hot {
 		c.offer(i, 1000)
 		c.offer(i, 1000)
@@ -410,12 +311,12 @@ func TestRowsThatAreAskedForStay(t *testing.T) {
 }
 
 func TestAHitAllocatesNothing(t *testing.T) {
-	c := newRows(1<<20, 1<<10)
+	c := New(1<<20, 1<<10)
 	c.offer(1, 4096)
 	c.offer(1, 4096)
 	key := binary.BigEndian.AppendUint32(modelKey(1), 1)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		if _, ok := c.get(c.hash(key), key, 0); !ok {
+		if _, ok := c.Get(c.Hash(key), key, 0); !ok {
 			t.Error("not there")
 		}
 	}))
