@@ -156,6 +156,10 @@ func (t *Token) checkTime(now time.Time, terms terms) error {
 	if !ok {
 		return auth.Failed(notWellFormed)
 	}
+	// Recorded: a signature without a start begins now.
+	ended := func(start time.Time) error {
+		return auth.Failed("Signed expiry time [" + stamp(expiry) + "] must be after signed start time [" + stamp(start) + "]")
+	}
 	frame := "Signature not valid in the specified time frame: "
 	if terms.start != "" {
 		start, ok := ParseTime(terms.start)
@@ -163,14 +167,14 @@ func (t *Token) checkTime(now time.Time, terms terms) error {
 			return auth.Failed(notWellFormed)
 		}
 		if !start.Before(expiry) {
-			return auth.Failed("Signed expiry time [" + stamp(expiry) + "] has to be after signed start time [" + stamp(start) + "]")
+			return ended(start)
 		}
 		if now.Before(start) || !now.Before(expiry) {
 			return auth.Failed(frame + "Start [" + stamp(start) + "] - Expiry [" + stamp(expiry) + "] - Current [" + stamp(now) + "]")
 		}
 	}
 	if !now.Before(expiry) {
-		return auth.Failed(frame + "Expiry [" + stamp(expiry) + "] - Current [" + stamp(now) + "]")
+		return ended(now)
 	}
 	if t.Scheme != auth.UserDelegationSAS {
 		return nil

@@ -317,11 +317,11 @@ func TestRefusals(t *testing.T) {
 		needs  auth.Needs
 		want   string // "" for accepted
 	}{
-		{name: "expired", fields: join(blob, query("sp=r", "se=2026-11-23T12:00:00Z")), want: frame + "Expiry [Mon, 23 Nov 2026 12:00:00 GMT] - Current [Mon, 23 Nov 2026 12:00:00 GMT]"},
+		{name: "expired", fields: join(blob, query("sp=r", "se=2026-11-23T12:00:00Z")), want: "AuthenticationFailed: Signed expiry time [Mon, 23 Nov 2026 12:00:00 GMT] must be after signed start time [Mon, 23 Nov 2026 12:00:00 GMT]"},
 		{name: "a second before expiry", fields: join(blob, query("sp=r", "se=2026-11-23T12:00:01Z"))},
 		{name: "not yet valid", fields: join(blob, query("sp=r", "st=2026-11-23T12:00:01Z", "se=2026-11-24")), want: frame + "Start [Mon, 23 Nov 2026 12:00:01 GMT] - Expiry [Tue, 24 Nov 2026 00:00:00 GMT] - Current [Mon, 23 Nov 2026 12:00:00 GMT]"},
 		{name: "from the second on", fields: join(blob, query("sp=r", "st=2026-11-23T12:00Z", "se=2026-11-24"))},
-		{name: "start after expiry", fields: join(blob, query("sp=r", "st=2026-11-25", "se=2026-11-24")), want: "AuthenticationFailed: Signed expiry time [Tue, 24 Nov 2026 00:00:00 GMT] has to be after signed start time [Wed, 25 Nov 2026 00:00:00 GMT]"},
+		{name: "start after expiry", fields: join(blob, query("sp=r", "st=2026-11-25", "se=2026-11-24")), want: "AuthenticationFailed: Signed expiry time [Tue, 24 Nov 2026 00:00:00 GMT] must be after signed start time [Wed, 25 Nov 2026 00:00:00 GMT]"},
 		{name: "not a time", fields: join(blob, query("sp=r", "se=tomorrow")), want: "AuthenticationFailed: Signature fields not well formed."},
 		{name: "a comma in a time", fields: join(blob, query("sp=r", "se=2026-11-24T00:00:00,5Z")), want: "AuthenticationFailed: Signature fields not well formed."},
 		{name: "no expiry", fields: join(blob, query("sp=r")), want: "AuthenticationFailed: se is mandatory. Cannot be empty"},
