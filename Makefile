@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage presence lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ damage: ## 10,000 power cuts, 5,000 random bit flips and one in every byte of a 
 
 presence: ## Every file of small stores removed and cut at every block, every subset of disks after every other, starts cut off
 	$(GO) test -run '^(TestMissingAndCutFiles|TestEverySequenceOfStarts|TestStartsThatAreCutOff)$$' -cutstep 1 -startdepth 2 -count 1 -v -timeout 1h ./internal/engine/local
+
+hostile: ## 10,000 restarts of small stores whose clients write what the store itself does, and forge it; 200 of them are in unit
+	$(GO) test -run '^TestHostileContent$$' -count 1 -timeout 1h -v ./internal/engine/local -args -hostile 10000
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh
