@@ -15,7 +15,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
 
-	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -81,45 +80,10 @@ func TestAppendBlob(t *testing.T) {
 	h.must(t, 201, "PUT", app, "anew", v)
 }
 
-// TestAppendLimits: bodies by version, and the number of blocks.
+// TestAppendLimits: bodies by version.
 func TestAppendLimits(t *testing.T) {
 	require.Equal(t, int64(4*miB), appendBlockLimit("2020-10-02"))
 	require.Equal(t, int64(100*miB), appendBlockLimit("2022-11-02"))
-	terms := appendTerms{position: -1, maxSize: -1}
-	rec := &record.Blob{Type: record.AppendBlob, Blocks: maxAppends - 1}
-	require.NoError(t, terms.check(rec, 1))
-	rec.Blocks++
-	require.ErrorIs(t, terms.check(rec, 1), protocol.ErrCommittedBlockCountExceedsLimit)
-	require.NoError(t, terms.check(rec, 0), "it can still be sealed")
-}
-
-// TestAppendAfterGoingBack: an append to a blob that went back to an earlier state leaves other states alone.
-func TestAppendAfterGoingBack(t *testing.T) {
-	h := newHouse(t)
-	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
-	h.must(t, 201, "PUT", "/acct/box/a", "", v, isAppend)
-	h.must(t, 201, "PUT", "/acct/box/a?comp=appendblock", "common ", v)
-	first := h.must(t, 201, "PUT", "/acct/box/a?comp=snapshot", "", v).Header.Get("x-ms-snapshot")
-	h.must(t, 201, "PUT", "/acct/box/a?comp=appendblock", "left", v)
-	second := h.must(t, 201, "PUT", "/acct/box/a?comp=snapshot", "", v).Header.Get("x-ms-snapshot")
-	// The base goes back to the first snapshot, as Copy Blob from it does.
-	p := h.at(t, "box", "a")
-	require.NoError(t, h.svc.change(context.Background(), p, func(tx *Txn) error {
-		old, err := tx.Record(record.Slot{})
-		require.NoError(t, err)
-		slot := record.Slot{Stamp: stampOf(t, first), Kind: record.SlotSnapshot}
-		back, err := tx.Record(slot)
-		require.NoError(t, err)
-		if back.Content, err = tx.share(back, slot, record.Slot{}); err != nil {
-			return err
-		}
-		return tx.Replace(old, back, nil)
-	}))
-	h.must(t, 201, "PUT", "/acct/box/a?comp=appendblock", "RIGHT ", v)
-	h.must(t, 201, "PUT", "/acct/box/a?comp=appendblock", "more", v)
-	for snapshot, want := range map[string]string{"": "common RIGHT more", "?snapshot=" + first: "common ", "?snapshot=" + second: "common left"} {
-		require.Equal(t, want, string(h.must(t, 200, "GET", "/acct/box/a"+snapshot, "", v).Body))
-	}
 }
 
 // TestConcurrentAppenders: every block lands whole, once, where the answer says.
@@ -222,14 +186,6 @@ func TestStructuredBodies(t *testing.T) {
 	h.fails(t, 404, "BlobNotFound", "GET", "/acct/box/b2", "", v)
 	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-structured-body: XSM/2.0")
 	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-structured-body: XSM/1.0; properties=crc64")
-}
-
-// at is a blob name as the service knows it.
-func (h *house) at(t testing.TB, container, name string) *place {
-	t.Helper()
-	c, err := h.svc.container(context.Background(), "acct", container)
-	require.NoError(t, err)
-	return newPlace(h.registry.Lookup("acct"), c.Generation, name)
 }
 
 func stampOf(t testing.TB, id string) engine.Stamp {

@@ -82,10 +82,8 @@ func (h *house) settled(t *testing.T, target string) (status, progress, descript
 
 // awaitCopies returns when no copy is under way. The service's wait group is for its end: the sweeper may begin one meanwhile.
 func awaitCopies(s *Service) {
-	for under := true; under; runtime.Gosched() {
-		s.copyMu.Lock()
-		under = len(s.copies) > 0
-		s.copyMu.Unlock()
+	for s.Copying() > 0 {
+		runtime.Gosched()
 	}
 }
 
@@ -198,8 +196,7 @@ func TestCopyFromASourceThatStalls(t *testing.T) {
 	}))
 	defer far.Close()
 	defer close(over)
-	h := newHouse(t, private)
-	h.svc.remote = newRemote(true, 10*time.Millisecond)
+	h := newHouse(t, private, func(h *house, _ *account.Account) { h.stall = 10 * time.Millisecond })
 	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
 	h.fails(t, 500, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+far.URL+"/file", "x-ms-requires-sync: true")
 }

@@ -194,7 +194,7 @@ func TestUncommittedBlocksVanishAfterAWeek(t *testing.T) {
 
 func count(t *testing.T, h *house, space engine.Space) (n int) {
 	t.Helper()
-	require.NoError(t, h.svc.store.View(context.Background(), nil, func(r engine.Reader) error {
+	require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) error {
 		it := r.Scan(space, nil, nil)
 		for it.Next() {
 			n++

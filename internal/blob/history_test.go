@@ -79,8 +79,8 @@ func (h *house) empty(t testing.TB) {
 	t.Helper()
 	h.unpinned()
 	require.NoError(t, h.svc.Sweep(context.Background()))
-	require.NoError(t, nothingLeft(h.svc.store))
-	require.Zero(t, chunks(t, h.svc.store), "chunks with an owner")
+	require.NoError(t, nothingLeft(h.store))
+	require.Zero(t, chunks(t, h.store), "chunks with an owner")
 }
 
 // nothingLeft checks that no blob has an entry.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/replay"
@@ -192,30 +191,25 @@ func TestParseBlockList(t *testing.T) {
 
 // A page of 5 000 names: what the encoder costs beside the scan.
 func BenchmarkListPage(b *testing.B) {
-	store := enginetest.New(b)
-	svc := New(Options{Store: store})
+	svc := New(Options{Store: enginetest.New(b)})
 	defer svc.Close()
 	ctx := context.Background()
-	acct := &account.Account{Name: "acct"}
+	at := access{account: &account.Account{Name: "acct"}, container: "con"}
+	require.NoError(b, svc.CreateContainer(ctx, "acct", "con", &record.Container{}))
 	for i := range 5000 {
-		p := newPlace(acct, 7, fmt.Sprintf("folder/of/names/%08d.txt", i))
-		rec := &record.Blob{Type: record.BlockBlob, MD5: strings.Repeat("m", 16), Size: 100, HTTP: record.HTTPProperties{ContentType: "text/plain"}}
-		require.NoError(b, svc.change(ctx, p, func(t *Txn) error {
-			t.begin(rec, nil, 1)
-			return t.Replace(nil, rec, []byte("x"))
-		}))
+		at.blob = fmt.Sprintf("folder/of/names/%08d.txt", i)
+		_, err := svc.Put(ctx, &creation{access: at, rec: &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: "text/plain"}}}, &upload{body: strings.NewReader("x"), size: 1})
+		require.NoError(b, err)
 	}
+	at.blob = ""
+	c, err := svc.Container(ctx, &at)
+	require.NoError(b, err)
 	q := listRequest{max: maxPage, now: 1}
-	prefix := record.AppendGeneration(nil, 7)
 	b.ReportAllocs()
 	for b.Loop() {
 		page := newPage()
 		page.version, page.now, q.entry = protocol.Newest, 1, &page.entry
-		err := store.View(ctx, prefix, func(v engine.Reader) error {
-			_, err := q.scan(v, prefix, page)
-			return err
-		})
-		if err != nil {
+		if _, err := svc.List(ctx, c, &q, page); err != nil {
 			b.Fatal(err)
 		}
 		b.SetBytes(int64(len(page.b)))

@@ -13,8 +13,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
-
-	"github.com/blobd/blobd/internal/blob/record"
 )
 
 func pagesOf(c byte, n int) string { return strings.Repeat(string(c), n*512) }
@@ -242,17 +240,17 @@ func TestReadWhileWriting(t *testing.T) {
 	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
 	const size = 3*pageSpans*512 + 512
 	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, fmt.Sprintf("x-ms-blob-content-length: %d", size))
-	p := h.at(t, "box", "d")
+	at := access{account: h.registry.Lookup("acct"), container: "box", blob: "d"}
 	ctx := context.Background()
 	fill := func(c byte, step int) {
-		for at := 0; at < size; at += step {
-			_, err := h.svc.layPages(ctx, p, &pageTerms{le: -1, lt: -1, eq: -1}, record.PageRange{From: int64(at), To: int64(min(at+512, size)), Kind: record.PageInline, Bytes: []byte(pagesOf(c, 1))})
+		for from := 0; from < size; from += step {
+			_, _, err := h.svc.WritePages(ctx, &pageTerms{access: at, le: -1, lt: -1, eq: -1}, int64(from), &upload{body: strings.NewReader(pagesOf(c, 1)), size: 512})
 			require.NoError(t, err)
 		}
 	}
 	fill('o', 1024)
 	want := h.must(t, 200, "GET", "/acct/box/d", "", v).Body
-	rd, err := h.svc.open(ctx, nil, p, selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+	rd, err := h.svc.Open(ctx, &readRequest{access: at})
 	require.NoError(t, err)
 	require.Equal(t, int64(size), rd.length)
 	fill('n', 512)
@@ -277,9 +275,9 @@ func TestReadWhileOverwritten(t *testing.T) {
 		h.must(t, 201, "PUT", "/acct/box/list?comp=appendblock", big[:1<<20], v)
 	}
 	for name, want := range map[string]string{"chunks": big, "list": big[:3<<20]} {
-		rd, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		rd, err := h.svc.Open(ctx, &readRequest{access: access{account: h.registry.Lookup("acct"), container: "box", blob: name}})
 		require.NoError(t, err)
-		abandoned, err := h.svc.open(ctx, nil, h.at(t, "box", name), selector{}, func(rd *reading) error { rd.length = rd.rec.Size; return nil })
+		abandoned, err := h.svc.Open(ctx, &readRequest{access: access{account: h.registry.Lookup("acct"), container: "box", blob: name}})
 		require.NoError(t, err)
 		require.NoError(t, abandoned.body.Close())
 		h.must(t, 202, "DELETE", "/acct/box/"+name, "", v)

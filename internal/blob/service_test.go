@@ -34,7 +34,8 @@ type house struct {
 	now      func() time.Time
 	private  bool      // copies may read from this machine
 	served   *sync.Map // if set, the names of the operations that were served
-	atOnce   int       // Service.atOnce, if not 0
+	atOnce   int       // Options.AtOnce
+	stall    time.Duration
 	master   []byte
 
 	disk       *enginetest.Disk
@@ -80,10 +81,7 @@ func (h *house) serve(t testing.TB, store engine.Store, accounts ...*account.Acc
 	for _, a := range accounts {
 		require.NoError(t, h.accounts.Create(context.Background(), a))
 	}
-	h.svc = New(Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private})
-	if h.atOnce > 0 {
-		h.svc.atOnce = h.atOnce
-	}
+	h.svc = New(Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private, AtOnce: h.atOnce, Stall: h.stall})
 	if h.authorizer == nil {
 		h.svc.Authorize(resttest.AllowAll{})
 	} else {
@@ -137,11 +135,8 @@ func (h *house) fails(t testing.TB, status int, code, method, target, body strin
 
 // unpinned waits for what readers have pinned: an answer may have come before its reader has let go.
 func (h *house) unpinned() {
-	pins := &h.svc.pins
-	for left := 1; left > 0; runtime.Gosched() {
-		pins.mu.Lock()
-		left = len(pins.maps)
-		pins.mu.Unlock()
+	for h.svc.Pinned() > 0 {
+		runtime.Gosched()
 	}
 }
 
@@ -167,7 +162,7 @@ func chunks(t testing.TB, store engine.Store) (n int) {
 // used is what the account's counter says it holds, in bytes.
 func used(t testing.TB, h *house) (n int64) {
 	t.Helper()
-	require.NoError(t, h.svc.store.View(context.Background(), nil, func(r engine.Reader) (err error) {
+	require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) (err error) {
 		n, err = r.Counter(account.UsedKey("acct", account.BlobService))
 		return err
 	}))

@@ -20,6 +20,8 @@ type Options struct {
 	Now      func() time.Time // default: time.Now
 	// PrivateSources lets copies read from this machine and private networks.
 	PrivateSources bool
+	// Stall is how long the source of a copy may send nothing; default: a minute.
+	Stall time.Duration
 	// AtOnce is the most entries of a chunk list that one transaction writes; 0 for as many as fit. Longer lists are laid in several.
 	AtOnce int
 }
@@ -49,8 +51,11 @@ var _ auth.Resources = (*core)(nil)
 
 // newCore returns a service whose sweeper runs until Close.
 func newCore(o Options) *core {
+	if o.Stall == 0 {
+		o.Stall = maxStall
+	}
 	s := &core{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
-		remote: newRemote(o.PrivateSources, maxStall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
+		remote: newRemote(o.PrivateSources, o.Stall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -65,6 +70,20 @@ func newCore(o Options) *core {
 	s.stop = cancel
 	go s.run(ctx)
 	return s
+}
+
+// Copying counts the copies that are read in the background now.
+func (s *core) Copying() int {
+	s.copyMu.Lock()
+	defer s.copyMu.Unlock()
+	return len(s.copies)
+}
+
+// Pinned counts the contents that are kept from the sweeper because somebody reads or lays them.
+func (s *core) Pinned() int {
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	return len(s.pins.maps)
 }
 
 // Close stops the sweeper and the background copies and waits for them. The store stays open.

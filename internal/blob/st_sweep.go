@@ -30,7 +30,7 @@ func (s *core) run(ctx context.Context) {
 	defer close(s.swept)
 	var index sync.WaitGroup
 	index.Go(func() {
-		if err := s.sweepTags(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+		if err := s.SweepTags(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
 			s.log.Warn("sweep the tag index", zap.Error(err))
 		}
 	})

@@ -17,13 +17,13 @@ import (
 // tagBatch is how many hints the sweep of the tag index looks at in one short read.
 const tagBatch = 256
 
-// sweepTags goes through the tag index once and puts counts right that a crash left too high. Only a crash, or a store that failed,
+// SweepTags goes through the tag index once and puts counts right that a crash left too high. Only a crash, or a store that failed,
 // leaves such counts, so once in a process is enough.
 //
 // A hint that looks wrong is looked at again in a transaction on the index, which no writer's counting can pass: the blob is read
 // first and then whether a write of its name with tags is under way. If none is, then one that begins later counts its hints up
 // after this transaction, and one that takes tags away finds them counted as the blob that was read has them.
-func (s *core) sweepTags(ctx context.Context) error {
+func (s *core) SweepTags(ctx context.Context) error {
 	var failed error
 	for from, more := []byte(nil), true; more; {
 		var doubtful [][]byte

@@ -11,12 +11,14 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Whoever looks a container up after a change of it was acknowledged sees the change, whatever is looked up meanwhile.
 func TestContainerCacheFollowsChanges(t *testing.T) {
-	s := newHouse(t).svc
+	s := newCore(Options{Store: enginetest.New(t)})
+	defer s.Close()
 	ctx := context.Background()
 	require.NoError(t, s.CreateContainer(ctx, "acct", "con", &record.Container{}))
 	var wg sync.WaitGroup

@@ -2,15 +2,12 @@ package blob
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -18,7 +15,6 @@ import (
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/engine/local/crashtest"
 	"github.com/blobd/blobd/internal/protocol"
-	"github.com/blobd/blobd/internal/rest/resttest"
 )
 
 // longBlob is the state of a name: what its blob reads as, empty for none, and how many uncommitted blocks it has.
@@ -36,25 +32,19 @@ func TestPowerCutWhileALongListIsLaid(t *testing.T) {
 	crashtest.Run(t, crashtest.Config[longBlob]{
 		Store: local.Options{Dirs: []string{"data"}, CacheSize: 1 << 20, MemTableSize: 64 << 10, ExtentSize: 512 << 10, SealGarbage: 64 << 10},
 		Seed:  rand.Uint64(), Points: longCuts, Every: longCutEvery,
-		Script: func(store *local.Store, j *crashtest.Journal[longBlob], rng *rand.Rand) error {
-			return layLongLists(t, store, j, rng)
+		Script: func(disk *local.Store, j *crashtest.Journal[longBlob], rng *rand.Rand) error {
+			return layLongLists(t, disk, j, rng)
 		},
 		Check: checkLongLists,
 	})
 }
 
 // layLongLists commits long lists to a, the later ones of committed and uncommitted blocks, and copies one to b.
-func layLongLists(t *testing.T, store *local.Store, j *crashtest.Journal[longBlob], rng *rand.Rand) error {
-	h := &house{now: time.Now, atOnce: atOnceInCrash, private: true}
-	h.serve(t, store, resttest.Account())
-	defer h.svc.Close()
-	do := func(status int, method, target, body string, header ...string) error {
-		if r := h.Do(method, target, body, header...); r.Status != status {
-			return fmt.Errorf("%s %s: %s", method, target, r)
-		}
-		return nil
-	}
-	if err := do(201, "PUT", "/acct/con?restype=container", ""); err != nil {
+func layLongLists(t *testing.T, disk *local.Store, j *crashtest.Journal[longBlob], rng *rand.Rand) error {
+	ctx := context.Background()
+	h := &rig{t: t, core: newCore(Options{Store: disk, AtOnce: atOnceInCrash}), account: &account.Account{Name: "acct"}}
+	defer h.Close()
+	if err := h.CreateContainer(ctx, "acct", "con", &record.Container{}); err != nil {
 		return err
 	}
 	var a longBlob
@@ -62,12 +52,14 @@ func layLongLists(t *testing.T, store *local.Store, j *crashtest.Journal[longBlo
 	next := 0
 	stage := func(n int) (ids []string, err error) {
 		for range n {
-			id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%04d", next))
+			id := fmt.Sprintf("%04d", next)
 			next++
 			ids, blocks[id] = append(ids, id), strings.Repeat(string(rune('a'+rng.IntN(26))), 1+rng.IntN(1000))
 			a.pending++
 			if err = j.Do("a", a, func() error {
-				return do(201, "PUT", "/acct/con/a?comp=block&blockid="+url.QueryEscape(id), blocks[id])
+				at := h.on("a")
+				_, err := h.StageBlock(ctx, &at, id, uploadOf(blocks[id]))
+				return err
 			}); err != nil {
 				break
 			}
@@ -76,11 +68,13 @@ func layLongLists(t *testing.T, store *local.Store, j *crashtest.Journal[longBlo
 	}
 	commit := func(ids []string) error {
 		a = longBlob{}
+		var refs []blockRef
 		for _, id := range ids {
 			a.content += blocks[id]
+			refs = append(refs, blockRef{ID: id})
 		}
 		return j.Do("a", a, func() error {
-			return do(201, "PUT", "/acct/con/a?comp=blocklist", "<BlockList><Latest>"+strings.Join(ids, "</Latest><Latest>")+"</Latest></BlockList>")
+			return h.Commit(ctx, h.new("a", record.BlockBlob), refs)
 		})
 	}
 	first, err := stage(20)
@@ -99,23 +93,33 @@ func layLongLists(t *testing.T, store *local.Store, j *crashtest.Journal[longBlo
 		return err
 	}
 	if err := j.Do("b", a, func() error {
-		return do(202, "PUT", "/acct/con/b", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/a", "x-ms-requires-sync: true")
+		url, err := parseSource("http://here/acct/con/a")
+		if err != nil {
+			return err
+		}
+		own := &ownSource{container: "con", blob: "a", admit: func(context.Context, bool, bool) (*account.Account, error) { return h.account, nil }}
+		c := copyRequest{access: h.on("b"), src: &copySource{url: url, own: own}}
+		c.src.limit = maxSyncCopy
+		_, err = h.CopyFromURL(ctx, &c)
+		return err
 	}); err != nil {
 		return err
 	}
 	if err := commit(first[:3]); err != nil {
 		return err
 	}
-	if err := h.svc.Sweep(context.Background()); err != nil {
+	if err := h.Sweep(ctx); err != nil {
 		return err
 	}
-	return j.Do("b", longBlob{}, func() error { return do(202, "DELETE", "/acct/con/b", "") })
+	return j.Do("b", longBlob{}, func() error {
+		_, err := h.Delete(ctx, &deleteRequest{access: h.on("b")})
+		return err
+	})
 }
 
-func checkLongLists(store *local.Store, want map[string][]longBlob, _ int) (err error) {
+func checkLongLists(disk *local.Store, want map[string][]longBlob, _ int) (err error) {
 	ctx := context.Background()
-	svc := New(Options{Store: store})
-	svc.atOnce = atOnceInCrash
+	svc := newCore(Options{Store: disk, AtOnce: atOnceInCrash})
 	defer func() { err = errors.Join(err, svc.Close()) }()
 	c, err := svc.container(ctx, "acct", "con")
 	if errors.Is(err, protocol.ErrContainerNotFound) && len(want) == 0 {
@@ -140,10 +144,10 @@ func checkLongLists(store *local.Store, want map[string][]longBlob, _ int) (err 
 		}
 		bytes += size
 	}
-	if err := owned(ctx, store, owners); err != nil {
+	if err := owned(ctx, disk, owners); err != nil {
 		return err
 	}
-	if err := store.View(ctx, nil, func(r engine.Reader) error {
+	if err := disk.View(ctx, nil, func(r engine.Reader) error {
 		used, err := r.Counter(account.UsedKey("acct", account.BlobService))
 		if used != bytes {
 			err = errors.Join(err, fmt.Errorf("%d bytes are counted as used, %d are", used, bytes))
@@ -152,11 +156,11 @@ func checkLongLists(store *local.Store, want map[string][]longBlob, _ int) (err 
 	}); err != nil {
 		return err
 	}
-	return svc.endLong(ctx, store, c.Generation)
+	return svc.endLong(ctx, disk, c.Generation)
 }
 
 // lookAtLong reads a name, counts the owners that its chunks should have, and the bytes that it takes.
-func (s *Service) lookAtLong(ctx context.Context, p *place, owners map[engine.Ref]int64) (found longBlob, size int64, err error) {
+func (s *core) lookAtLong(ctx context.Context, p *place, owners map[engine.Ref]int64) (found longBlob, size int64, err error) {
 	var rec *record.Blob
 	err = s.store.View(ctx, p.key, func(r engine.Reader) error {
 		if rec, err = getRecord(r, p, record.Slot{}); err != nil {
@@ -194,9 +198,9 @@ func (s *Service) lookAtLong(ctx context.Context, p *place, owners map[engine.Re
 }
 
 // owned compares the owners of chunks with those that they should have.
-func owned(ctx context.Context, store *local.Store, want map[engine.Ref]int64) error {
+func owned(ctx context.Context, disk *local.Store, want map[engine.Ref]int64) error {
 	named := len(want)
-	err := store.Owners(ctx, func(ref engine.Ref, n int64) error {
+	err := disk.Owners(ctx, func(ref engine.Ref, n int64) error {
 		if named--; n != want[ref] {
 			return fmt.Errorf("chunk %x has %d owners, %d name it", ref, n, want[ref])
 		}
@@ -209,7 +213,7 @@ func owned(ctx context.Context, store *local.Store, want map[engine.Ref]int64) e
 }
 
 // endLong goes on where the cut was: it commits what is uncommitted of a, three times over, and then takes all away.
-func (s *Service) endLong(ctx context.Context, store *local.Store, generation record.Generation) error {
+func (s *core) endLong(ctx context.Context, disk *local.Store, generation record.Generation) error {
 	a := newPlace(&account.Account{Name: "acct"}, generation, "a")
 	var refs []blockRef
 	var size int64
@@ -253,5 +257,5 @@ func (s *Service) endLong(ctx context.Context, store *local.Store, generation re
 	if err := s.Sweep(ctx); err != nil {
 		return err
 	}
-	return errors.Join(nothingLeft(store), owned(ctx, store, nil))
+	return errors.Join(nothingKept(disk), owned(ctx, disk, nil))
 }

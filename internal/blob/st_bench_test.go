@@ -63,9 +63,9 @@ func BenchmarkReceive64M(b *testing.B) {
 	}
 }
 
-func benchService(b *testing.B) (*Service, *account.Account) {
+func benchService(b *testing.B) (*core, *account.Account) {
 	b.Helper()
-	svc := New(Options{Store: enginetest.New(b)})
+	svc := newCore(Options{Store: enginetest.New(b)})
 	b.Cleanup(func() { require.NoError(b, svc.Close()) })
 	require.NoError(b, svc.CreateContainer(context.Background(), "acct", "con", &record.Container{}))
 	return svc, &account.Account{Name: "acct"}

@@ -3,8 +3,6 @@ package blob
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -12,7 +10,6 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/protocol"
 )
 
 // counted is a store that counts what transactions do to entries and chunks, and with them the cost of an operation that touches
@@ -74,22 +71,21 @@ func (s countedScan) Next() bool {
 // is deleted all is given back.
 func TestPageBlobOfManyRanges(t *testing.T) {
 	ctx := context.Background()
-	h := newHouse(t)
-	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
-	const disk, stride = "/acct/box/disk", 2 * record.PageSize
-	h.must(t, 201, "PUT", disk, "", v, isPage, fmt.Sprint("x-ms-blob-content-length: ", manyRanges*stride))
+	h := newRig(t, 0)
+	const stride, step = 2 * record.PageSize, 10_000
+	h.create("disk", record.PageBlob, manyRanges*stride)
 	h.laden(t, "disk", manyRanges, stride)
-	require.Equal(t, 1, chunks(t, h.store))
+	require.Equal(t, 1, ownedChunks(t, h.store))
 
 	// What transactions cost is counted in a service that has no sweeper.
-	store := &counted{Store: h.store}
-	alone, p := &core{store: store, work: make(chan struct{}, 1)}, h.at(t, "box", "disk")
+	counting := &counted{Store: h.store}
+	alone, p := &core{store: counting, work: make(chan struct{}, 1)}, h.at("disk")
 	cost := func(do func() error) int64 {
-		before := store.n.Load()
+		before := counting.n.Load()
 		require.NoError(t, do())
-		return store.n.Load() - before
+		return counting.n.Load() - before
 	}
-	var first string
+	var first engine.Stamp
 	require.Less(t, cost(func() error {
 		return alone.change(ctx, p, func(t *Txn) error {
 			rec, err := t.Record(record.Slot{})
@@ -101,51 +97,57 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 				return err
 			}
 			t.set(slot, rec)
-			first = protocol.SnapshotID(slot.Stamp)
+			first = slot.Stamp
 			return nil
 		})
 	}), int64(20))
 	terms := &pageTerms{le: -1, lt: -1, eq: -1}
-	for _, u := range []record.PageRange{{From: 512, To: 1024, Kind: record.PageInline, Bytes: []byte(pagesOf('a', 1))}, {From: manyRanges * stride / 2, To: manyRanges * stride, Kind: record.PageHole}} {
+	for _, u := range []record.PageRange{{From: 512, To: 1024, Kind: record.PageInline, Bytes: bytes.Repeat([]byte{'a'}, 512)}, {From: manyRanges * stride / 2, To: manyRanges * stride, Kind: record.PageHole}} {
 		require.Less(t, cost(func() error { _, err := alone.layPages(ctx, p, terms, u); return err }), int64(30))
 	}
 
-	walk := func(query string) (pages, written, cleared int) {
-		for marker, more := "", true; more; pages++ {
-			body := h.text(t, disk+"?comp=pagelist"+query+"&marker="+marker)
-			written += strings.Count(body, "<PageRange>")
-			cleared += strings.Count(body, "<ClearRange>")
-			require.LessOrEqual(t, strings.Count(body, "<Start>"), maxPageRanges)
-			_, rest, _ := strings.Cut(body, "<NextMarker>")
-			marker, _, _ = strings.Cut(rest, "<")
-			more = marker != ""
+	walk := func(snapshot, previous engine.Stamp) (pages, written, cleared int) {
+		q := pageQuery{access: h.on("disk"), slot: selector{snapshot: snapshot}, previous: previous, limit: step}
+		for q.start >= 0 {
+			n := written + cleared
+			_, next, err := h.PageRanges(ctx, &q, func(_, _ int64, zero bool) {
+				if zero {
+					cleared++
+				} else {
+					written++
+				}
+			})
+			require.NoError(t, err)
+			require.LessOrEqual(t, written+cleared-n, step)
+			pages++
+			q.start = next
 		}
 		return pages, written, cleared
 	}
-	pages, written, cleared := walk("&snapshot=" + first)
-	require.Equal(t, []int{manyRanges / maxPageRanges, manyRanges, 0}, []int{pages, written, cleared})
-	_, written, cleared = walk("")
+	pages, written, cleared := walk(first, 0)
+	require.Equal(t, []int{manyRanges / step, manyRanges, 0}, []int{pages, written, cleared})
+	_, written, cleared = walk(0, 0)
 	require.Equal(t, []int{manyRanges/2 - 1, 0}, []int{written, cleared}) // the page that was written joins two ranges
-	_, written, cleared = walk("&prevsnapshot=" + first)
+	_, written, cleared = walk(0, first)
 	require.Equal(t, []int{1, manyRanges / 2}, []int{written, cleared})
 
-	h.must(t, 202, "DELETE", disk+"?snapshot="+first, "", v)
-	require.NoError(t, h.svc.Sweep(ctx))
-	_, written, _ = walk("")
+	h.delete("disk", first)
+	require.NoError(t, h.Sweep(ctx))
+	_, written, _ = walk(0, 0)
 	require.Equal(t, manyRanges/2-1, written)
-	h.must(t, 202, "DELETE", disk, "", v)
-	h.empty(t)
+	h.delete("disk", 0)
+	h.empty()
 }
 
 // laden gives a page blob n ranges of one page each, by the way that copies take.
-func (h *house) laden(t *testing.T, name string, n int, stride int64) {
+func (h *rig) laden(t *testing.T, name string, n int, stride int64) {
 	ctx := context.Background()
-	p := h.at(t, "box", name)
+	p := h.at(name)
 	chunk, err := h.store.Put(ctx, bytes.NewReader(make([]byte, record.PageSize)), record.PageSize)
 	require.NoError(t, err)
 	defer h.store.Forget(chunk.Ref)
 	var l laying
-	require.NoError(t, l.begin(ctx, h.svc.core, p, record.ContentPages))
+	require.NoError(t, l.begin(ctx, h.core, p, record.ContentPages))
 	defer l.done()
 	list := make([]record.PageRange, 0, copyRanges)
 	for i := range n {
@@ -155,7 +157,7 @@ func (h *house) laden(t *testing.T, name string, n int, stride int64) {
 			list = list[:0]
 		}
 	}
-	require.NoError(t, h.svc.change(ctx, p, func(t *Txn) error {
+	require.NoError(t, h.change(ctx, p, func(t *Txn) error {
 		rec, err := t.Record(record.Slot{})
 		if err != nil {
 			return err

@@ -14,20 +14,19 @@ import (
 // A sweep that read a work item before the content was adopted, and comes to it after, takes nothing away.
 func TestSweepOfAdoptedContent(t *testing.T) {
 	ctx := context.Background()
-	h := newHouse(t)
-	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h := newRig(t, 0)
 	for name, kind := range map[string]record.ContentKind{"log": record.ContentList, "disk": record.ContentPages} {
 		text := strings.Repeat("x", 64<<10)
 		if kind == record.ContentList {
-			h.must(t, 201, "PUT", "/acct/con/"+name, "", "x-ms-blob-type: AppendBlob")
+			h.create(name, record.AppendBlob, 0)
 			for range 5 {
-				h.must(t, 201, "PUT", "/acct/con/"+name+"?comp=appendblock", text)
+				h.append(name, text)
 			}
 		} else {
-			h.must(t, 201, "PUT", "/acct/con/"+name, "", isPage, "x-ms-blob-content-length: 65536")
-			h.must(t, 201, "PUT", "/acct/con/"+name+"?comp=page", text, "x-ms-page-write: update", "x-ms-range: bytes=0-65535")
+			h.create(name, record.PageBlob, 64<<10)
+			h.write(name, 0, text)
 		}
-		before := h.must(t, 200, "GET", "/acct/con/"+name, "").Body
+		before := h.read(name, 0)
 
 		// The item as it was while the content was laid.
 		w := record.Work{Kind: record.WorkContent, Value: append([]byte{byte(kind)}, "acct"...)}
@@ -43,7 +42,7 @@ func TestSweepOfAdoptedContent(t *testing.T) {
 		}))
 		p, ok := placeOf(&w)
 		require.True(t, ok)
-		require.NoError(t, h.svc.change(ctx, p, func(t *Txn) error {
+		require.NoError(t, h.change(ctx, p, func(t *Txn) error {
 			rec, err := t.Record(record.Slot{})
 			if err == nil && rec.Content.Kind == kind {
 				w.Stamp = rec.Content.ID
@@ -53,7 +52,7 @@ func TestSweepOfAdoptedContent(t *testing.T) {
 		require.NotZero(t, w.Stamp, name)
 		w.Key = record.AppendWorkKey(nil, w.Partition, record.WorkContent, w.Stamp)
 
-		require.NoError(t, h.svc.sweep(ctx, &w))
-		require.Equal(t, before, h.must(t, 200, "GET", "/acct/con/"+name, "").Body)
+		require.NoError(t, h.sweep(ctx, &w))
+		require.Equal(t, before, h.read(name, 0))
 	}
 }
