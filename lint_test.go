@@ -31,6 +31,8 @@ var floors = [][]string{
 	{"internal/auth"},
 	{"internal/blob/lease", "internal/blob/tagquery"},
 	{"internal/blob/record"},
+	{"internal/blob/source"},
+	{"internal/blob/store"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/srp"},
 	{"internal/server", "internal/devissuer"},
@@ -124,6 +126,21 @@ func TestImportsGoDown(t *testing.T) {
 			to, toHouse := place(ours)
 			if to > floor || to == floor && toHouse != house {
 				t.Errorf("%s (%s) imports %s (%s): imports go down only", file, house, ours, toHouse)
+			}
+		}
+	})
+}
+
+// The handlers of the Blob service decode, call and encode; what they call knows no request (it stands below rest, see floors) and is
+// the only one to open the engine.
+func TestHandlersOpenNoEngine(t *testing.T) {
+	sources(t, func(pkg, file string, f *ast.File) {
+		if pkg != "internal/blob" || strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		for _, spec := range f.Imports {
+			if imported, _ := strconv.Unquote(spec.Path.Value); within(imported, module+"internal/engine") {
+				t.Errorf("%s imports %s: only internal/blob/store opens the engine", file, imported)
 			}
 		}
 	})

@@ -6,33 +6,33 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
 // decodeAccess reads which blob a request is on, and on what terms.
-func decodeAccess(r *rest.Request) (a access, err error) {
-	a.account, a.container, a.blob = r.Account, r.Container, r.Blob
-	a.version, a.now = r.Version, engine.StampOf(r.Now)
-	if a.lease, err = leaseHeader(r, "x-ms-lease-id"); err != nil {
+func decodeAccess(r *rest.Request) (a store.Target, err error) {
+	a.Account, a.Container, a.Name = r.Account, r.Container, r.Blob
+	a.Version, a.Now = r.Version, record.StampOf(r.Now)
+	if a.Lease, err = leaseHeader(r, "x-ms-lease-id"); err != nil {
 		return a, err
 	}
-	if a.cond, err = protocol.ParseConditions(r, &protocol.TargetConditions); err != nil {
+	if a.Cond, err = protocol.ParseConditions(r, &protocol.TargetConditions); err != nil {
 		return a, err
 	}
 	if text := r.Header("x-ms-if-tags"); text != "" {
-		if a.tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
+		if a.Tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
 			return a, err
 		}
 	}
-	a.createOnly = r.Grant.Scheme != auth.SharedKey && !r.Grant.Letters.Has('w') && r.Grant.Letters.Has('c')
+	a.CreateOnly = r.Grant.Scheme != auth.SharedKey && !r.Grant.Letters.Has('w') && r.Grant.Letters.Has('c')
 	return a, nil
 }
 
 // decodeReading is decodeAccess for what works on snapshots and versions too.
-func decodeReading(r *rest.Request) (a access, slot selector, err error) {
+func decodeReading(r *rest.Request) (a store.Target, slot store.Selector, err error) {
 	if a, err = decodeAccess(r); err == nil {
 		slot, err = decodeSlot(r)
 	}
@@ -41,11 +41,11 @@ func decodeReading(r *rest.Request) (a access, slot selector, err error) {
 
 // decodeContainer reads which container a request is on, and on what terms: it takes no ETags and, unless unmodified is set, no
 // If-Unmodified-Since.
-func decodeContainer(r *rest.Request, unmodified bool) (a access, err error) {
+func decodeContainer(r *rest.Request, unmodified bool) (a store.Target, err error) {
 	if a, err = decodeAccess(r); err != nil {
 		return a, err
 	}
-	if a.cond.HasETag() || !unmodified && a.cond.HasUnmodified() {
+	if a.Cond.HasETag() || !unmodified && a.Cond.HasUnmodified() {
 		return a, protocol.ErrConditionHeadersNotSupported
 	}
 	return a, nil
@@ -57,30 +57,30 @@ func (s *Service) readContainer(r *rest.Request) (*record.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.core.Container(r.Context, &access{account: r.Account, container: r.Container, lease: given, now: engine.StampOf(r.Now)})
+	return s.blobs.Container(r.Context, &store.Target{Account: r.Account, Container: r.Container, Lease: given, Now: record.StampOf(r.Now)})
 }
 
 // decodeNew reads what a request that makes a blob says of it: where and on what terms, and its properties, metadata, tags, tier
 // and MD5.
-func decodeNew(r *rest.Request, t record.Type) (n creation, err error) {
-	if n.rec, err = decodeBlob(r, t); err != nil {
+func decodeNew(r *rest.Request, t record.Type) (n store.Creation, err error) {
+	if n.Blob, err = decodeBlob(r, t); err != nil {
 		return n, err
 	}
-	n.scope = decodeScope(r)
-	n.access, err = decodeAccess(r)
+	n.Scope = decodeScope(r)
+	n.Target, err = decodeAccess(r)
 	return n, err
 }
 
-func decodeScope(r *rest.Request) scope {
-	return scope{named: r.Header("x-ms-encryption-scope"), signed: r.Grant.EncryptionScope}
+func decodeScope(r *rest.Request) store.Scope {
+	return store.Scope{Named: r.Header("x-ms-encryption-scope"), Signed: r.Grant.EncryptionScope}
 }
 
 // decodeSlot reads snapshot= and versionid=.
-func decodeSlot(r *rest.Request) (s selector, err error) {
+func decodeSlot(r *rest.Request) (s store.Selector, err error) {
 	for _, q := range [...]struct {
 		name string
-		to   *engine.Stamp
-	}{{"snapshot", &s.snapshot}, {"versionid", &s.version}} {
+		to   *record.Stamp
+	}{{"snapshot", &s.Snapshot}, {"versionid", &s.Version}} {
 		text := r.Query(q.name)
 		if text == "" {
 			continue
@@ -91,7 +91,7 @@ func decodeSlot(r *rest.Request) (s selector, err error) {
 		}
 		*q.to = stamp
 	}
-	if s.snapshot != 0 && s.version != 0 {
+	if s.Snapshot != 0 && s.Version != 0 {
 		return s, protocol.InvalidQuery("versionid", r.Query("versionid"), "")
 	}
 	return s, nil

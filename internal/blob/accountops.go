@@ -2,7 +2,7 @@ package blob
 
 import (
 	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -26,7 +26,7 @@ func (s *Service) getServiceStats(r *rest.Request) error {
 	}
 	b := append(make([]byte, 0, 256), protocol.XMLHead...)
 	b = append(b, "<StorageServiceStats><GeoReplication><Status>live</Status><LastSyncTime>"...)
-	b = protocol.AppendDate(b, engine.StampOf(r.Now))
+	b = protocol.AppendDate(b, record.StampOf(r.Now))
 	r.ReplyXML(200, append(b, "</LastSyncTime></GeoReplication></StorageServiceStats>"...))
 	return nil
 }

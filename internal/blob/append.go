@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -36,23 +37,23 @@ func (s *Service) createAppendBlob(r *rest.Request) error {
 }
 
 // createEmpty makes a page or append blob without content, and answers.
-func (s *Service) createEmpty(r *rest.Request, n *creation) error {
-	if err := s.core.CreateEmpty(r.Context, n); err != nil {
+func (s *Service) createEmpty(r *rest.Request, n *store.Creation) error {
+	if err := s.blobs.CreateEmpty(r.Context, n); err != nil {
 		return err
 	}
-	setWritten(r, n.rec)
+	setWritten(r, n.Blob)
 	r.Reply(201)
 	return nil
 }
 
-func decodeAppend(r *rest.Request) (a appendTerms, err error) {
-	if a.access, err = decodeAccess(r); err != nil {
+func decodeAppend(r *rest.Request) (a store.AppendRequest, err error) {
+	if a.Target, err = decodeAccess(r); err != nil {
 		return a, err
 	}
-	if a.position, err = sizeHeader(r, "x-ms-blob-condition-appendpos"); err != nil {
+	if a.Position, err = sizeHeader(r, "x-ms-blob-condition-appendpos"); err != nil {
 		return a, err
 	}
-	a.maxSize, err = sizeHeader(r, "x-ms-blob-condition-maxsize")
+	a.MaxSize, err = sizeHeader(r, "x-ms-blob-condition-maxsize")
 	return a, err
 }
 
@@ -69,12 +70,12 @@ func (s *Service) appendBlock(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, got, err := s.core.Append(r.Context, &a, &up)
+	rec, got, err := s.blobs.Append(r.Context, &a, &up)
 	if err != nil {
 		return err
 	}
-	replyAppend(r, rec, up.size)
-	setSums(r, &up.want, &got)
+	replyAppend(r, rec, up.Size)
+	setSums(r, &up.Want, &got)
 	setStructured(r, &up)
 	r.Reply(201)
 	return nil
@@ -94,7 +95,7 @@ func (s *Service) sealBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, err := s.core.Seal(r.Context, &a)
+	rec, err := s.blobs.Seal(r.Context, &a)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -27,11 +28,11 @@ func (s *Service) putBlock(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	got, err := s.core.StageBlock(r.Context, &a, id, &up)
+	got, err := s.blobs.StageBlock(r.Context, &a, id, &up)
 	if err != nil {
 		return err
 	}
-	setSums(r, &up.want, &got)
+	setSums(r, &up.Want, &got)
 	r.SetHeader("x-ms-request-server-encrypted", "true")
 	setStructured(r, &up)
 	r.Reply(201)
@@ -60,11 +61,11 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	doc, err := r.ReadBody(maxBlockListXML)
+	doc, err := r.ReadBody(store.MaxBlockListXML)
 	if err != nil {
 		return err
 	}
-	got, err := want.checkBytes(doc)
+	got, err := want.CheckBytes(doc)
 	if err != nil {
 		return err
 	}
@@ -72,10 +73,10 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.core.Commit(r.Context, &n, refs); err != nil {
+	if err := s.blobs.Commit(r.Context, &n, refs); err != nil {
 		return err
 	}
-	setWritten(r, n.rec)
+	setWritten(r, n.Blob)
 	setSums(r, &want, &got)
 	r.Reply(201)
 	return nil
@@ -101,30 +102,30 @@ func (s *Service) getBlockList(r *rest.Request) error {
 	if r.Grant.Scheme == auth.Anonymous {
 		uncommitted = false
 	}
-	list, err := s.core.BlockList(r.Context, &a, slot, committed, uncommitted)
+	list, err := s.blobs.BlockList(r.Context, &a, slot, committed, uncommitted)
 	if err != nil {
 		return err
 	}
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
 	b = append(b, "<BlockList>"...)
 	if committed {
-		b = appendBlocks(b, "CommittedBlocks", list.committed)
+		b = appendBlocks(b, "CommittedBlocks", list.Committed)
 	}
 	if uncommitted {
-		b = appendBlocks(b, "UncommittedBlocks", list.uncommitted)
+		b = appendBlocks(b, "UncommittedBlocks", list.Uncommitted)
 	}
 	b = append(b, "</BlockList>"...)
 	length := int64(0)
-	if list.rec != nil {
-		setChanged(r, list.rec.Changed)
-		length = list.rec.Size
+	if list.Blob != nil {
+		setChanged(r, list.Blob.Changed)
+		length = list.Blob.Size
 	}
 	r.SetHeader("x-ms-blob-content-length", strconv.FormatInt(length, 10))
 	r.ReplyXML(200, b)
 	return nil
 }
 
-func appendBlocks(b []byte, element string, blocks []BlockInfo) []byte {
+func appendBlocks(b []byte, element string, blocks []store.BlockInfo) []byte {
 	n := len(b)
 	for i := range blocks {
 		b = append(b, "<Block><Name>"...)

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -26,7 +27,7 @@ func parseBlockID(s string) (id string, ok bool) {
 // parseBlockList reads the body of Put Block List. It knows only what such a list is made of: a declaration, comments, the three
 // elements, text, CDATA and references to single characters; anything else is InvalidXmlDocument, so there are no entities
 // to expand.
-func parseBlockList(doc string) ([]blockRef, error) {
+func parseBlockList(doc string) ([]store.BlockRef, error) {
 	x := listParser{s: strings.TrimPrefix(doc, "\ufeff")}
 	if !x.prolog() || !x.open("BlockList") {
 		return nil, protocol.ErrInvalidXmlDocument
@@ -34,7 +35,7 @@ func parseBlockList(doc string) ([]blockRef, error) {
 	if x.empty {
 		return nil, x.end()
 	}
-	refs := make([]blockRef, 0, min(maxBlocks, 1+len(doc)/40))
+	refs := make([]store.BlockRef, 0, min(store.MaxBlocks, 1+len(doc)/40))
 	for {
 		if !x.space() {
 			return nil, protocol.ErrInvalidXmlDocument
@@ -42,15 +43,15 @@ func parseBlockList(doc string) ([]blockRef, error) {
 		if x.close("BlockList") {
 			return refs, x.end()
 		}
-		var ref blockRef
+		var ref store.BlockRef
 		var name string
 		switch {
 		case x.open("Latest"):
 			name = "Latest"
 		case x.open("Committed"):
-			name, ref.Source = "Committed", committedBlock
+			name, ref.Source = "Committed", store.CommittedBlock
 		case x.open("Uncommitted"):
-			name, ref.Source = "Uncommitted", uncommittedBlock
+			name, ref.Source = "Uncommitted", store.UncommittedBlock
 		default:
 			return nil, protocol.ErrInvalidXmlDocument
 		}
@@ -65,7 +66,7 @@ func parseBlockList(doc string) ([]blockRef, error) {
 		if ref.ID, ok = parseBlockID(strings.TrimSpace(text)); !ok {
 			return nil, protocol.ErrInvalidBlockId
 		}
-		if len(refs) == maxBlocks {
+		if len(refs) == store.MaxBlocks {
 			return nil, protocol.ErrBlockListTooLong
 		}
 		refs = append(refs, ref)

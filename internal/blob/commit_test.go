@@ -61,7 +61,7 @@ func TestLongLists(t *testing.T) {
 	require.Equal(t, 101, strings.Count(list, "<Block>"))
 	require.Contains(t, list, "<UncommittedBlocks />")
 	h.unpinned()
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	require.Equal(t, 51, chunks(t, h.store))
 	require.Equal(t, int64(len(want)), used(t, h))
 
@@ -74,7 +74,7 @@ func TestLongLists(t *testing.T) {
 	synced := h.must(t, 202, "PUT", "/acct/con/c", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/b", "x-ms-requires-sync: true")
 	require.Equal(t, protocol.CRC64(crc64nvme.Checksum([]byte(want))), synced.Header.Get("x-ms-content-crc64"))
 	h.must(t, 202, "DELETE", "/acct/con/a", "")
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	require.Equal(t, want, read("c"))
 	h.must(t, 201, "PUT", "/acct/con/d", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/b", "x-ms-blob-type: BlockBlob")
 	require.Equal(t, want, read("d"))

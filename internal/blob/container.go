@@ -6,7 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -19,7 +19,7 @@ const (
 
 // createContainer is Create Container.
 func (s *Service) createContainer(r *rest.Request) error {
-	c := &record.Container{DefaultScope: clone(r.Header("x-ms-default-encryption-scope"))}
+	c := &record.Container{DefaultScope: strings.Clone(r.Header("x-ms-default-encryption-scope"))}
 	if c.DefaultScope == record.AccountScope {
 		c.DefaultScope = ""
 	}
@@ -33,7 +33,7 @@ func (s *Service) createContainer(r *rest.Request) error {
 	if c.DenyScopeOverride, err = r.Flag("x-ms-deny-encryption-scope-override"); err != nil {
 		return err
 	}
-	if err := s.core.CreateContainer(r.Context, r.Account.Name, r.Container, c); err != nil {
+	if err := s.blobs.CreateContainer(r.Context, r.Account.Name, r.Container, c); err != nil {
 		return err
 	}
 	setChanged(r, c.Changed)
@@ -72,7 +72,7 @@ func (s *Service) getContainerProperties(r *rest.Request) error {
 	}
 	setChanged(r, c.Changed)
 	setMetadata(r, c.Metadata)
-	setLease(r, &c.Lease, engine.StampOf(r.Now))
+	setLease(r, &c.Lease, record.StampOf(r.Now))
 	setPublic(r, c)
 	r.SetHeader("x-ms-has-immutability-policy", "false")
 	r.SetHeader("x-ms-has-legal-hold", "false")
@@ -118,7 +118,7 @@ func (s *Service) setContainerMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	changed, err := s.core.SetContainerMetadata(r.Context, &a, metadata)
+	changed, err := s.blobs.SetContainerMetadata(r.Context, &a, metadata)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (s *Service) setContainerACL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	changed, err := s.core.SetContainerACL(r.Context, &a, public, policies)
+	changed, err := s.blobs.SetContainerACL(r.Context, &a, public, policies)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *Service) deleteContainer(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.core.DeleteContainer(r.Context, &a); err != nil {
+	if err := s.blobs.DeleteContainer(r.Context, &a); err != nil {
 		return err
 	}
 	r.Reply(202)
@@ -191,7 +191,7 @@ func (s *Service) restoreContainer(r *rest.Request) error {
 	case name != r.Container:
 		return protocol.InvalidHeader("x-ms-deleted-container-name", name)
 	}
-	if err := s.core.RestoreContainer(r.Context, r.Account.Name, name, version); err != nil {
+	if err := s.blobs.RestoreContainer(r.Context, r.Account.Name, name, version); err != nil {
 		return err
 	}
 	r.Reply(201)
@@ -206,7 +206,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	q := containersQuery{account: r.Account.Name, prefix: prefix, from: strings.TrimPrefix(marker, "/"+r.AccountName+"/"), limit: limit, now: engine.StampOf(r.Now)}
+	q := store.ContainersQuery{Account: r.Account.Name, Prefix: prefix, From: strings.TrimPrefix(marker, "/"+r.AccountName+"/"), Limit: limit, Now: record.StampOf(r.Now)}
 	metadata := false
 	for item := range strings.SplitSeq(strings.ToLower(r.Query("include")), ",") {
 		switch strings.TrimSpace(item) {
@@ -214,7 +214,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 		case "metadata":
 			metadata = true
 		case "deleted":
-			q.deleted = true
+			q.Deleted = true
 		default:
 			return protocol.InvalidQuery("include", r.Query("include"), "")
 		}
@@ -233,8 +233,8 @@ func (s *Service) listContainers(r *rest.Request) error {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
 	start := len(b)
-	next, err := s.core.Containers(r.Context, &q, func(name string, c *record.Container) {
-		b = appendContainer(b, c, name, metadata, q.now)
+	next, err := s.blobs.Containers(r.Context, &q, func(name string, c *record.Container) {
+		b = appendContainer(b, c, name, metadata, q.Now)
 	})
 	if err != nil {
 		page.Close()
@@ -251,7 +251,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 }
 
 // appendContainer appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.
-func appendContainer(b []byte, c *record.Container, name string, metadata bool, now engine.Stamp) []byte {
+func appendContainer(b []byte, c *record.Container, name string, metadata bool, now record.Stamp) []byte {
 	b = append(b, "<Container>"...)
 	b = protocol.AppendElement(b, "Name", name)
 	if c.Deleted.At != 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -29,31 +30,31 @@ func copyTags(r *rest.Request) (tags []protocol.Pair, fromSource bool, err error
 }
 
 // decodeCopy reads a copy of a source of at most limit bytes.
-func (s *Service) decodeCopy(r *rest.Request, limit int64) (c copyRequest, err error) {
+func (s *Service) decodeCopy(r *rest.Request, limit int64) (c store.CopyRequest, err error) {
 	if err := refuseUnsupported(r); err != nil {
 		return c, err
 	}
-	if c.src, err = s.decodeSource(r, limit); err != nil {
+	if c.Source, err = s.decodeSource(r, limit); err != nil {
 		return c, err
 	}
-	if c.access, err = decodeAccess(r); err != nil {
+	if c.Target, err = decodeAccess(r); err != nil {
 		return c, err
 	}
-	c.scope = decodeScope(r)
-	if c.metadata, err = decodeMetadata(r); err != nil {
+	c.Scope = decodeScope(r)
+	if c.Metadata, err = decodeMetadata(r); err != nil {
 		return c, err
 	}
-	if c.tags, c.sourceTags, err = copyTags(r); err != nil {
+	if c.Tags, c.SourceTags, err = copyTags(r); err != nil {
 		return c, err
 	}
-	c.src.copyTags = c.sourceTags
+	c.Source.CopyTags = c.SourceTags
 	if text := r.Header("x-ms-access-tier"); text != "" {
-		if c.tier, err = record.ParseTierName(text, r.Version); err != nil {
+		if c.Tier, err = record.ParseTierName(text, r.Version); err != nil {
 			return c, err
 		}
 	}
-	c.src.archive = c.tier != record.TierUnset && c.tier != record.TierArchive
-	c.seal, err = r.Flag("x-ms-seal-blob")
+	c.Source.Archive = c.Tier != record.TierUnset && c.Tier != record.TierArchive
+	c.Seal, err = r.Flag("x-ms-seal-blob")
 	return c, err
 }
 
@@ -63,7 +64,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, err := s.core.Copy(r.Context, &c)
+	rec, err := s.blobs.Copy(r.Context, &c)
 	if err != nil {
 		return err
 	}
@@ -86,30 +87,30 @@ func setCopied(r *rest.Request, rec *record.Blob) {
 
 // copyFromURL is Copy Blob From URL.
 func (s *Service) copyFromURL(r *rest.Request) error {
-	c, err := s.decodeCopy(r, maxSyncCopy)
+	c, err := s.decodeCopy(r, store.MaxSyncCopy)
 	if err != nil {
 		return err
 	}
-	if c.src.want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
+	if c.Source.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
 		return err
 	}
-	made, err := s.core.CopyFromURL(r.Context, &c)
+	made, err := s.blobs.CopyFromURL(r.Context, &c)
 	if err != nil {
 		return err
 	}
-	setCopied(r, made.rec)
+	setCopied(r, made.Blob)
 	setCopiedSums(r, &made)
 	r.Reply(202)
 	return nil
 }
 
 // setCopiedSums answers with the sums of what was copied, the MD5 only if the request named it.
-func setCopiedSums(r *rest.Request, made *copied) {
-	if made.hasMD5 {
-		r.SetHeader("Content-MD5", protocol.MD5(made.md5[:]))
+func setCopiedSums(r *rest.Request, made *store.Copied) {
+	if made.HasMD5 {
+		r.SetHeader("Content-MD5", protocol.MD5(made.MD5[:]))
 	}
 	if r.Version >= protocol.V20190202 {
-		r.SetHeader("x-ms-content-crc64", protocol.CRC64(made.crc64))
+		r.SetHeader("x-ms-content-crc64", protocol.CRC64(made.CRC64))
 	}
 }
 
@@ -123,18 +124,18 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if c.src.want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
+	if c.Source.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
 		return err
 	}
-	c.http, c.md5 = given.HTTP, given.MD5
+	c.HTTP, c.MD5 = given.HTTP, given.MD5
 	if !strings.EqualFold(r.Header("x-ms-copy-source-blob-properties"), "false") {
-		c.http, c.fill = decodeHTTP(r, false), true
+		c.HTTP, c.Fill = decodeHTTP(r, false), true
 	}
-	made, err := s.core.PutFromURL(r.Context, &c)
+	made, err := s.blobs.PutFromURL(r.Context, &c)
 	if err != nil {
 		return err
 	}
-	setWritten(r, made.rec)
+	setWritten(r, made.Blob)
 	setCopiedSums(r, &made)
 	r.Reply(201)
 	return nil
@@ -149,18 +150,18 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if text, _ := src.url.query.Get("snapshot"); text == "" {
+	if text, _ := src.URL.Query.Get("snapshot"); text == "" {
 		return protocol.ErrIncrementalCopySourceMustBeSnapshot
 	}
-	if src.own == nil {
+	if src.Own == nil {
 		return protocol.ErrInvalidSourceBlobUrl // of another server
 	}
-	src.fetchTerms = fetchTerms{limit: src.limit} // it knows no conditions on the source
+	src.SourceTerms = store.SourceTerms{Limit: src.Limit} // it knows no conditions on the source
 	a, err := decodeAccess(r)
 	if err != nil {
 		return err
 	}
-	rec, err := s.core.CopyIncremental(r.Context, &a, src)
+	rec, err := s.blobs.CopyIncremental(r.Context, &a, src)
 	if err != nil {
 		return err
 	}
@@ -189,7 +190,7 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.core.AbortCopy(r.Context, &a, id); err != nil {
+	if err := s.blobs.AbortCopy(r.Context, &a, id); err != nil {
 		return err
 	}
 	r.Reply(204)

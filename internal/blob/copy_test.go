@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/store"
 )
 
 func pattern(n, seed int) []byte {
@@ -69,7 +70,7 @@ func TestCopyWithinTheServer(t *testing.T) {
 	// The copy outlives its source: their chunks are shared and counted.
 	_, err = src.Delete(ctx, nil)
 	require.NoError(t, err)
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	require.Equal(t, string(big), content(dst))
 
 	url, err := dst.GetSASURL(sas.BlobPermissions{Read: true}, time.Now().Add(time.Hour), nil)
@@ -203,15 +204,15 @@ func TestCopyGoesOnAfterARestart(t *testing.T) {
 	h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+other.URL+"/file?sig=secret")
 	require.NoError(t, h.svc.Close())
 	close(first)
-	again := New(Options{Store: h.store, Accounts: h.accounts, PrivateSources: true})
-	require.NoError(t, again.Sweep(context.Background()))
+	again := New(store.Options{Store: h.store, Accounts: h.accounts, PrivateSources: true})
+	require.NoError(t, again.blobs.Sweep(context.Background()))
 	awaitCopies(again)
 	require.NoError(t, again.Close())
 	got := h.must(t, 200, "GET", "/acct/con/dst", "")
 	require.Equal(t, string(body), string(got.Body))
 	require.Equal(t, "success", got.Header.Get("x-ms-copy-status"))
 	require.Equal(t, other.URL+"/file", got.Header.Get("x-ms-copy-source"))
-	h.svc = New(Options{Store: h.store, Accounts: h.accounts}) // the house closes it
+	h.svc = New(store.Options{Store: h.store, Accounts: h.accounts}) // the house closes it
 }
 
 func TestCopyRefusals(t *testing.T) {
@@ -262,7 +263,7 @@ func TestCopyPageBlob(t *testing.T) {
 	require.Equal(t, []string{"7", fmt.Sprint(1 << 40), "success"}, []string{head.Header.Get("x-ms-blob-sequence-number"), head.Header.Get("Content-Length"), head.Header.Get("x-ms-copy-status")})
 	put(0, strings.Repeat("x", 512)) // the copy does not follow its source
 	h.must(t, 202, "DELETE", "/acct/con/src", "")
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	got := h.must(t, 206, "GET", "/acct/con/dst", "", fmt.Sprintf("x-ms-range: bytes=0-%d", 512+len(big)+511))
 	require.Equal(t, strings.Repeat("\x00", 512)+big+strings.Repeat("\x00", 512), string(got.Body))
 	h.unpinned()

@@ -74,7 +74,7 @@ func private(h *house, _ *account.Account) { h.private = true }
 
 // settled waits for the background copies and returns how the destination stands.
 func (h *house) settled(t *testing.T, target string) (status, progress, description string, size string) {
-	require.NoError(t, h.svc.Sweep(context.Background()))
+	require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	awaitCopies(h.svc)
 	r := h.must(t, 200, "HEAD", target, "")
 	return r.Header.Get("x-ms-copy-status"), r.Header.Get("x-ms-copy-progress"), r.Header.Get("x-ms-copy-status-description"), r.Header.Get("Content-Length")
@@ -82,7 +82,7 @@ func (h *house) settled(t *testing.T, target string) (status, progress, descript
 
 // awaitCopies returns when no copy is under way. The service's wait group is for its end: the sweeper may begin one meanwhile.
 func awaitCopies(s *Service) {
-	for s.Copying() > 0 {
+	for s.blobs.Copying() > 0 {
 		runtime.Gosched()
 	}
 }

@@ -57,7 +57,7 @@ func TestIncrementalCopy(t *testing.T) {
 	h.must(t, 202, "DELETE", "/acct/con/disk", "", "x-ms-delete-snapshots: include")
 	h.must(t, 202, "DELETE", "/acct/con/other", "", "x-ms-delete-snapshots: include")
 	for range 3 {
-		require.NoError(t, h.svc.Sweep(context.Background()))
+		require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	}
 	require.Zero(t, used(t, h))
 	require.Zero(t, count(t, h, engine.SpacePage))

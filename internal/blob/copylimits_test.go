@@ -16,12 +16,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/blob/source"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Of many copies of an account from a slow source some run at a time, and each has its turn.
 func TestCopiesWaitForEachOther(t *testing.T) {
-	const copies = 2*maxAccountCopies + 3
+	const copies = 2*store.MaxAccountCopies + 3
 	release := make(chan struct{})
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "5")
@@ -39,14 +41,11 @@ func TestCopiesWaitForEachOther(t *testing.T) {
 	for i := range copies {
 		h.must(t, 202, "PUT", fmt.Sprintf("/acct/con/%d", i), "", "x-ms-copy-source: "+other.URL+"/f")
 	}
-	h.svc.copyMu.Lock()
-	running := len(h.svc.copies)
-	h.svc.copyMu.Unlock()
-	require.Equal(t, maxAccountCopies, running)
+	require.Equal(t, store.MaxAccountCopies, h.svc.blobs.Copying())
 	close(release)
 	for i := range copies {
 		for h.must(t, 200, "HEAD", fmt.Sprintf("/acct/con/%d", i), "").Header.Get("x-ms-copy-status") == "pending" {
-			require.NoError(t, h.svc.Sweep(t.Context()))
+			require.NoError(t, h.svc.blobs.Sweep(t.Context()))
 		}
 		require.Equal(t, "hello", h.text(t, fmt.Sprintf("/acct/con/%d", i)))
 	}
@@ -109,7 +108,7 @@ func (c *clocked) Read([]byte) (int, error) {
 // A source gets another while for so much progress, and not for a byte.
 func TestALeastRate(t *testing.T) {
 	peer := &clocked{n: 1}
-	c := &stalling{Conn: peer, after: time.Hour}
+	c := &source.Stalling{Conn: peer, After: time.Hour}
 	_, err := c.Write(nil)
 	require.NoError(t, err)
 	first := peer.deadline
@@ -118,7 +117,7 @@ func TestALeastRate(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, first, peer.deadline, "bytes that trickle win no time")
-	peer.n = leastProgress
+	peer.n = source.LeastProgress
 	for range 3 {
 		_, err := c.Read(nil)
 		require.NoError(t, err)
@@ -141,11 +140,11 @@ func TestShownSources(t *testing.T) {
 	} {
 		u, err := url.Parse(text)
 		require.NoError(t, err)
-		src := &sourceURL{text: text}
+		src := &source.URL{Text: text}
 		for name, values := range u.Query() {
-			src.query = append(src.query, protocol.Pair{Name: name, Value: values[0]})
+			src.Query = append(src.Query, protocol.Pair{Name: name, Value: values[0]})
 		}
-		require.Equal(t, want, src.shown())
-		require.NotContains(t, strings.ToUpper(src.shown()), "SECRET")
+		require.Equal(t, want, src.Shown())
+		require.NotContains(t, strings.ToUpper(src.Shown()), "SECRET")
 	}
 }

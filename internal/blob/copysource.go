@@ -9,60 +9,62 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/source"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
 // decodeSource reads x-ms-copy-source, and what is asked of the source.
-func (s *Service) decodeSource(r *rest.Request, limit int64) (*copySource, error) {
+func (s *Service) decodeSource(r *rest.Request, limit int64) (*store.Source, error) {
 	text := r.Header("x-ms-copy-source")
 	if text == "" {
 		return nil, protocol.MissingHeader("x-ms-copy-source")
 	}
-	u, err := parseSource(text)
+	u, err := source.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	src := &copySource{url: u, authorization: r.Header("x-ms-copy-source-authorization"), connected: r.WhileConnected,
-		now: engine.StampOf(r.Now), rangeText: r.Header("x-ms-source-range")}
+	src := &store.Source{URL: u, Authorization: r.Header("x-ms-copy-source-authorization"), Connected: r.WhileConnected,
+		Now: record.StampOf(r.Now), RangeText: r.Header("x-ms-source-range")}
 	var claimed bool
-	if src.own, claimed = s.claim(r, u); claimed && (src.own.container == "" || src.own.blob == "") {
+	if src.Own, claimed = s.claim(r, u); claimed && (src.Own.Container == "" || src.Own.Name == "") {
 		return nil, protocol.InvalidHeader("x-ms-copy-source", text)
 	}
-	src.limit = limit
-	if src.cond, err = protocol.ParseConditions(r, &protocol.SourceConditions); err != nil {
+	src.Limit = limit
+	if src.Cond, err = protocol.ParseConditions(r, &protocol.SourceConditions); err != nil {
 		return nil, err
 	}
 	if text := r.Header("x-ms-source-if-tags"); text != "" {
-		if src.tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
+		if src.Tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
 			return nil, err
 		}
 	}
-	if src.rangeText != "" {
-		if src.rng, src.ranged = protocol.ParseRange(src.rangeText); !src.ranged {
-			return nil, protocol.InvalidHeader("x-ms-source-range", src.rangeText)
+	if src.RangeText != "" {
+		if src.Range, src.Ranged = protocol.ParseRange(src.RangeText); !src.Ranged {
+			return nil, protocol.InvalidHeader("x-ms-source-range", src.RangeText)
 		}
 	}
 	return src, nil
 }
 
 // decodeSummed is decodeSource for what is held to the sums that the request names.
-func (s *Service) decodeSummed(r *rest.Request, limit int64) (*copySource, error) {
+func (s *Service) decodeSummed(r *rest.Request, limit int64) (*store.Source, error) {
 	src, err := s.decodeSource(r, limit)
 	if err != nil {
 		return nil, err
 	}
-	src.want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64")
+	src.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64")
 	return src, err
 }
 
 // claim recognises a source on this server, by host or by path, and finds what it names.
-func (s *Service) claim(r *rest.Request, src *sourceURL) (own *ownSource, claimed bool) {
-	host := src.url.Host
+func (s *Service) claim(r *rest.Request, src *source.URL) (own *store.OwnSource, claimed bool) {
+	host := src.Parsed.Host
 	name, suffix, hosted := strings.Cut(host, ".blob.")
-	path := strings.TrimPrefix(src.path, "/")
+	path := strings.TrimPrefix(src.Path, "/")
 	switch {
 	case hosted && (s.isOwn(r, suffix) || strings.EqualFold(name, account.DevName)):
 		// The emulator's account is nowhere else, and az CLI names it in the public cloud whatever the connection string says.
@@ -71,7 +73,7 @@ func (s *Service) claim(r *rest.Request, src *sourceURL) (own *ownSource, claime
 	default:
 		return nil, false
 	}
-	q := auth.Request{Service: auth.Blob, Method: "GET", Account: strings.TrimSuffix(strings.ToLower(name), "-secondary"), RawPath: src.path}
+	q := auth.Request{Service: auth.Blob, Method: "GET", Account: strings.TrimSuffix(strings.ToLower(name), "-secondary"), RawPath: src.Path}
 	q.Secondary = len(q.Account) != len(name)
 	container, blob, found := strings.Cut(path, "/")
 	if !found {
@@ -83,9 +85,9 @@ func (s *Service) claim(r *rest.Request, src *sourceURL) (own *ownSource, claime
 		q.Blob = rest.BlobName(q.Blob)
 	}
 	if err1 != nil || err2 != nil {
-		return &ownSource{}, true
+		return &store.OwnSource{}, true
 	}
-	return &ownSource{container: q.Container, blob: q.Blob, admit: func(ctx context.Context, tags, owner bool) (*account.Account, error) {
+	return &store.OwnSource{Container: q.Container, Name: q.Blob, Admit: func(ctx context.Context, tags, owner bool) (*account.Account, error) {
 		return s.admit(ctx, r, src, &q, tags, owner)
 	}}, true
 }
@@ -130,12 +132,12 @@ func (h noHeaders) All(visit func(name, value string)) {
 // that is sent for it, because it is public or, with owner, by the request's own key or token if that is for the same account. Only
 // Copy Blob is let in by the last; the synchronous forms read a source as a stranger would. A SAS of the destination opens no
 // source: a user delegation SAS has its maker's roles, but is for what was signed.
-func (s *Service) admit(ctx context.Context, r *rest.Request, src *sourceURL, q *auth.Request, tags, owner bool) (*account.Account, error) {
+func (s *Service) admit(ctx context.Context, r *rest.Request, src *source.URL, q *auth.Request, tags, owner bool) (*account.Account, error) {
 	acct := s.accounts.Lookup(q.Account)
 	if acct == nil {
 		return nil, protocol.ErrResourceNotFound
 	}
-	_, signed := src.query.Get("sig")
+	_, signed := src.Query.Get("sig")
 	token := r.Header("x-ms-copy-source-authorization")
 	if owner && !signed && token == "" && acct.Name == r.AccountName {
 		allowed := func(a auth.Action) bool {
@@ -146,12 +148,12 @@ func (s *Service) admit(ctx context.Context, r *rest.Request, src *sourceURL, q 
 		}
 	}
 	q.Version = r.Version
-	if text, ok := src.query.Get("sv"); ok {
+	if text, ok := src.Query.Get("sv"); ok {
 		if v, ok := protocol.ParseVersion(text, false); ok {
 			q.Version = v
 		}
 	}
-	q.Account, q.Headers, q.Query, q.ContentLength = acct.Name, noHeaders{token}, src.query, -1
+	q.Account, q.Headers, q.Query, q.ContentLength = acct.Name, noHeaders{token}, src.Query, -1
 	q.Client, q.HTTPS, q.Now = r.Client, r.HTTPS, r.Now
 	grant, err := s.authorizer.Authorize(ctx, acct, q, &readsBlob)
 	if err == nil && tags {

@@ -167,7 +167,7 @@ func TestSweeping(t *testing.T) {
 	require.NotContains(t, string(h.must(t, 200, "GET", "/acct/con?restype=container&comp=list", "").Body), "<Name>")
 	h.now = func() time.Time { return time.Now().Add(2 * time.Hour) } // no write can still be under way
 	for range 3 {
-		require.NoError(t, h.svc.Sweep(ctx))
+		require.NoError(t, h.svc.blobs.Sweep(ctx))
 	}
 	require.Zero(t, used(t, h))
 	for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceBlobData, engine.SpaceBlock, engine.SpacePage, engine.SpaceBlobTag, engine.SpaceBlobQueue, engine.SpaceUncommitted} {
@@ -183,10 +183,10 @@ func TestUncommittedBlocksVanishAfterAWeek(t *testing.T) {
 	require.Contains(t, string(h.must(t, 200, "GET", "/acct/con?restype=container&comp=list&include=uncommittedblobs", "").Body), "<Name>b</Name>")
 	require.NotContains(t, string(h.must(t, 200, "GET", "/acct/con?restype=container&comp=list", "").Body), "<Name>b</Name>")
 	h.now = func() time.Time { return time.Now().Add(7*24*time.Hour - time.Minute) }
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	h.must(t, 200, "GET", "/acct/con/b?comp=blocklist&blocklisttype=all", "")
 	h.now = func() time.Time { return time.Now().Add(7*24*time.Hour + time.Minute) }
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	h.fails(t, 404, "BlobNotFound", "GET", "/acct/con/b?comp=blocklist&blocklisttype=all", "")
 	require.Zero(t, used(t, h))
 	require.Zero(t, count(t, h, engine.SpaceBlock)+count(t, h, engine.SpaceUncommitted)+count(t, h, engine.SpaceBlobQueue))

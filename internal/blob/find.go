@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -38,13 +39,13 @@ func (s *Service) findBlobs(r *rest.Request) error {
 		}
 	}
 	marker, hasMarker := r.QueryOK("marker")
-	q := findRequest{account: r.Account.Name, container: r.Container, where: clause, limit: limit}
+	q := store.FindRequest{Account: r.Account.Name, Container: r.Container, Where: clause, Limit: limit}
 	if marker != "" {
 		from, err := base64.URLEncoding.DecodeString(marker)
 		if err != nil {
 			return protocol.InvalidQuery("marker", marker, "")
 		}
-		q.from = string(from)
+		q.From = string(from)
 	}
 	if r.Container != "" {
 		if _, err := s.readContainer(r); err != nil {
@@ -54,8 +55,8 @@ func (s *Service) findBlobs(r *rest.Request) error {
 	b := append(make([]byte, 0, 1024), protocol.XMLHead...)
 	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
 	b = append(appendEndpoint(b, r), '"')
-	if q.container != "" {
-		b = append(append(append(b, ` ContainerName="`...), q.container...), '"')
+	if q.Container != "" {
+		b = append(append(append(b, ` ContainerName="`...), q.Container...), '"')
 	}
 	b = append(b, '>')
 	if hasMarker {
@@ -68,7 +69,7 @@ func (s *Service) findBlobs(r *rest.Request) error {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
 	b = append(b, "<Blobs>"...)
-	after, err := s.core.Find(r.Context, &q, func(container, name string, rec *record.Blob) {
+	after, err := s.blobs.Find(r.Context, &q, func(container, name string, rec *record.Blob) {
 		b = append(b, "<Blob>"...)
 		b = protocol.AppendName(b, "Name", name, r.Version)
 		b = protocol.AppendElement(b, "ContainerName", container)

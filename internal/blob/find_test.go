@@ -179,7 +179,7 @@ func TestTagRace(t *testing.T) {
 	stop, swept := make(chan struct{}), make(chan error)
 	go func() {
 		for {
-			if err := h.svc.SweepTags(ctx); err != nil {
+			if err := h.svc.blobs.SweepTags(ctx); err != nil {
 				swept <- err
 				return
 			}

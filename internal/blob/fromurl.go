@@ -24,11 +24,11 @@ func (s *Service) putBlockFromURL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	got, err := s.core.StageFromURL(r.Context, &a, id, src)
+	got, err := s.blobs.StageFromURL(r.Context, &a, id, src)
 	if err != nil {
 		return err
 	}
-	setSums(r, &src.want, &got)
+	setSums(r, &src.Want, &got)
 	r.SetHeader("x-ms-request-server-encrypted", "true")
 	r.Reply(201)
 	return nil
@@ -47,12 +47,12 @@ func (s *Service) appendBlockFromURL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, n, got, err := s.core.AppendFromURL(r.Context, &a, src)
+	rec, n, got, err := s.blobs.AppendFromURL(r.Context, &a, src)
 	if err != nil {
 		return err
 	}
 	replyAppend(r, rec, n)
-	setSums(r, &src.want, &got)
+	setSums(r, &src.Want, &got)
 	r.Reply(201)
 	return nil
 }
@@ -83,12 +83,12 @@ func (s *Service) putPageFromURL(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, got, err := s.core.PagesFromURL(r.Context, &a, from, to, src)
+	rec, got, err := s.blobs.PagesFromURL(r.Context, &a, from, to, src)
 	if err != nil {
 		return err
 	}
 	replyPages(r, rec)
-	setSums(r, &src.want, &got)
+	setSums(r, &src.Want, &got)
 	r.Reply(201)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -17,11 +18,11 @@ const maxRangeSum = 4 * miB
 // getBlob is Get Blob.
 func (s *Service) getBlob(r *rest.Request) error {
 	var err error
-	q := readRequest{rooms: r}
-	if q.access, q.slot, err = decodeReading(r); err != nil {
+	q := store.ReadRequest{Rooms: r}
+	if q.Target, q.Slot, err = decodeReading(r); err != nil {
 		return err
 	}
-	q.rng, q.ranged = protocol.RequestRange(r)
+	q.Range, q.Ranged = protocol.RequestRange(r)
 	wantMD5, err := r.Flag("x-ms-range-get-content-md5")
 	if err != nil {
 		return err
@@ -33,27 +34,27 @@ func (s *Service) getBlob(r *rest.Request) error {
 	switch {
 	case wantMD5 && wantCRC:
 		return protocol.ErrBothCrc64AndMd5RangeHeaderPresent
-	case wantMD5 && !q.ranged:
+	case wantMD5 && !q.Ranged:
 		return protocol.InvalidHeader("x-ms-range-get-content-md5", "true")
-	case wantCRC && !q.ranged:
+	case wantCRC && !q.Ranged:
 		return protocol.InvalidHeader("x-ms-range-get-content-crc64", "true")
 	case wantMD5, wantCRC:
-		q.most = maxRangeSum
+		q.Most = maxRangeSum
 	}
 	structure, structured := r.HeaderOK("x-ms-structured-body")
 	if structured && structure != protocol.StructuredBody {
 		return protocol.InvalidHeader("x-ms-structured-body", structure)
 	}
-	rd, err := s.core.Open(r.Context, &q)
+	rd, err := s.blobs.Open(r.Context, &q)
 	if err != nil {
 		return err
 	}
-	rec, status := rd.rec, 200
-	setBlob(r, rec, rd.isCurrent())
-	if q.ranged {
+	rec, status := rd.Blob, 200
+	setBlob(r, rec, rd.IsCurrent())
+	if q.Ranged {
 		status = 206
 		var buf [80]byte
-		r.SetHeader("Content-Range", record.View(protocol.AppendContentRange(buf[:0], rd.offset, rd.length, rec.Size)))
+		r.SetHeader("Content-Range", record.View(protocol.AppendContentRange(buf[:0], rd.Offset, rd.Length, rec.Size)))
 		if rec.MD5 != "" {
 			r.SetHeader("x-ms-blob-content-md5", protocol.MD5(rec.MD5))
 		}
@@ -61,7 +62,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 		r.SetHeader("Content-MD5", protocol.MD5(rec.MD5))
 	}
 	if wantMD5 || wantCRC {
-		b, err := rd.all()
+		b, err := rd.All()
 		if err != nil {
 			return err
 		}
@@ -75,13 +76,13 @@ func (s *Service) getBlob(r *rest.Request) error {
 	switch {
 	case structured:
 		r.SetHeader("x-ms-structured-body", protocol.StructuredBody)
-		r.SetHeader("x-ms-structured-content-length", fmt.Sprint(rd.length))
-		r.ReplyStream(status, protocol.StructuredLength(rd.length), protocol.NewStructuredEncoder(rd.stream(), rd.length))
-	case rd.body == nil:
-		r.ReplyBytes(status, "", rd.inline)
+		r.SetHeader("x-ms-structured-content-length", fmt.Sprint(rd.Length))
+		r.ReplyStream(status, protocol.StructuredLength(rd.Length), protocol.NewStructuredEncoder(rd.Stream(), rd.Length))
+	case rd.Body == nil:
+		r.ReplyBytes(status, "", rd.Inline)
 		setHTTP(r, &rec.HTTP)
 	default:
-		r.ReplyStream(status, rd.length, rd.body)
+		r.ReplyStream(status, rd.Length, rd.Body)
 	}
 	return nil
 }
@@ -118,5 +119,5 @@ func (s *Service) look(r *rest.Request) (rec *record.Blob, current bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	return s.core.Look(r.Context, &a, slot)
+	return s.blobs.Look(r.Context, &a, slot)
 }

@@ -3,12 +3,12 @@ package blob
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -21,13 +21,13 @@ func decodeHTTP(r *rest.Request, plain bool) record.HTTPProperties {
 		if !ok && plain {
 			v = r.Header(standard)
 		}
-		return clone(v)
+		return strings.Clone(v)
 	}
 	return record.HTTPProperties{
 		ContentType:        get("x-ms-blob-content-type", "content-type"),
 		ContentEncoding:    get("x-ms-blob-content-encoding", "content-encoding"),
 		ContentLanguage:    get("x-ms-blob-content-language", "content-language"),
-		ContentDisposition: clone(r.Header("x-ms-blob-content-disposition")),
+		ContentDisposition: strings.Clone(r.Header("x-ms-blob-content-disposition")),
 		CacheControl:       get("x-ms-blob-cache-control", "cache-control"),
 	}
 }
@@ -80,7 +80,7 @@ func decodeBlob(r *rest.Request, t record.Type) (rec *record.Blob, err error) {
 		if err != nil {
 			return nil, err
 		}
-		rec.Tier = record.Tiering{Tier: tier, Changed: engine.StampOf(r.Now)}
+		rec.Tier = record.Tiering{Tier: tier, Changed: record.StampOf(r.Now)}
 	}
 	return rec, nil
 }
@@ -123,7 +123,7 @@ func refuseUnsupported(r *rest.Request) (err error) {
 }
 
 // setChanged answers with ETag and Last-Modified.
-func setChanged(r *rest.Request, changed engine.Stamp) {
+func setChanged(r *rest.Request, changed record.Stamp) {
 	tag := protocol.ETag(changed)
 	if r.Version < protocol.V20110818 {
 		tag = tag[1 : len(tag)-1]
@@ -147,7 +147,7 @@ func setWritten(r *rest.Request, rec *record.Blob) {
 // setBlob answers with everything that GET and HEAD tell of a blob but length, range and MD5. current tells that it is the
 // current blob of its name.
 func setBlob(r *rest.Request, rec *record.Blob, current bool) {
-	now := engine.StampOf(r.Now)
+	now := record.StampOf(r.Now)
 	setChanged(r, rec.Changed)
 	setMetadata(r, rec.Metadata)
 	if r.Version >= protocol.V20110818 {
@@ -218,7 +218,7 @@ func setMetadata(r *rest.Request, pairs []protocol.Pair) {
 }
 
 // setLease answers with the state of a lease.
-func setLease(r *rest.Request, l *lease.Lease, now engine.Stamp) {
+func setLease(r *rest.Request, l *lease.Lease, now record.Stamp) {
 	state := l.At(now)
 	r.SetHeader("x-ms-lease-status", state.Status())
 	r.SetHeader("x-ms-lease-state", state.String())

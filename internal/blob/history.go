@@ -3,6 +3,7 @@ package blob
 import (
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -20,7 +21,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	snap, id, err := s.core.Snapshot(r.Context, &a, metadata)
+	snap, id, err := s.blobs.Snapshot(r.Context, &a, metadata)
 	if err != nil {
 		return err
 	}
@@ -31,25 +32,25 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	return nil
 }
 
-func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
-	if q.slot, err = decodeSlot(r); err != nil {
+func decodeDelete(r *rest.Request) (q store.DeleteRequest, err error) {
+	if q.Slot, err = decodeSlot(r); err != nil {
 		return q, err
 	}
-	if q.access, err = decodeAccess(r); err != nil {
+	if q.Target, err = decodeAccess(r); err != nil {
 		return q, err
 	}
 	switch strings.ToLower(r.Header("x-ms-delete-snapshots")) {
 	case "":
 	case "include":
-		q.snapshots = snapshotsInclude
+		q.Snapshots = store.SnapshotsInclude
 	case "only":
-		q.snapshots = snapshotsOnly
+		q.Snapshots = store.SnapshotsOnly
 	default:
 		return q, protocol.InvalidHeader("x-ms-delete-snapshots", r.Header("x-ms-delete-snapshots"))
 	}
-	if q.snapshots != snapshotsRefuse && !q.slot.isBase() {
+	if q.Snapshots != store.SnapshotsRefuse && !q.Slot.IsBase() {
 		name, what := "versionid", "Version id"
-		if q.slot.snapshot != 0 {
+		if q.Slot.Snapshot != 0 {
 			name, what = "snapshot", "Snapshot"
 		}
 		return q, protocol.InvalidQuery(name, r.Query(name), "This operation is only allowed on the root blob. "+what+" should not be provided.")
@@ -57,7 +58,7 @@ func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
 	switch kind := r.Query("deletetype"); strings.ToLower(kind) {
 	case "":
 	case "permanent":
-		if q.permanent = true; q.slot.isBase() {
+		if q.Permanent = true; q.Slot.IsBase() {
 			return q, protocol.InvalidQuery("deletetype", kind, "")
 		}
 	default:
@@ -65,9 +66,9 @@ func decodeDelete(r *rest.Request) (q deleteRequest, err error) {
 	}
 	letter := byte('d')
 	switch {
-	case q.permanent:
+	case q.Permanent:
 		letter = 'y'
-	case q.slot.version != 0:
+	case q.Slot.Version != 0:
 		letter = 'x'
 	}
 	if !r.Grant.Letters.Has(letter) {
@@ -82,7 +83,7 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	kept, err := s.core.Delete(r.Context, &q)
+	kept, err := s.blobs.Delete(r.Context, &q)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 
 // undeleteBlob is Undelete Blob. It takes no conditions.
 func (s *Service) undeleteBlob(r *rest.Request) error {
-	if err := s.core.Undelete(r.Context, &access{account: r.Account, container: r.Container, blob: r.Blob}); err != nil {
+	if err := s.blobs.Undelete(r.Context, &store.Target{Account: r.Account, Container: r.Container, Name: r.Blob}); err != nil {
 		return err
 	}
 	r.Reply(200)

@@ -78,7 +78,7 @@ func TestSnapshots(t *testing.T) {
 func (h *house) empty(t testing.TB) {
 	t.Helper()
 	h.unpinned()
-	require.NoError(t, h.svc.Sweep(context.Background()))
+	require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	require.NoError(t, nothingLeft(h.store))
 	require.Zero(t, chunks(t, h.store), "chunks with an owner")
 }
@@ -190,7 +190,7 @@ func TestSoftDelete(t *testing.T) {
 
 	// When the retention has ended nothing is left.
 	h.must(t, 202, "DELETE", b, "", v, "x-ms-delete-snapshots: include")
-	require.NoError(t, h.svc.Sweep(context.Background()))
+	require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	require.Contains(t, h.text(t, list), "<Deleted>")
 	now = now.Add(49 * time.Hour)
 	h.empty(t)

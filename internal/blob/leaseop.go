@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/blobd/blobd/internal/blob/lease"
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -81,7 +81,7 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	res, changed, err := s.core.LeaseBlob(r.Context, &a, &q)
+	res, changed, err := s.blobs.LeaseBlob(r.Context, &a, &q)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *Service) leaseContainer(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	res, changed, err := s.core.LeaseContainer(r.Context, &a, &q)
+	res, changed, err := s.blobs.LeaseContainer(r.Context, &a, &q)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (s *Service) leaseContainer(r *rest.Request) error {
 	return nil
 }
 
-func replyLease(r *rest.Request, q *lease.Request, res *lease.Result, changed engine.Stamp) {
+func replyLease(r *rest.Request, q *lease.Request, res *lease.Result, changed record.Stamp) {
 	setChanged(r, changed)
 	switch q.Action {
 	case lease.Acquire:

@@ -7,23 +7,24 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
-var includeNames = map[string]include{
-	"snapshots": includeSnapshots, "metadata": includeMetadata, "uncommittedblobs": includeUncommitted, "copy": includeCopy,
-	"deleted": includeDeleted, "tags": includeTags, "versions": includeVersions, "deletedwithversions": includeDeletedWithVersions,
-	"immutabilitypolicy": includeNothing, "legalhold": includeNothing, "permissions": includeNothing,
+var includeNames = map[string]store.Include{
+	"snapshots": store.IncludeSnapshots, "metadata": store.IncludeMetadata, "uncommittedblobs": store.IncludeUncommitted, "copy": store.IncludeCopy,
+	"deleted": store.IncludeDeleted, "tags": store.IncludeTags, "versions": store.IncludeVersions, "deletedwithversions": store.IncludeDeletedWithVersions,
+	"immutabilitypolicy": store.IncludeNothing, "legalhold": store.IncludeNothing, "permissions": store.IncludeNothing,
 }
 
 // decodeMax reads maxresults.
 func decodeMax(r *rest.Request) (n int, given bool, err error) {
 	text, ok := r.QueryOK("maxresults")
 	if !ok || text == "" {
-		return maxPage, false, nil
+		return store.MaxPage, false, nil
 	}
 	v, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
@@ -33,17 +34,17 @@ func decodeMax(r *rest.Request) (n int, given bool, err error) {
 		return 0, true, protocol.ErrOutOfRangeQueryParameterValue.With("QueryParameterName", "maxresults").With("QueryParameterValue", text).
 			With("MinimumAllowed", "1").With("MaximumAllowed", "2147483647")
 	}
-	return int(min(v, maxPage)), true, nil
+	return int(min(v, store.MaxPage)), true, nil
 }
 
-func decodeList(r *rest.Request) (q listRequest, err error) {
-	q.now = engine.StampOf(r.Now)
-	q.prefix, q.delimiter, q.startFrom = r.Query("prefix"), r.Query("delimiter"), r.Query("startfrom")
-	if q.max, _, err = decodeMax(r); err != nil {
+func decodeList(r *rest.Request) (q store.ListRequest, err error) {
+	q.Now = record.StampOf(r.Now)
+	q.Prefix, q.Delimiter, q.StartFrom = r.Query("prefix"), r.Query("delimiter"), r.Query("startfrom")
+	if q.Max, _, err = decodeMax(r); err != nil {
 		return q, err
 	}
 	if text, ok := r.QueryOK("marker"); ok {
-		if q.marker, ok = parseMarker(text); !ok {
+		if q.Marker, ok = parseMarker(text); !ok {
 			return q, protocol.InvalidQuery("marker", text, "")
 		}
 	}
@@ -55,12 +56,12 @@ func decodeList(r *rest.Request) (q listRequest, err error) {
 		if !ok {
 			return q, protocol.InvalidQuery("include", r.Query("include"), "")
 		}
-		q.include |= bit
+		q.Include |= bit
 	}
 	switch show := strings.ToLower(r.Query("showonly")); show {
 	case "", "files":
 	case "deleted":
-		q.include |= includeDeleted
+		q.Include |= store.IncludeDeleted
 	default:
 		return q, protocol.InvalidQuery("showonly", show, "")
 	}
@@ -87,7 +88,7 @@ func parseMarker(text string) (key string, ok bool) {
 		return "", false
 	}
 	b, err := base64.URLEncoding.Strict().DecodeString(text)
-	return string(b), err == nil && len(b) > 0 && len(b) <= engine.MaxKey-8
+	return string(b), err == nil && len(b) > 0 && len(b) <= record.MaxInContainer
 }
 
 // listBlobs is List Blobs.
@@ -101,7 +102,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		return err
 	}
 	page := newPage()
-	page.include, page.version, page.now, q.entry = q.include, r.Version, q.now, &page.entry
+	page.include, page.version, page.now, q.Entry = q.Include, r.Version, q.Now, &page.entry
 	b := append(page.b, protocol.XMLHead...)
 	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
 	b = appendEndpoint(b, r)
@@ -118,7 +119,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 	b = appendEcho(b, r, "delimiter", "Delimiter")
 	page.b = append(b, "<Blobs>"...)
 	start := len(page.b)
-	next, err := s.core.List(r.Context, c, &q, page)
+	next, err := s.blobs.List(r.Context, c, &q, page)
 	if err != nil {
 		page.Close()
 		return err
@@ -172,10 +173,10 @@ type page struct {
 	sent int
 
 	// Of a listing of blobs.
-	include include
+	include store.Include
 	version protocol.Version
-	now     engine.Stamp
-	entry   entry
+	now     record.Stamp
+	entry   store.Entry
 }
 
 // Prefix implements Listing.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/replay"
@@ -167,11 +168,11 @@ func FuzzBlockList(f *testing.F) {
 func TestParseBlockList(t *testing.T) {
 	refs, err := parseBlockList("\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n<BlockList xmlns=\"x\">\n <!-- one --><Latest>QUE=</Latest>\n<Committed> QkI= </Committed><Uncommitted>QUE&#61;</Uncommitted></BlockList>\n")
 	require.NoError(t, err)
-	require.Equal(t, []blockRef{{"AA", latestBlock}, {"BB", committedBlock}, {"AA", uncommittedBlock}}, refs)
+	require.Equal(t, []store.BlockRef{{ID: "AA", Source: store.LatestBlock}, {ID: "BB", Source: store.CommittedBlock}, {ID: "AA", Source: store.UncommittedBlock}}, refs)
 	for _, text := range []string{"&#81;UE=", "&#x51;&#x55;E&#61;", "<![CDATA[QUE=]]>", "Q<![CDATA[U]]>E&#x3d;", " <![CDATA[QUE=]]>\n"} {
 		refs, err := parseBlockList("<BlockList><Latest>" + text + "</Latest></BlockList>")
 		require.NoError(t, err, text)
-		require.Equal(t, []blockRef{{"AA", latestBlock}}, refs, text)
+		require.Equal(t, []store.BlockRef{{ID: "AA", Source: store.LatestBlock}}, refs, text)
 	}
 	for _, text := range []string{"QUE&eq;", "QUE&", "QUE&#61", "QUE&#x110000;", "QUE&#0;", "QUE&#;", "<![CDATA[QUE="} {
 		_, err := parseBlockList("<BlockList><Latest>" + text + "</Latest></BlockList>")
@@ -191,25 +192,25 @@ func TestParseBlockList(t *testing.T) {
 
 // A page of 5 000 names: what the encoder costs beside the scan.
 func BenchmarkListPage(b *testing.B) {
-	svc := New(Options{Store: enginetest.New(b)})
+	svc := New(store.Options{Store: enginetest.New(b)})
 	defer svc.Close()
 	ctx := context.Background()
-	at := access{account: &account.Account{Name: "acct"}, container: "con"}
-	require.NoError(b, svc.CreateContainer(ctx, "acct", "con", &record.Container{}))
+	at := store.Target{Account: &account.Account{Name: "acct"}, Container: "con"}
+	require.NoError(b, svc.blobs.CreateContainer(ctx, "acct", "con", &record.Container{}))
 	for i := range 5000 {
-		at.blob = fmt.Sprintf("folder/of/names/%08d.txt", i)
-		_, err := svc.Put(ctx, &creation{access: at, rec: &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: "text/plain"}}}, &upload{body: strings.NewReader("x"), size: 1})
+		at.Name = fmt.Sprintf("folder/of/names/%08d.txt", i)
+		_, err := svc.blobs.Put(ctx, &store.Creation{Target: at, Blob: &record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: "text/plain"}}}, &store.Upload{Body: strings.NewReader("x"), Size: 1})
 		require.NoError(b, err)
 	}
-	at.blob = ""
-	c, err := svc.Container(ctx, &at)
+	at.Name = ""
+	c, err := svc.blobs.Container(ctx, &at)
 	require.NoError(b, err)
-	q := listRequest{max: maxPage, now: 1}
+	q := store.ListRequest{Max: store.MaxPage, Now: 1}
 	b.ReportAllocs()
 	for b.Loop() {
 		page := newPage()
-		page.version, page.now, q.entry = protocol.Newest, 1, &page.entry
-		if _, err := svc.List(ctx, c, &q, page); err != nil {
+		page.version, page.now, q.Entry = protocol.Newest, 1, &page.entry
+		if _, err := svc.blobs.List(ctx, c, &q, page); err != nil {
 			b.Fatal(err)
 		}
 		b.SetBytes(int64(len(page.b)))

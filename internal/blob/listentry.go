@@ -6,32 +6,32 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
 // Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
-func (p *page) Blob(name string, e *entry) {
-	rec := &e.rec
+func (p *page) Blob(name string, e *store.Entry) {
+	rec := &e.Blob
 	b := append(p.b, "<Blob>"...)
 	b = protocol.AppendName(b, "Name", name, p.version)
 	if rec.Deleted.At != 0 {
 		b = append(b, "<Deleted>true</Deleted>"...)
 	}
-	if e.slot.Kind == record.SlotSnapshot {
-		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.slot.Stamp)
+	if e.Slot.Kind == record.SlotSnapshot {
+		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.Slot.Stamp)
 		b = append(b, "</Snapshot>"...)
 	}
-	if rec.Version != 0 && (p.include&includeVersions != 0 || e.slot.Kind == record.SlotCurrent) && e.slot.Kind != record.SlotSnapshot {
+	if rec.Version != 0 && (p.include&store.IncludeVersions != 0 || e.Slot.Kind == record.SlotCurrent) && e.Slot.Kind != record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<VersionId>"...), rec.Version)
 		b = append(b, "</VersionId>"...)
-		if e.slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
+		if e.Slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
 			b = append(b, "<IsCurrentVersion>true</IsCurrentVersion>"...)
 		}
 	}
 	b = append(b, "<Properties>"...)
-	if !e.uncommitted {
+	if !e.Uncommitted {
 		b = append(b, "<Creation-Time>"...)
 		b = protocol.AppendDate(b, rec.Created)
 		b = append(b, "</Creation-Time><Last-Modified>"...)
@@ -54,13 +54,13 @@ func (p *page) Blob(name string, e *entry) {
 	default:
 		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
 	}
-	if !e.uncommitted {
+	if !e.Uncommitted {
 		b = appendTier(b, rec, p.now)
 	}
-	if e.slot.Kind == record.SlotCurrent {
+	if e.Slot.Kind == record.SlotCurrent {
 		b = appendLease(b, &rec.Lease, p.now)
 	}
-	if rec.Copy != nil && p.include&includeCopy != 0 {
+	if rec.Copy != nil && p.include&store.IncludeCopy != 0 {
 		b = appendCopy(b, rec.Copy)
 	}
 	b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
@@ -83,16 +83,16 @@ func (p *page) Blob(name string, e *entry) {
 		b = append(b, "<Sealed>true</Sealed>"...)
 	}
 	b = append(b, "</Properties>"...)
-	if p.include&includeMetadata != 0 {
+	if p.include&store.IncludeMetadata != 0 {
 		b = appendMetadata(b, rec.Metadata)
 	}
-	if p.include&includeTags != 0 && len(rec.Tags) > 0 {
+	if p.include&store.IncludeTags != 0 && len(rec.Tags) > 0 {
 		b = append(b, "<Tags>"...)
 		b = tagquery.AppendXML(b, rec.Tags)
 		b = append(b, "</Tags>"...)
 	}
 	b = append(b, "<OrMetadata />"...)
-	if e.versionsOnly {
+	if e.VersionsOnly {
 		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
 	}
 	p.b = append(b, "</Blob>"...)
@@ -116,7 +116,7 @@ func appendHTTP(b []byte, rec *record.Blob) []byte {
 	return protocol.AppendElement(b, "Content-Disposition", h.ContentDisposition)
 }
 
-func appendTier(b []byte, rec *record.Blob, at engine.Stamp) []byte {
+func appendTier(b []byte, rec *record.Blob, at record.Stamp) []byte {
 	now := rec.Tier.At(at)
 	t := &now
 	tier, inferred := t.Effective(rec.Type)
@@ -140,7 +140,7 @@ func appendTier(b []byte, rec *record.Blob, at engine.Stamp) []byte {
 	return b
 }
 
-func appendLease(b []byte, l *lease.Lease, now engine.Stamp) []byte {
+func appendLease(b []byte, l *lease.Lease, now record.Stamp) []byte {
 	if l.State == lease.Available {
 		return append(b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"...)
 	}

@@ -17,7 +17,7 @@ func BenchmarkListEntry(b *testing.B) {
 	p := page{version: protocol.Newest, now: engine.Stamp(6e17)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.entry.rec.Decode(stored); err != nil {
+		if err := p.entry.Blob.Decode(stored); err != nil {
 			b.Fatal(err)
 		}
 		p.b = p.b[:0]

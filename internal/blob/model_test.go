@@ -819,7 +819,7 @@ func (m *model) run(steps, restarts int) {
 			m.dial()
 		}
 		if m.step%5000 == 2500 {
-			require.NoError(m.t, m.h.svc.Sweep(context.Background()))
+			require.NoError(m.t, m.h.svc.blobs.Sweep(context.Background()))
 		}
 		name := m.order[m.rnd.IntN(len(m.order))]
 		n := m.names[name]
@@ -892,7 +892,7 @@ func (m *model) prune(name string, n *mName) {
 	}
 	if m.soft {
 		m.ahead.Store(int64(8 * 24 * time.Hour))
-		require.NoError(m.t, m.h.svc.Sweep(context.Background()))
+		require.NoError(m.t, m.h.svc.blobs.Sweep(context.Background()))
 		m.ahead.Store(0)
 		for _, name := range m.order { // what other names had deleted is gone too
 			n := m.names[name]
@@ -929,7 +929,7 @@ func TestModel(t *testing.T) {
 				m.prune(name, m.names[name])
 			}
 			m.ahead.Store(int64(30 * 24 * time.Hour))
-			require.NoError(t, m.h.svc.Sweep(context.Background()))
+			require.NoError(t, m.h.svc.blobs.Sweep(context.Background()))
 			m.h.empty(t)
 		})
 	}

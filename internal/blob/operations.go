@@ -3,6 +3,7 @@ package blob
 import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -105,7 +106,7 @@ var Operations = rest.Table[*Service]{
 	{Name: "SetBlobTier", Methods: "PUT", Level: rest.Blob, Slots: true, Comp: "tier", Since: protocol.V20170417, Needs: writesBlob, Handle: (*Service).setBlobTier, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlockFromURL", Methods: "PUT", Level: rest.Blob, Comp: "block", When: []rest.Selector{{Name: "x-ms-copy-source"}}, Since: protocol.V20180328, Needs: createsBlob, Handle: (*Service).putBlockFromURL, Doc: rest.Doc{Blobd: "yes", Azurite: "within the emulator", Stack: "no", Azure: "yes"}},
 	{Name: "PutBlock", Methods: "PUT", Level: rest.Blob, Comp: "block", Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlockLimit), Length: true}, Handle: (*Service).putBlock, Doc: everywhere()},
-	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(maxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
+	{Name: "PutBlockList", Methods: "PUT", Level: rest.Blob, Comp: "blocklist", Needs: createsBlob, Body: rest.BodyRule{Max: rest.AtMost(store.MaxBlockListXML), Length: true}, Handle: (*Service).putBlockList, Doc: everywhere()},
 	{Name: "GetBlockList", Methods: "GET", Level: rest.Blob, Slots: true, Comp: "blocklist", Needs: readsBlob, Handle: (*Service).getBlockList, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Blob, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "PutBlob", Methods: "PUT", Level: rest.Blob, Needs: createsBlob, Body: rest.BodyRule{Max: withStructure(putBlobLimit)}, Handle: (*Service).putUntyped, Doc: everywhere()},

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -26,10 +26,10 @@ func (s *Service) createPageBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if n.rec.Size, err = decodePageBlobSize(r); err != nil {
+	if n.Blob.Size, err = decodePageBlobSize(r); err != nil {
 		return err
 	}
-	if n.rec.Sequence, err = decodeSequence(r); err != nil {
+	if n.Blob.Sequence, err = decodeSequence(r); err != nil {
 		return err
 	}
 	return s.createEmpty(r, &n)
@@ -56,17 +56,17 @@ func decodeSequence(r *rest.Request) (int64, error) {
 	return max(n, 0), err
 }
 
-func decodePageTerms(r *rest.Request) (a pageTerms, err error) {
-	if a.access, err = decodeAccess(r); err != nil {
+func decodePageTerms(r *rest.Request) (a store.PageRequest, err error) {
+	if a.Target, err = decodeAccess(r); err != nil {
 		return a, err
 	}
-	if a.le, err = sizeHeader(r, "x-ms-if-sequence-number-le"); err != nil {
+	if a.LE, err = sizeHeader(r, "x-ms-if-sequence-number-le"); err != nil {
 		return a, err
 	}
-	if a.lt, err = sizeHeader(r, "x-ms-if-sequence-number-lt"); err != nil {
+	if a.LT, err = sizeHeader(r, "x-ms-if-sequence-number-lt"); err != nil {
 		return a, err
 	}
-	a.eq, err = sizeHeader(r, "x-ms-if-sequence-number-eq")
+	a.EQ, err = sizeHeader(r, "x-ms-if-sequence-number-eq")
 	return a, err
 }
 
@@ -109,7 +109,7 @@ func (s *Service) putPage(r *rest.Request) error {
 		if err := emptyBody(r); err != nil {
 			return err
 		}
-		rec, err := s.core.ClearPages(r.Context, &a, from, to)
+		rec, err := s.blobs.ClearPages(r.Context, &a, from, to)
 		if err != nil {
 			return err
 		}
@@ -125,15 +125,15 @@ func (s *Service) putPage(r *rest.Request) error {
 	switch {
 	case to-from > maxPutPage:
 		return protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.Itoa(maxPutPage))
-	case up.size != to-from:
+	case up.Size != to-from:
 		return protocol.InvalidHeader("Content-Length", strconv.FormatInt(r.Body().Len(), 10))
 	}
-	rec, got, err := s.core.WritePages(r.Context, &a, from, &up)
+	rec, got, err := s.blobs.WritePages(r.Context, &a, from, &up)
 	if err != nil {
 		return err
 	}
 	replyPages(r, rec)
-	setSums(r, &up.want, &got)
+	setSums(r, &up.Want, &got)
 	setStructured(r, &up)
 	r.Reply(201)
 	return nil
@@ -148,41 +148,41 @@ func replyPages(r *rest.Request, rec *record.Blob) {
 // setPageProperties is Set Blob Properties with a new size or sequence number. The content headers change only if one of them is
 // there.
 func (s *Service) setPageProperties(r *rest.Request) error {
-	c, err := pageChange{size: -1}, error(nil)
+	c, err := store.PageChange{Size: -1}, error(nil)
 	if _, ok := r.HeaderOK("x-ms-blob-content-length"); ok {
-		if c.size, err = decodePageBlobSize(r); err != nil {
+		if c.Size, err = decodePageBlobSize(r); err != nil {
 			return err
 		}
 	}
-	if c.number, err = sizeHeader(r, "x-ms-blob-sequence-number"); err != nil {
+	if c.Number, err = sizeHeader(r, "x-ms-blob-sequence-number"); err != nil {
 		return err
 	}
 	switch strings.ToLower(r.Header("x-ms-sequence-number-action")) {
 	case "":
 	case "max":
-		c.action = sequenceMax
+		c.Action = store.SequenceMax
 	case "update":
-		c.action = sequenceSet
+		c.Action = store.SequenceSet
 	case "increment":
-		c.action = sequenceIncrement
+		c.Action = store.SequenceIncrement
 	default:
 		return protocol.InvalidHeader("x-ms-sequence-number-action", r.Header("x-ms-sequence-number-action"))
 	}
 	switch {
-	case (c.action == sequenceMax || c.action == sequenceSet) && c.number < 0:
+	case (c.Action == store.SequenceMax || c.Action == store.SequenceSet) && c.Number < 0:
 		return protocol.MissingHeader("x-ms-blob-sequence-number")
-	case c.action == sequenceIncrement && c.number >= 0:
+	case c.Action == store.SequenceIncrement && c.Number >= 0:
 		return protocol.InvalidHeader("x-ms-blob-sequence-number", r.Header("x-ms-blob-sequence-number"))
 	}
-	c.http = decodeHTTP(r, false)
-	if c.md5, err = decodeAnyMD5(r); err != nil {
+	c.HTTP = decodeHTTP(r, false)
+	if c.MD5, err = decodeAnyMD5(r); err != nil {
 		return err
 	}
 	a, err := decodeAccess(r)
 	if err != nil {
 		return err
 	}
-	after, err := s.core.SetPageProperties(r.Context, &a, &c)
+	after, err := s.blobs.SetPageProperties(r.Context, &a, &c)
 	if err != nil {
 		return err
 	}
@@ -194,11 +194,11 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 
 // getPageRanges is Get Page Ranges, and with prevsnapshot its diff.
 func (s *Service) getPageRanges(r *rest.Request) error {
-	q, err := pageQuery{limit: math.MaxInt}, error(nil)
-	if q.access, q.slot, err = decodeReading(r); err != nil {
+	q, err := store.PageQuery{Limit: math.MaxInt}, error(nil)
+	if q.Target, q.Slot, err = decodeReading(r); err != nil {
 		return err
 	}
-	if q.previous, err = decodePrevious(r); err != nil {
+	if q.Previous, err = decodePrevious(r); err != nil {
 		return err
 	}
 	paged := r.Version >= protocol.V20201002
@@ -207,19 +207,19 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		if err != nil {
 			return err
 		}
-		if q.limit = maxPageRanges; given {
-			q.limit = min(q.limit, n)
+		if q.Limit = maxPageRanges; given {
+			q.Limit = min(q.Limit, n)
 		}
 		if text := r.Query("marker"); text != "" {
-			if q.start, err = strconv.ParseInt(text, 10, 64); err != nil || q.start < 0 || q.start%record.PageSize != 0 {
+			if q.Start, err = strconv.ParseInt(text, 10, 64); err != nil || q.Start < 0 || q.Start%record.PageSize != 0 {
 				return protocol.InvalidQuery("marker", text, "")
 			}
 		}
 	}
-	q.rng, q.ranged = protocol.RequestRange(r)
+	q.Range, q.Ranged = protocol.RequestRange(r)
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
 	b = append(b, "<PageList>"...)
-	rec, next, err := s.core.PageRanges(r.Context, &q, func(from, to int64, cleared bool) {
+	rec, next, err := s.blobs.PageRanges(r.Context, &q, func(from, to int64, cleared bool) {
 		element := "PageRange"
 		if cleared {
 			element = "ClearRange"
@@ -247,7 +247,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 }
 
 // decodePrevious reads which snapshot the answer is to be compared with; 0 for none.
-func decodePrevious(r *rest.Request) (engine.Stamp, error) {
+func decodePrevious(r *rest.Request) (record.Stamp, error) {
 	name, text := "prevsnapshot", r.Query("prevsnapshot")
 	if from := r.Header("x-ms-previous-snapshot-url"); from != "" {
 		_, query, _ := strings.Cut(from, "?")

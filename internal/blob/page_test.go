@@ -13,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/blob/store"
 )
 
 func pagesOf(c byte, n int) string { return strings.Repeat(string(c), n*512) }
@@ -226,7 +228,7 @@ func TestPageBlobSDK(t *testing.T) {
 	_, err = p.Resize(ctx, 512, nil)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(model[:512], read(p)))
-	require.NoError(t, h.svc.Sweep(ctx))
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
 	require.True(t, bytes.Equal(shots[2].bytes, func() []byte {
 		past, err := p.WithSnapshot(shots[2].id)
 		require.NoError(t, err)
@@ -238,26 +240,26 @@ func TestPageBlobSDK(t *testing.T) {
 func TestReadWhileWriting(t *testing.T) {
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
-	const size = 3*pageSpans*512 + 512
+	const size = 3*store.PageSpans*512 + 512
 	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, fmt.Sprintf("x-ms-blob-content-length: %d", size))
-	at := access{account: h.registry.Lookup("acct"), container: "box", blob: "d"}
+	at := store.Target{Account: h.registry.Lookup("acct"), Container: "box", Name: "d"}
 	ctx := context.Background()
 	fill := func(c byte, step int) {
 		for from := 0; from < size; from += step {
-			_, _, err := h.svc.WritePages(ctx, &pageTerms{access: at, le: -1, lt: -1, eq: -1}, int64(from), &upload{body: strings.NewReader(pagesOf(c, 1)), size: 512})
+			_, _, err := h.svc.blobs.WritePages(ctx, &store.PageRequest{Target: at, LE: -1, LT: -1, EQ: -1}, int64(from), &store.Upload{Body: strings.NewReader(pagesOf(c, 1)), Size: 512})
 			require.NoError(t, err)
 		}
 	}
 	fill('o', 1024)
 	want := h.must(t, 200, "GET", "/acct/box/d", "", v).Body
-	rd, err := h.svc.Open(ctx, &readRequest{access: at})
+	rd, err := h.svc.blobs.Open(ctx, &store.ReadRequest{Target: at})
 	require.NoError(t, err)
-	require.Equal(t, int64(size), rd.length)
+	require.Equal(t, int64(size), rd.Length)
 	fill('n', 512)
-	require.NoError(t, h.svc.Sweep(ctx))
-	got, err := io.ReadAll(rd.body)
+	require.NoError(t, h.svc.blobs.Sweep(ctx))
+	got, err := io.ReadAll(rd.Body)
 	require.NoError(t, err)
-	require.NoError(t, rd.body.Close())
+	require.NoError(t, rd.Body.Close())
 	require.True(t, bytes.Equal(want, got))
 	require.Equal(t, strings.Repeat("n", size), string(h.must(t, 200, "GET", "/acct/box/d", "", v).Body))
 	h.unpinned()
@@ -275,16 +277,16 @@ func TestReadWhileOverwritten(t *testing.T) {
 		h.must(t, 201, "PUT", "/acct/box/list?comp=appendblock", big[:1<<20], v)
 	}
 	for name, want := range map[string]string{"chunks": big, "list": big[:3<<20]} {
-		rd, err := h.svc.Open(ctx, &readRequest{access: access{account: h.registry.Lookup("acct"), container: "box", blob: name}})
+		rd, err := h.svc.blobs.Open(ctx, &store.ReadRequest{Target: store.Target{Account: h.registry.Lookup("acct"), Container: "box", Name: name}})
 		require.NoError(t, err)
-		abandoned, err := h.svc.Open(ctx, &readRequest{access: access{account: h.registry.Lookup("acct"), container: "box", blob: name}})
+		abandoned, err := h.svc.blobs.Open(ctx, &store.ReadRequest{Target: store.Target{Account: h.registry.Lookup("acct"), Container: "box", Name: name}})
 		require.NoError(t, err)
-		require.NoError(t, abandoned.body.Close())
+		require.NoError(t, abandoned.Body.Close())
 		h.must(t, 202, "DELETE", "/acct/box/"+name, "", v)
-		require.NoError(t, h.svc.Sweep(ctx))
-		got, err := io.ReadAll(rd.body)
+		require.NoError(t, h.svc.blobs.Sweep(ctx))
+		got, err := io.ReadAll(rd.Body)
 		require.NoError(t, err, name)
-		require.NoError(t, rd.body.Close())
+		require.NoError(t, rd.Body.Close())
 		require.True(t, want == string(got), name)
 	}
 	h.unpinned()

@@ -19,7 +19,7 @@ func (s *Service) setProperties(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.core.SetProperties(r.Context, &a, &props, md5)
+	after, err := s.blobs.SetProperties(r.Context, &a, &props, md5)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *Service) setMetadata(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.core.SetMetadata(r.Context, &a, metadata)
+	after, err := s.blobs.SetMetadata(r.Context, &a, metadata)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -43,11 +44,11 @@ func withStructure(limit func(protocol.Version) int64) func(protocol.Version) in
 
 // decodeUpload reads the content of an upload of at most limit bytes, out of its structured message if it comes in one, and the
 // sums that it must have.
-func decodeUpload(r *rest.Request, limit int64) (up upload, err error) {
-	if up.want, err = decodeSums(r, "content-md5", "x-ms-content-crc64"); err != nil {
+func decodeUpload(r *rest.Request, limit int64) (up store.Upload, err error) {
+	if up.Want, err = decodeSums(r, "content-md5", "x-ms-content-crc64"); err != nil {
 		return up, err
 	}
-	up.body, up.size = r.Body(), r.Body().Len()
+	up.Body, up.Size = r.Body(), r.Body().Len()
 	if text, ok := r.HeaderOK("x-ms-structured-body"); ok {
 		if text != protocol.StructuredBody {
 			return up, protocol.InvalidHeader("x-ms-structured-body", text)
@@ -60,17 +61,17 @@ func decodeUpload(r *rest.Request, limit int64) (up upload, err error) {
 		if err != nil || n < 0 {
 			return up, protocol.InvalidHeader("x-ms-structured-content-length", length)
 		}
-		up.body, up.size, up.finish = protocol.NewStructuredReader(r.Body(), up.size, n), n, func() error { return finishStructure(up.body) }
+		up.Body, up.Size, up.Finish = protocol.NewStructuredReader(r.Body(), up.Size, n), n, func() error { return finishStructure(up.Body) }
 	}
-	if up.size > limit {
+	if up.Size > limit {
 		return up, protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10))
 	}
 	return up, nil
 }
 
 // decodePart is decodeUpload for a part of a blob, which must not be empty.
-func decodePart(r *rest.Request, limit int64) (up upload, err error) {
-	if up, err = decodeUpload(r, limit); err == nil && up.size == 0 {
+func decodePart(r *rest.Request, limit int64) (up store.Upload, err error) {
+	if up, err = decodeUpload(r, limit); err == nil && up.Size == 0 {
 		err = protocol.InvalidHeader("Content-Length", "0")
 	}
 	return up, err
@@ -90,8 +91,8 @@ func finishStructure(body io.Reader) error {
 }
 
 // setStructured echoes that a structured message was taken as such, which the SDKs insist on.
-func setStructured(r *rest.Request, up *upload) {
-	if up.finish != nil {
+func setStructured(r *rest.Request, up *store.Upload) {
+	if up.Finish != nil {
 		r.SetHeader("x-ms-structured-body", protocol.StructuredBody)
 	}
 }
@@ -106,17 +107,17 @@ func (s *Service) putBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if n.rec.MD5 != "" { // the sum to be stored is held to the content, and wins over Content-MD5
-		up.want.md5, up.want.hasMD5 = [16]byte([]byte(n.rec.MD5)), true
+	if n.Blob.MD5 != "" { // the sum to be stored is held to the content, and wins over Content-MD5
+		up.Want.MD5, up.Want.HasMD5 = [16]byte([]byte(n.Blob.MD5)), true
 	}
-	got, err := s.core.Put(r.Context, &n, &up)
+	got, err := s.blobs.Put(r.Context, &n, &up)
 	if err != nil {
 		return err
 	}
-	setWritten(r, n.rec)
-	r.SetHeader("Content-MD5", protocol.MD5(got.md5[:]))
+	setWritten(r, n.Blob)
+	r.SetHeader("Content-MD5", protocol.MD5(got.MD5[:]))
 	if r.Version >= protocol.V20190202 {
-		r.SetHeader("x-ms-content-crc64", protocol.CRC64(got.crc64))
+		r.SetHeader("x-ms-content-crc64", protocol.CRC64(got.CRC64))
 	}
 	setStructured(r, &up)
 	r.Reply(201)
@@ -124,34 +125,34 @@ func (s *Service) putBlob(r *rest.Request) error {
 }
 
 // decodeSums reads the checksum headers; only one of them may be there.
-func decodeSums(r *rest.Request, md5Header, crcHeader string) (s sums, err error) {
+func decodeSums(r *rest.Request, md5Header, crcHeader string) (s store.Sums, err error) {
 	if text := r.Header(md5Header); text != "" {
-		if s.md5, err = protocol.ParseMD5(md5Header, text); err != nil {
+		if s.MD5, err = protocol.ParseMD5(md5Header, text); err != nil {
 			return s, err
 		}
-		s.hasMD5 = true
+		s.HasMD5 = true
 	}
 	if text := r.Header(crcHeader); text != "" {
-		if s.crc64, err = protocol.ParseCRC64(crcHeader, text); err != nil {
+		if s.CRC64, err = protocol.ParseCRC64(crcHeader, text); err != nil {
 			return s, err
 		}
-		s.hasCRC = true
+		s.HasCRC = true
 	}
-	if s.hasMD5 && s.hasCRC {
+	if s.HasMD5 && s.HasCRC {
 		return s, protocol.ErrBothCrc64AndMd5HeaderPresent
 	}
 	return s, nil
 }
 
 // setSums answers a write of a part with the sum that the client sent, else with the CRC-64.
-func setSums(r *rest.Request, want, got *sums) {
-	if want.hasMD5 {
-		r.SetHeader("Content-MD5", protocol.MD5(got.md5[:]))
+func setSums(r *rest.Request, want, got *store.Sums) {
+	if want.HasMD5 {
+		r.SetHeader("Content-MD5", protocol.MD5(got.MD5[:]))
 		if r.Version < protocol.V20261006 {
 			return
 		}
 	}
 	if r.Version >= protocol.V20190202 {
-		r.SetHeader("x-ms-content-crc64", protocol.CRC64(got.crc64))
+		r.SetHeader("x-ms-content-crc64", protocol.CRC64(got.CRC64))
 	}
 }

@@ -23,7 +23,7 @@ func TestRestoreContainer(t *testing.T) {
 		h.must(t, 202, "DELETE", box, "", v)
 		h.fails(t, 404, "ContainerNotFound", "GET", "/acct/box/b", "", v)
 	}
-	require.NoError(t, h.svc.Sweep(context.Background()))
+	require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	require.NotContains(t, h.text(t, "/acct?comp=list"), "<Container>")
 	require.NotContains(t, h.text(t, "/acct?comp=blobs&where=k%3D%27v%27"), "<Blob>")
 	page := h.text(t, "/acct?comp=list&include=deleted,metadata")
@@ -48,7 +48,7 @@ func TestRestoreContainer(t *testing.T) {
 	h.must(t, 202, "DELETE", box, "", v)
 	now = now.Add(73 * time.Hour)
 	for range 2 { // the end of the retention, then of what was in it
-		require.NoError(t, h.svc.Sweep(context.Background()))
+		require.NoError(t, h.svc.blobs.Sweep(context.Background()))
 	}
 	h.fails(t, 404, "ContainerNotFound", "PUT", undelete, "", v, name, "x-ms-deleted-container-version: "+versions[1])
 	now = now.Add(2 * time.Hour) // no late write can be under way any more

@@ -1,30 +1,44 @@
 package blob
 
 import (
+	"context"
+
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
 // Service serves the Blob service of all accounts. It is safe for concurrent use.
 type Service struct {
-	*core
+	blobs      *store.Service
 	accounts   *account.Store
 	authorizer auth.Authorizer
 	batch      *rest.Router[*Service]
 }
 
-var _ rest.Service = (*Service)(nil)
+var (
+	_ rest.Service   = (*Service)(nil)
+	_ auth.Resources = (*Service)(nil)
+)
 
 // New returns a Service whose sweeper runs until Close.
-func New(o Options) *Service {
-	return &Service{core: newCore(o), accounts: o.Accounts, batch: batchRouter()}
+func New(o store.Options) *Service {
+	return &Service{blobs: store.New(o), accounts: o.Accounts, batch: batchRouter()}
 }
 
 // Authorize sets who decides about requests. It is called once, before the first of them: the gate asks the service about public
 // access, so neither can be made with the other.
 func (s *Service) Authorize(a auth.Authorizer) { s.authorizer = a }
+
+// Access implements auth.Resources.
+func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
+	return s.blobs.Access(ctx, account, name)
+}
+
+// Close ends the background work and waits for it. The store stays open.
+func (s *Service) Close() error { return s.blobs.Close() }
 
 var router = rest.NewRouter(Operations, tagUses...)
 
@@ -55,3 +69,6 @@ func (s *Service) DefaultVersion(r *rest.Request) protocol.Version {
 	}
 	return ""
 }
+
+// Options of New.
+type Options = store.Options

@@ -19,6 +19,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/gate"
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/rest"
@@ -68,9 +69,9 @@ func (h *house) open(t testing.TB, accounts ...*account.Account) {
 }
 
 // serve is open with a store that is open already.
-func (h *house) serve(t testing.TB, store engine.Store, accounts ...*account.Account) {
+func (h *house) serve(t testing.TB, on engine.Store, accounts ...*account.Account) {
 	t.Helper()
-	h.store, h.registry = store, account.NewRegistry()
+	h.store, h.registry = on, account.NewRegistry()
 	var err error
 	var masters [][]byte
 	if h.master != nil {
@@ -81,7 +82,7 @@ func (h *house) serve(t testing.TB, store engine.Store, accounts ...*account.Acc
 	for _, a := range accounts {
 		require.NoError(t, h.accounts.Create(context.Background(), a))
 	}
-	h.svc = New(Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private, AtOnce: h.atOnce, Stall: h.stall})
+	h.svc = New(store.Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private, AtOnce: h.atOnce, Stall: h.stall})
 	if h.authorizer == nil {
 		h.svc.Authorize(resttest.AllowAll{})
 	} else {
@@ -135,7 +136,7 @@ func (h *house) fails(t testing.TB, status int, code, method, target, body strin
 
 // unpinned waits for what readers have pinned: an answer may have come before its reader has let go.
 func (h *house) unpinned() {
-	for h.svc.Pinned() > 0 {
+	for h.svc.blobs.Pinned() > 0 {
 		runtime.Gosched()
 	}
 }

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -10,13 +11,13 @@ import (
 var blobConditions = protocol.ConditionNames{Match: "x-ms-blob-if-match", NoneMatch: "x-ms-blob-if-none-match",
 	Modified: "x-ms-blob-if-modified-since", Unmodified: "x-ms-blob-if-unmodified-since"}
 
-func decodeTagAccess(r *rest.Request) (a access, err error) {
+func decodeTagAccess(r *rest.Request) (a store.Target, err error) {
 	if a, err = decodeAccess(r); err != nil {
 		return a, err
 	}
 	own, err := protocol.ParseConditions(r, &blobConditions)
 	if err == nil && own.Any() {
-		a.cond = own
+		a.Cond = own
 	}
 	return a, err
 }
@@ -31,7 +32,7 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	rec, _, err := s.core.Look(r.Context, &a, slot)
+	rec, _, err := s.blobs.Look(r.Context, &a, slot)
 	if err != nil {
 		return err
 	}
@@ -58,14 +59,14 @@ func (s *Service) setBlobTags(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := want.checkBytes(doc); err != nil {
+	if _, err := want.CheckBytes(doc); err != nil {
 		return err
 	}
 	tags, err := tagquery.ParseXML(doc)
 	if err != nil {
 		return err
 	}
-	if err := s.core.SetTags(r.Context, &a, slot, tags); err != nil {
+	if err := s.blobs.SetTags(r.Context, &a, slot, tags); err != nil {
 		return err
 	}
 	r.Reply(204)

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
@@ -27,7 +26,7 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.core.SetTier(r.Context, &a, slot, to, high)
+	after, err := s.blobs.SetTier(r.Context, &a, slot, to, high)
 	if err != nil {
 		return err
 	}
@@ -53,7 +52,7 @@ func decodePriority(r *rest.Request) (high bool, err error) {
 
 // setTier answers with the tier headers. Page and append blobs of a standard account have none.
 func setTier(r *rest.Request, rec *record.Blob) {
-	now := rec.Tier.At(engine.StampOf(r.Now))
+	now := rec.Tier.At(record.StampOf(r.Now))
 	tier, inferred := now.Effective(rec.Type)
 	if tier == record.TierUnset {
 		return

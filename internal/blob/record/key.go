@@ -4,9 +4,19 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strings"
+	"time"
 
 	"github.com/blobd/blobd/internal/engine"
 )
+
+// Stamp is a moment as records hold it: ticks of 100 ns since 0001-01-01.
+type Stamp = engine.Stamp
+
+// StampOf returns a moment as a stamp.
+func StampOf(t time.Time) Stamp { return engine.StampOf(t) }
+
+// MaxInContainer is the longest key of a container's contents without the generation that it begins with, in bytes.
+const MaxInContainer = engine.MaxKey - 8
 
 // Generation numbers the life of a container from its creation to its deletion. It is the stamp of the creation, so its first
 // byte is below every letter: no partition of a blob is a prefix of a container's or the other way round.

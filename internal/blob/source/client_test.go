@@ -1,0 +1,34 @@
+package source
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestReachable(t *testing.T) {
+	for addr, want := range map[string][2]bool{ // public only, private too
+		"8.8.8.8": {true, true}, "2606:4700::1111": {true, true}, "127.0.0.1": {false, true}, "::1": {false, true}, "10.1.2.3": {false, true},
+		"192.168.1.1": {false, true}, "fd00::1": {false, true}, "100.100.100.200": {false, true}, "::ffff:127.0.0.1": {false, true},
+		"169.254.169.254": {false, false}, "::ffff:169.254.169.254": {false, false}, "fe80::1": {false, false}, "0.0.0.0": {false, false}, "::": {false, false},
+		"224.0.0.1": {false, false}, "168.63.129.16": {false, false}, "192.0.0.170": {false, false}, "240.0.0.1": {false, false}, "fe80::1%lo": {false, false},
+		"198.18.0.1": {false, true}, "198.19.255.255": {false, true}, "fec0::1": {false, true}, "2001:0:1::1": {false, false}, "0.1.2.3": {false, false},
+		// An IPv4 address within: NAT64, 6to4 and the compatible form.
+		"64:ff9b::8.8.8.8": {true, true}, "64:ff9b::127.0.0.1": {false, true}, "64:ff9b::169.254.169.254": {false, false}, "64:ff9b:1::10.0.0.1": {false, true},
+		"2002:a9fe:a9fe::1": {false, false}, "2002:7f00:1::1": {false, true}, "2002:808:808::1": {true, true}, "::127.0.0.1": {false, true}, "::169.254.169.254": {false, false},
+	} {
+		a := netip.MustParseAddr(addr)
+		require.Equal(t, want, [2]bool{reachable(a, false), reachable(a, true)}, addr)
+	}
+	// This machine is private by each of its addresses.
+	own, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, i := range own {
+		if a, ok := netip.AddrFromSlice(i.(*net.IPNet).IP); ok {
+			require.False(t, reachable(a, false), a)
+		}
+	}
+	require.False(t, isThisMachine(netip.MustParseAddr("8.8.8.8")))
+}

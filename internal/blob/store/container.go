@@ -1,0 +1,271 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// CreateContainer makes a container of a record, in which it sets the stamp.
+func (s *Service) CreateContainer(ctx context.Context, account, name string, c *record.Container) error {
+	if err := protocol.CheckContainerName(name); err != nil {
+		return err
+	}
+	key := record.AppendContainerKey(nil, account, name)
+	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
+		switch _, err := tx.Get(engine.SpaceContainer, key); {
+		case err == nil:
+			return protocol.ErrContainerAlreadyExists
+		case !errors.Is(err, engine.ErrNotFound):
+			return err
+		}
+		c.Changed = tx.Stamp()
+		c.Generation = record.Generation(c.Changed)
+		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
+		return nil
+	})
+}
+
+// Access implements auth.Resources.
+func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
+	c, err := s.container(ctx, account, name)
+	if err != nil {
+		return auth.Access{}, err
+	}
+	return auth.Access{Public: c.Public, Policies: c.Policies}, nil
+}
+
+// buryContainer leaves the contents of a deleted container to the sweeper.
+func (s *Service) buryContainer(tx engine.Tx, key []byte, c *record.Container) {
+	died := record.AppendStamp(nil, tx.Stamp())
+	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainer, engine.Stamp(c.Generation)), died)
+}
+
+// retireContainer takes a container's record from its place: softly if the account keeps deleted containers.
+func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, c *record.Container) {
+	tx.Delete(engine.SpaceContainer, key)
+	if a.ContainerRetentionDays <= 0 {
+		s.buryContainer(tx, key, c)
+		return
+	}
+	now := tx.Stamp()
+	gone := *c
+	gone.Lease = lease.Lease{}
+	gone.Deleted = record.SoftDelete{At: now, Until: now + engine.Stamp(a.ContainerRetentionDays)*record.Day}
+	tx.Set(engine.SpaceContainer, record.DeletedContainerKey(key, c.Generation), gone.AppendTo(nil))
+	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainerExpiry, engine.Stamp(c.Generation)), nil)
+}
+
+// findDeletedContainer finds one of the deleted containers of a name by its version, nil if there is none.
+func findDeletedContainer(r engine.Reader, key []byte, version string) (*record.Container, error) {
+	it := r.Scan(engine.SpaceContainer, append(append([]byte(nil), key...), 0), record.After(append([]byte(nil), key...)))
+	defer it.Close()
+	for it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return nil, err
+		}
+		c := &record.Container{}
+		if err := c.Decode(string(v)); err != nil {
+			return nil, err
+		}
+		if c.DeletedVersion() == version {
+			return c, nil
+		}
+	}
+	return nil, it.Close()
+}
+
+// sweepDeletedContainer lets a soft-deleted container go once its retention has ended.
+func (s *Service) sweepDeletedContainer(ctx context.Context, w *record.Work) error {
+	key := record.DeletedContainerKey(w.Partition, record.Generation(w.Stamp))
+	return s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
+		c, err := getContainer(tx, key)
+		switch {
+		case errors.Is(err, protocol.ErrContainerNotFound):
+		case err != nil:
+			return err
+		case c.Deleted.Until > s.now():
+			return nil
+		default:
+			tx.Delete(engine.SpaceContainer, key)
+			s.buryContainer(tx, w.Partition, c)
+		}
+		tx.Delete(engine.SpaceBlobQueue, w.Key)
+		return nil
+	})
+}
+
+// Container reads a container for an operation that changes nothing; a lease id is checked if there is one. The record is shared:
+// it is not to be changed.
+func (s *Service) Container(ctx context.Context, a *Target) (*record.Container, error) {
+	if err := protocol.CheckContainerName(a.Container); err != nil {
+		return nil, err
+	}
+	c, err := s.container(ctx, a.Account.Name, a.Container)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Lease.CheckRead(a.Now, a.Lease, lease.Container)
+}
+
+// SetContainerMetadata replaces a container's metadata. It returns the stamp of the change.
+func (s *Service) SetContainerMetadata(ctx context.Context, a *Target, metadata []protocol.Pair) (engine.Stamp, error) {
+	return s.editContainer(ctx, a, func(c *record.Container) { c.Metadata = metadata })
+}
+
+// SetContainerACL replaces a container's level of public access and its stored access policies. It returns the stamp of the change.
+func (s *Service) SetContainerACL(ctx context.Context, a *Target, public auth.PublicAccess, policies []auth.Policy) (engine.Stamp, error) {
+	return s.editContainer(ctx, a, func(c *record.Container) { c.Public, c.Policies = public, policies })
+}
+
+// editContainer changes a container's record and with it ETag and Last-Modified.
+func (s *Service) editContainer(ctx context.Context, a *Target, edit func(*record.Container)) (changed engine.Stamp, err error) {
+	err = s.changeContainer(ctx, a, func(tx engine.Tx, c *record.Container) error {
+		if err := c.Lease.CheckRead(a.Now, a.Lease, lease.Container); err != nil {
+			return err
+		}
+		if err := a.Cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		edit(c)
+		c.Changed = tx.Stamp()
+		changed = c.Changed
+		return nil
+	})
+	return changed, err
+}
+
+// LeaseContainer acquires, renews, changes, releases or breaks a container's lease. It changes neither ETag nor Last-Modified, and
+// returns the stamp of these.
+func (s *Service) LeaseContainer(ctx context.Context, a *Target, q *lease.Request) (res lease.Result, changed engine.Stamp, err error) {
+	err = s.changeContainer(ctx, a, func(_ engine.Tx, c *record.Container) error {
+		if err := a.Cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		if res, err = c.Lease.Apply(a.Now, q); err != nil {
+			return containerWords(err)
+		}
+		c.Lease, changed = res.Lease, c.Changed
+		return nil
+	})
+	return res, changed, err
+}
+
+// containerWords words the errors of Apply, which speak of a blob, for a container.
+func containerWords(err error) error {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return e.Saying(strings.ReplaceAll(e.Message, "blob", "container"))
+}
+
+// DeleteContainer deletes a container: the record goes at once, what was in it is left to the sweeper.
+func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
+	if err := protocol.CheckContainerName(a.Container); err != nil {
+		return err
+	}
+	key := record.AppendContainerKey(nil, a.Account.Name, a.Container)
+	err := s.updateContainer(ctx, key, func(tx engine.Tx) error {
+		c, err := getContainer(tx, key)
+		if err != nil {
+			return err
+		}
+		if err := c.Lease.CheckWrite(a.Now, a.Lease, lease.Container); err != nil {
+			return err
+		}
+		if err := a.Cond.Write(c.Changed, false); err != nil {
+			return err
+		}
+		s.retireContainer(tx, a.Account, key, c)
+		return nil
+	})
+	if err == nil {
+		s.wake()
+	}
+	return err
+}
+
+// A soft-deleted container keeps its record, and with it its generation and all that is in it, under a key that adds the
+// generation to the container's: so a name may have several deleted containers and a new one.
+
+// RestoreContainer brings back the deleted container of a name that has this version.
+func (s *Service) RestoreContainer(ctx context.Context, account, name, version string) error {
+	if err := protocol.CheckContainerName(name); err != nil {
+		return err
+	}
+	key := record.AppendContainerKey(nil, account, name)
+	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
+		switch _, err := tx.Get(engine.SpaceContainer, key); {
+		case err == nil:
+			return protocol.ErrContainerAlreadyExists
+		case !errors.Is(err, engine.ErrNotFound):
+			return err
+		}
+		c, err := findDeletedContainer(tx, key, version)
+		if err != nil {
+			return err
+		}
+		if c == nil || c.Deleted.Until <= s.now() {
+			return protocol.ErrContainerNotFound
+		}
+		c.Deleted = record.SoftDelete{}
+		tx.Delete(engine.SpaceContainer, record.DeletedContainerKey(key, c.Generation))
+		tx.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainerExpiry, engine.Stamp(c.Generation)))
+		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
+		return nil
+	})
+}
+
+// ContainersQuery is which containers of an account are to be listed.
+type ContainersQuery struct {
+	Account, Prefix, From string
+	Limit                 int
+	Deleted               bool // also those that are soft-deleted
+	Now                   engine.Stamp
+}
+
+// Containers calls visit for the containers of an account in the order of their names. It returns the name to go on from, empty at
+// the end. What visit is given lives until it returns.
+func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func(name string, c *record.Container)) (next string, err error) {
+	scope := append([]byte(q.Account), 0)
+	lower := append(append([]byte(nil), scope...), max(q.Prefix, q.From)...)
+	upper := record.After(append(append([]byte(nil), scope...), q.Prefix...))
+	err = s.store.View(ctx, scope, func(v engine.Reader) error {
+		it := v.Scan(engine.SpaceContainer, lower, upper)
+		defer it.Close()
+		for n := 0; it.Next(); {
+			name, life, _ := strings.Cut(string(it.Key()[len(scope):]), "\x00")
+			if life != "" && !q.Deleted {
+				continue
+			}
+			if n == q.Limit {
+				next = name
+				break
+			}
+			value, err := it.Value()
+			if err != nil {
+				return err
+			}
+			var c record.Container
+			if err := c.Decode(record.View(value)); err != nil {
+				return err
+			}
+			if c.Deleted.At != 0 && c.Deleted.Until <= q.Now {
+				continue
+			}
+			n++
+			visit(name, &c)
+		}
+		return it.Close()
+	})
+	return next, err
+}

@@ -1,0 +1,370 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/lease"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// softDelete returns what a blob that is deleted now is marked with; ok is false if the account does not keep deleted blobs.
+func (t *txn) softDelete() (d record.SoftDelete, ok bool) {
+	props := t.account.Properties(account.BlobService)
+	if props == nil || !props.DeleteRetention.Enabled {
+		return record.SoftDelete{}, false
+	}
+	now := t.Stamp()
+	return record.SoftDelete{At: now, Until: now + engine.Stamp(props.DeleteRetention.Days)*record.Day}, true
+}
+
+// retire takes the current blob out of its place. With versioning it becomes a version, else with soft delete a deleted blob, else
+// its content goes. kept tells that it can still be had.
+func (t *txn) retire(old *record.Blob, inlineFollows bool) (kept bool, err error) {
+	if old == nil {
+		return false, nil
+	}
+	gone := *old
+	gone.Lease = lease.Lease{}
+	var slot record.Slot
+	if t.account.Versioning {
+		slot = old.VersionSlot()
+		gone.Version = slot.Stamp
+	} else if d, ok := t.softDelete(); ok {
+		slot, gone.Deleted = record.Slot{Stamp: d.At, Kind: record.SlotDeleted}, d
+		t.enqueueExpiry(slot, d.Until)
+	} else {
+		t.delta -= old.Size
+		return false, t.drop(old, record.Slot{}, inlineFollows)
+	}
+	if err := t.move(old, record.Slot{}, slot, inlineFollows); err != nil {
+		return false, err
+	}
+	t.set(slot, &gone)
+	return true, nil
+}
+
+// move takes content along with its record to another slot. Only inline bytes lie under the slot.
+func (t *txn) move(r *record.Blob, from, to record.Slot, inlineFollows bool) error {
+	if r.Content.Kind != record.ContentInline {
+		return nil
+	}
+	v, err := t.Get(engine.SpaceBlobData, t.slotKey(from))
+	if err != nil {
+		return fmt.Errorf("inline content of %q: %w", t.name, corrupt(err))
+	}
+	t.Set(engine.SpaceBlobData, t.slotKey(to), append([]byte(nil), v...))
+	if !inlineFollows {
+		t.Delete(engine.SpaceBlobData, t.slotKey(from))
+	}
+	return nil
+}
+
+// keepVersion makes a version of the current blob, which is about to change in its properties only.
+func (t *txn) keepVersion(old *record.Blob) error {
+	slot := old.VersionSlot()
+	kept := *old
+	kept.Lease, kept.Version = lease.Lease{}, slot.Stamp
+	var err error
+	if kept.Content, err = t.share(old, record.Slot{}, slot); err != nil {
+		return err
+	}
+	t.delta += kept.Size
+	t.set(slot, &kept)
+	return nil
+}
+
+// enqueueExpiry leaves a soft-deleted blob to the sweeper. Its item tells until when it is kept, so that the sweeper need not look:
+// there may be very many.
+func (t *txn) enqueueExpiry(s record.Slot, until engine.Stamp) {
+	v := append(append([]byte{byte(s.Kind)}, t.account.Name...), 0)
+	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkExpiry, s.Stamp), record.AppendStamp(v, until))
+}
+
+// visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
+func visitHistory(r engine.Reader, p *place, visit func(record.Slot, *record.Blob) (bool, error)) error {
+	it := r.Scan(engine.SpaceBlobHistory, p.key, record.After(append([]byte(nil), p.key...)))
+	defer it.Close()
+	for it.Next() {
+		slot, ok := record.ParseSlot(it.Key()[len(p.key):])
+		if !ok {
+			return record.ErrBlob
+		}
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		rec := &record.Blob{}
+		if err := rec.Decode(string(v)); err != nil {
+			return fmt.Errorf("blob %q: %w", p.name, err)
+		}
+		if more, err := visit(slot, rec); err != nil || !more {
+			return err
+		}
+	}
+	return it.Close()
+}
+
+// SnapshotsToo is what a delete of a blob does with its snapshots.
+type SnapshotsToo byte
+
+const (
+	SnapshotsRefuse  SnapshotsToo = iota // there must be none
+	SnapshotsInclude                     // they go too
+	SnapshotsOnly                        // only they go
+)
+
+// DeleteRequest is which blob, snapshot or version is to be deleted, and on what terms.
+type DeleteRequest struct {
+	Target
+	Slot      Selector
+	Snapshots SnapshotsToo
+	Permanent bool // a snapshot or version that is soft-deleted already goes for good
+}
+
+// deleteBase deletes a blob, its snapshots, or both.
+func (t *txn) deleteBase(q *DeleteRequest) (kept bool, err error) {
+	rec, err := t.Record(record.Slot{})
+	if err != nil {
+		return false, err
+	}
+	if err := q.write(rec); err != nil {
+		return false, err
+	}
+	err = visitHistory(t, t.place, func(s record.Slot, snap *record.Blob) (bool, error) {
+		switch {
+		case s.Kind != record.SlotSnapshot || snap.Deleted.At != 0:
+			return true, nil
+		case q.Snapshots == SnapshotsRefuse:
+			return false, protocol.ErrSnapshotsPresent
+		}
+		kept, err = t.forget(s, snap)
+		return err == nil, err
+	})
+	if err != nil || q.Snapshots == SnapshotsOnly {
+		return kept, err
+	}
+	return t.Remove(rec)
+}
+
+// forget deletes a snapshot or version, softly if the account has it so.
+func (t *txn) forget(s record.Slot, rec *record.Blob) (kept bool, err error) {
+	if d, ok := t.softDelete(); ok {
+		rec.Deleted = d
+		t.set(s, rec)
+		t.enqueueExpiry(s, d.Until)
+		return true, nil
+	}
+	return false, t.erase(s, rec)
+}
+
+// erase takes a blob out of the history for good. A snapshot's bytes were never counted.
+func (t *txn) erase(s record.Slot, rec *record.Blob) error {
+	if s.Kind != record.SlotSnapshot {
+		t.delta -= rec.Size
+	}
+	t.Delete(engine.SpaceBlobHistory, t.slotKey(s))
+	return t.drop(rec, s, false)
+}
+
+// deletePast deletes a snapshot or version.
+func (t *txn) deletePast(q *DeleteRequest) (kept bool, err error) {
+	slot := record.Slot{Stamp: q.Slot.Snapshot, Kind: record.SlotSnapshot}
+	if q.Slot.Version != 0 {
+		slot = record.Slot{Stamp: q.Slot.Version, Kind: record.SlotVersion}
+		rec, err := t.Record(record.Slot{})
+		if err != nil {
+			return false, err
+		}
+		if rec != nil && rec.Version == q.Slot.Version {
+			return false, protocol.ErrOperationNotAllowedOnRootBlob
+		}
+	}
+	rec, err := t.Record(slot)
+	if err != nil {
+		return false, err
+	}
+	if q.Permanent {
+		props := t.account.Properties(account.BlobService)
+		switch {
+		case rec == nil:
+			return false, protocol.ErrBlobNotFound
+		case rec.Deleted.At == 0 || props == nil || !props.DeleteRetention.AllowPermanentDelete:
+			return false, protocol.ErrBlobOperationNotSupported
+		}
+		return false, t.erase(slot, rec)
+	}
+	if rec != nil && rec.Deleted.At != 0 {
+		rec = nil
+	}
+	q.Lease = lease.ID{} // what is past has none
+	if err := q.write(rec); err != nil {
+		return false, err
+	}
+	return t.forget(slot, rec)
+}
+
+// errTagsMoved tells that a blob has other tags than a look before the transaction had shown.
+var errTagsMoved = errors.New("the tags changed meanwhile")
+
+func (s *Service) undelete(ctx context.Context, p *place) error {
+	// The tags of what comes back are put in the index before it is there.
+	var tags []protocol.Pair
+	err := s.store.View(ctx, p.key, func(v engine.Reader) error {
+		found, err := restorable(v, p)
+		if found != nil {
+			tags = found.Tags
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.changeTagged(ctx, p, tags, func(t *txn) error {
+		current, err := t.Record(record.Slot{})
+		if err != nil {
+			return err
+		}
+		back, err := restorable(t, p)
+		if err != nil {
+			return err
+		}
+		if back == nil && len(tags) > 0 || back != nil && !samePairs(back.Tags, tags) {
+			return errTagsMoved
+		}
+		known := current != nil
+		err = visitHistory(t, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
+			known = true
+			if rec.Deleted.At == 0 {
+				return true, nil
+			}
+			at := rec.Deleted.At
+			rec.Deleted = record.SoftDelete{}
+			if slot.Kind != record.SlotDeleted {
+				t.set(slot, rec)
+				return true, nil
+			}
+			t.Delete(engine.SpaceBlobHistory, t.slotKey(slot))
+			to := record.Slot{Stamp: slot.Stamp, Kind: record.SlotSnapshot}
+			if back != nil && back.Deleted.At == at {
+				to = record.Slot{}
+			} else {
+				t.delta -= rec.Size
+			}
+			t.set(to, rec)
+			return true, t.move(rec, slot, to, false)
+		})
+		if err == nil && !known {
+			return protocol.ErrBlobNotFound
+		}
+		return err
+	})
+}
+
+// restorable returns the blob that an undelete makes the current one again, nil if there is none: the last that was deleted, if
+// nothing took its place.
+func restorable(r engine.Reader, p *place) (back *record.Blob, err error) {
+	current, err := getRecord(r, p, record.Slot{})
+	if current != nil || err != nil {
+		return nil, err
+	}
+	err = visitHistory(r, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
+		if slot.Kind == record.SlotDeleted {
+			back = rec
+		}
+		return true, nil
+	})
+	return back, err
+}
+
+// sweepExpired takes a soft-deleted blob away for good once its retention has ended.
+func (s *Service) sweepExpired(ctx context.Context, p *place, w *record.Work) error {
+	slot := record.Slot{Stamp: w.Stamp, Kind: record.SlotKind(w.Value[0])}
+	name, until, _ := record.CutZero(w.Value[1:])
+	if end, ok := record.DecodeStamp(until); ok && end > s.now() {
+		return nil
+	}
+	p.account = &account.Account{Name: string(name)}
+	return s.change(ctx, p, func(t *txn) error {
+		rec, err := t.Record(slot)
+		switch {
+		case err != nil:
+			return err
+		case rec == nil || rec.Deleted.At == 0:
+		case rec.Deleted.Until > s.now():
+			return nil
+		default:
+			if err := t.erase(slot, rec); err != nil {
+				return err
+			}
+		}
+		t.Delete(engine.SpaceBlobQueue, w.Key)
+		return nil
+	})
+}
+
+// Snapshot makes a snapshot of a blob, with the metadata given or else the blob's own. It returns the snapshot and its id.
+func (s *Service) Snapshot(ctx context.Context, a *Target, metadata []protocol.Pair) (snap record.Blob, id engine.Stamp, err error) {
+	err = s.changeCurrent(ctx, a, func(t *txn, rec *record.Blob) error {
+		if err := rec.Lease.CheckRead(a.Now, a.Lease, lease.Blob); err != nil {
+			return err
+		}
+		if err := a.Cond.Write(rec.Changed, false); err != nil {
+			return err
+		}
+		if err := a.checkTags(rec); err != nil {
+			return err
+		}
+		if err := rec.Readable(a.Now); err != nil {
+			return err
+		}
+		id = t.Stamp()
+		slot := record.Slot{Stamp: id, Kind: record.SlotSnapshot}
+		snap = *rec
+		snap.Lease = lease.Lease{}
+		var err error
+		if snap.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
+			return err
+		}
+		if len(metadata) > 0 {
+			snap.Metadata, snap.Changed = metadata, id
+		}
+		t.set(slot, &snap)
+		return nil
+	})
+	return snap, id, err
+}
+
+// Delete deletes a blob, a snapshot or a version; kept tells that it can still be had.
+func (s *Service) Delete(ctx context.Context, q *DeleteRequest) (kept bool, err error) {
+	p, err := s.place(ctx, &q.Target)
+	if err != nil {
+		return false, err
+	}
+	err = s.change(ctx, p, func(t *txn) (err error) {
+		if q.Slot.IsBase() {
+			kept, err = t.deleteBase(q)
+		} else {
+			kept, err = t.deletePast(q)
+		}
+		return err
+	})
+	return kept, err
+}
+
+// Undelete brings back soft-deleted snapshots and versions, and without versioning the blob itself if there is none.
+func (s *Service) Undelete(ctx context.Context, a *Target) error {
+	p, err := s.place(ctx, a)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := s.undelete(ctx, p); !errors.Is(err, errTagsMoved) {
+			return err
+		}
+	}
+}

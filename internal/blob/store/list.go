@@ -1,0 +1,244 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"strings"
+
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Include is what a listing shows besides the blobs themselves.
+type Include uint16
+
+const (
+	IncludeSnapshots Include = 1 << iota
+	IncludeMetadata
+	IncludeUncommitted
+	IncludeCopy
+	IncludeDeleted
+	IncludeTags
+	IncludeVersions
+	IncludeDeletedWithVersions
+	IncludeNothing // immutability and permissions: known, and nothing to show
+)
+
+// ListRequest is which blobs of a container are to be listed.
+type ListRequest struct {
+	Prefix, Delimiter string
+	Marker, StartFrom string // where to begin: a page's marker, a name
+	Max               int
+	Include           Include
+	Now               engine.Stamp
+	// Entry is used again from page to page; nil for a new one.
+	Entry *Entry
+}
+
+// Entry is one blob of a listing. Its record is used again for the next.
+type Entry struct {
+	Blob         record.Blob
+	Slot         record.Slot
+	Uncommitted  bool
+	VersionsOnly bool
+}
+
+// cursor walks one space. Its key is nil at the end.
+type cursor struct {
+	it        engine.Iterator
+	key       []byte
+	partition int // length of the partition in key
+	name      []byte
+}
+
+func (c *cursor) settle(ok bool) {
+	for ; ok; ok = c.it.Next() {
+		c.key = c.it.Key()
+		if c.name, c.partition, ok = record.SplitKey(c.key); ok {
+			return
+		}
+	}
+	c.key = nil
+}
+
+// Listing takes the entries of a page. What it is given lives until it returns.
+type Listing interface {
+	// Blob takes a blob, a snapshot, a version or a name with uncommitted blocks only.
+	Blob(name string, e *Entry)
+	// Prefix takes the beginning that names have in common up to a delimiter.
+	Prefix(name string)
+}
+
+// List gives a page of a container's blobs to a listing. It returns the marker of the next page, nil at the end.
+func (s *Service) List(ctx context.Context, c *record.Container, q *ListRequest, to Listing) (next []byte, err error) {
+	generation := record.AppendGeneration(nil, c.Generation)
+	err = s.store.View(ctx, generation, func(v engine.Reader) error {
+		next, err = q.scan(v, generation, to)
+		return err
+	})
+	return next, err
+}
+
+// scan gives the entries of a page to a listing and returns the key of the next, nil at the end.
+//
+// The entries of a name lie in up to three spaces: its history comes first, ascending, and the blob itself last.
+func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next []byte, err error) {
+	lower := record.AppendEscaped(append([]byte(nil), generation...), q.Prefix)
+	upper := record.After(append([]byte(nil), lower...))
+	if from := record.AppendEscaped(append([]byte(nil), generation...), q.StartFrom); bytes.Compare(from, lower) > 0 {
+		lower = from
+	}
+	if from := append(append([]byte(nil), generation...), q.Marker...); bytes.Compare(from, lower) > 0 {
+		lower = from
+	}
+	if upper != nil && bytes.Compare(lower, upper) >= 0 {
+		return nil, nil
+	}
+	spaces := []engine.Space{engine.SpaceBlob}
+	if q.Include&(IncludeSnapshots|IncludeDeleted|IncludeVersions|IncludeDeletedWithVersions) != 0 {
+		spaces = append(spaces, engine.SpaceBlobHistory)
+	}
+	if q.Include&IncludeUncommitted != 0 {
+		spaces = append(spaces, engine.SpaceUncommitted)
+	}
+	// A marker within a name's history must still find the blob itself, whose key is shorter.
+	baseLower := lower
+	if _, n, ok := record.SplitKey(lower); ok {
+		baseLower = lower[:n]
+	}
+	cursors := make([]cursor, len(spaces))
+	for i, space := range spaces {
+		from := baseLower
+		if space == engine.SpaceBlobHistory {
+			from = lower
+		}
+		cursors[i].it = v.Scan(space, from, upper)
+		defer cursors[i].it.Close()
+		cursors[i].settle(cursors[i].it.Next())
+	}
+	e := q.Entry
+	if e == nil {
+		e = &Entry{}
+	}
+	for count := 0; ; {
+		at := q.least(cursors)
+		if at < 0 {
+			break
+		}
+		c := &cursors[at]
+		base := spaces[at] != engine.SpaceBlobHistory
+		show, err := q.load(e, c, spaces[at], cursors)
+		if err != nil {
+			return nil, err
+		}
+		if !show {
+			c.settle(c.it.Next())
+			continue
+		}
+		if count == q.Max {
+			next = append(next, c.key[8:]...)
+			if base && len(spaces) > 1 {
+				next = append(next, 0xFF) // behind the history, which was shown
+			}
+			break
+		}
+		count++
+		if q.Delimiter != "" {
+			if i := strings.Index(record.View(c.name[len(q.Prefix):]), q.Delimiter); i >= 0 {
+				common := string(c.name[:len(q.Prefix)+i+len(q.Delimiter)])
+				to.Prefix(common)
+				behind := record.After(record.AppendEscaped(append([]byte(nil), generation...), common))
+				for i := range cursors {
+					if c := &cursors[i]; c.key != nil && (behind == nil || bytes.Compare(c.key, behind) < 0) {
+						c.settle(behind != nil && c.it.SeekGE(behind))
+					}
+				}
+				continue
+			}
+		}
+		to.Blob(record.View(c.name), e)
+		c.settle(c.it.Next())
+	}
+	for i := range cursors {
+		if err := cursors[i].it.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// least returns the cursor whose entry comes next, -1 at the end.
+func (q *ListRequest) least(cursors []cursor) int {
+	if len(cursors) == 1 {
+		if cursors[0].key == nil {
+			return -1
+		}
+		return 0
+	}
+	best := -1
+	for i := range cursors {
+		c := &cursors[i]
+		if c.key == nil {
+			continue
+		}
+		if best < 0 {
+			best = i
+			continue
+		}
+		b := &cursors[best]
+		switch d := bytes.Compare(c.key[:c.partition], b.key[:b.partition]); {
+		case d < 0, d == 0 && len(c.key) > len(b.key):
+			best = i
+		}
+	}
+	return best
+}
+
+// load decodes the entry under a cursor and tells whether this listing shows it.
+func (q *ListRequest) load(e *Entry, c *cursor, space engine.Space, cursors []cursor) (show bool, err error) {
+	e.Slot, e.Uncommitted, e.VersionsOnly = record.Slot{}, space == engine.SpaceUncommitted, false
+	if e.Uncommitted {
+		e.Blob = record.Blob{Type: record.BlockBlob, HTTP: record.HTTPProperties{ContentType: record.DefaultContentType}}
+		return true, nil
+	}
+	v, err := c.it.Value()
+	if err != nil {
+		return false, err
+	}
+	if err := e.Blob.Decode(record.View(v)); err != nil {
+		return false, err
+	}
+	if space == engine.SpaceBlob {
+		return true, nil
+	}
+	slot, ok := record.ParseSlot(c.key[c.partition:])
+	if !ok {
+		return false, record.ErrBlob
+	}
+	e.Slot = slot
+	base := cursors[0].key != nil && bytes.Equal(cursors[0].key, c.key[:c.partition])
+	return q.shows(&e.Blob, slot, base, e), nil
+}
+
+// shows tells whether a listing shows a blob of the history. base tells that the name has a current blob.
+func (q *ListRequest) shows(rec *record.Blob, slot record.Slot, base bool, e *Entry) bool {
+	deleted := rec.Deleted.At != 0
+	if deleted && (q.Include&IncludeDeleted == 0 || rec.Deleted.Until <= q.Now) {
+		return false
+	}
+	switch slot.Kind {
+	case record.SlotSnapshot:
+		return q.Include&IncludeSnapshots != 0
+	case record.SlotDeleted:
+		if base {
+			e.Slot.Kind = record.SlotSnapshot // what a later blob of the name has pushed aside
+			return q.Include&IncludeSnapshots != 0
+		}
+		e.Slot = record.Slot{}
+		return true
+	}
+	return q.Include&IncludeVersions != 0
+}
+
+// MaxPage is the most entries of a listing, and how many there are unless fewer are asked for.
+const MaxPage = 5000

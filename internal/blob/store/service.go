@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/source"
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// Options of New.
+type Options struct {
+	Store    engine.Store
+	Accounts *account.Store
+	Logger   *zap.Logger      // default: none
+	Now      func() time.Time // default: time.Now
+	// PrivateSources lets copies read from this machine and private networks.
+	PrivateSources bool
+	// Stall is how long the source of a copy may send nothing; default: a minute.
+	Stall time.Duration
+	// AtOnce is the most entries of a chunk list that one transaction writes; 0 for as many as fit. Longer lists are laid in several.
+	AtOnce int
+}
+
+// Service is the Blob service of all accounts. It is safe for concurrent use.
+type Service struct {
+	store      engine.Store
+	accounts   *account.Store
+	log        *zap.Logger
+	clock      func() time.Time
+	started    engine.Stamp
+	work       chan struct{} // one token: the sweeper has something to do
+	stop       context.CancelFunc
+	swept      chan struct{} // closed when the sweeper has ended
+	remote     *source.Client
+	copyMu     sync.Mutex
+	copies     map[[16]byte]*runningCopy // background copies by id; nil while closing
+	copiesWait bool                      // of copyMu: some were not begun, as too many were running
+	copyDone   sync.WaitGroup
+	pins       pagePins
+	tagging    tagWrites
+	containers containerCache
+	atOnce     int // entries of a chunk list
+}
+
+var _ auth.Resources = (*Service)(nil)
+
+// New returns a service whose sweeper runs until Close.
+func New(o Options) *Service {
+	if o.Stall == 0 {
+		o.Stall = source.MaxStall
+	}
+	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
+		remote: source.NewClient(o.PrivateSources, o.Stall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if o.AtOnce > 0 {
+		s.atOnce = o.AtOnce
+	}
+	s.started = s.now()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go s.run(ctx)
+	return s
+}
+
+// Copying counts the copies that are read in the background now.
+func (s *Service) Copying() int {
+	s.copyMu.Lock()
+	defer s.copyMu.Unlock()
+	return len(s.copies)
+}
+
+// Pinned counts the contents that are kept from the sweeper because somebody reads or lays them.
+func (s *Service) Pinned() int {
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	return len(s.pins.maps)
+}
+
+// Close stops the sweeper and the background copies and waits for them. The store stays open.
+func (s *Service) Close() error {
+	s.stop()
+	<-s.swept
+	s.stopCopies()
+	return nil
+}
+
+func (s *Service) now() engine.Stamp { return engine.StampOf(s.clock()) }
+
+// wake tells the sweeper that there is work. A token that is there already will do.
+func (s *Service) wake() {
+	select {
+	case s.work <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/protocol"
+)
+
+// place is one blob name in one life of a container: what a View or Txn works on.
+type place struct {
+	account *account.Account
+	gen     record.Generation
+	name    string
+	key     []byte // the partition
+}
+
+func newPlace(a *account.Account, g record.Generation, name string) *place {
+	return &place{a, g, name, record.AppendPartition(make([]byte, 0, 8+len(name)+2+1+record.SlotSize), g, name)}
+}
+
+// slotKey returns the key of a slot in SpaceBlobHistory or SpaceBlobData, and in SpaceBlob for the current one.
+func (p *place) slotKey(s record.Slot) []byte {
+	if s.Kind == record.SlotCurrent {
+		return p.key
+	}
+	return record.AppendSlot(p.key[:len(p.key):len(p.key)], s)
+}
+
+// getContainer reads a container's record, ContainerNotFound if there is none.
+func getContainer(r engine.Reader, key []byte) (*record.Container, error) {
+	v, err := r.Get(engine.SpaceContainer, key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil, protocol.ErrContainerNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &record.Container{}
+	if err := c.Decode(string(v)); err != nil {
+		return nil, fmt.Errorf("container %q: %w", key, err)
+	}
+	return c, nil
+}
+
+// changeContainer runs fn as a transaction on a container. fn changes the record, which is then written.
+func (s *Service) changeContainer(ctx context.Context, a *Target, fn func(engine.Tx, *record.Container) error) error {
+	if err := protocol.CheckContainerName(a.Container); err != nil {
+		return err
+	}
+	key := record.AppendContainerKey(make([]byte, 0, 96), a.Account.Name, a.Container)
+	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
+		c, err := getContainer(tx, key)
+		if err != nil {
+			return err
+		}
+		if err := fn(tx, c); err != nil {
+			return err
+		}
+		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
+		return nil
+	})
+}
+
+// getRecord reads the blob in a slot, nil if there is none. The record does not depend on the reader's life.
+func getRecord(r engine.Reader, p *place, slot record.Slot) (*record.Blob, error) {
+	space := engine.SpaceBlob
+	if slot.Kind != record.SlotCurrent {
+		space = engine.SpaceBlobHistory
+	}
+	v, err := r.Get(space, p.slotKey(slot))
+	if err != nil {
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	rec := &record.Blob{}
+	if err := rec.Decode(string(v)); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", p.name, err)
+	}
+	return rec, nil
+}
+
+// txn is a transaction on one blob name. Like an engine.Tx it reads the state before it and may run again.
+type txn struct {
+	engine.Tx
+	*place
+	svc     *Service
+	delta   int64                   // bytes that the account's use grows by
+	wake    bool                    // work for the sweeper was left
+	settled bool                    // the uncommitted blocks are taken care of
+	untag   []protocol.Pair         // tags whose hints lose their owner
+	shares  map[engine.Stamp]uint64 // what the transaction has made of counts, which it does not see otherwise
+}
+
+// change runs fn as a transaction on a blob name and books the account's use.
+func (s *Service) change(ctx context.Context, p *place, fn func(*txn) error) error {
+	var wake, untagging bool
+	var untag []protocol.Pair
+	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
+		t := txn{Tx: tx, place: p, svc: s}
+		if err := fn(&t); err != nil {
+			return err
+		}
+		if t.delta != 0 {
+			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
+		}
+		wake, untag = t.wake, t.untag
+		if len(untag) > 0 && !untagging { // before the transaction is seen
+			untagging = true
+			s.tagging.add(p.key, 1)
+		}
+		return nil
+	})
+	if untagging {
+		defer s.tagging.add(p.key, -1)
+	}
+	if err == nil {
+		s.untag(ctx, p, untag)
+	}
+	if wake && err == nil {
+		s.wake()
+	}
+	return err
+}
+
+// Record returns the blob in a slot as it was before the transaction, nil if there is none.
+func (t *txn) Record(slot record.Slot) (*record.Blob, error) { return getRecord(t.Tx, t.place, slot) }
+
+// set writes a record into a slot. Its content must be there.
+func (t *txn) set(slot record.Slot, r *record.Blob) {
+	space := engine.SpaceBlob
+	if slot.Kind != record.SlotCurrent {
+		space = engine.SpaceBlobHistory
+	}
+	t.Set(space, t.slotKey(slot), r.AppendTo(make([]byte, 0, 192)))
+}
+
+// Modify writes the current blob with changed properties and the content that it had.
+func (t *txn) Modify(r *record.Blob) { t.set(record.Slot{}, r) }
+
+// Replace makes r the current blob in place of old, which may be nil. The content of r is inline bytes, or what own, share or a
+// page map gave. What old had is kept as a version or soft-deleted, or let go (see retire); uncommitted blocks go.
+func (t *txn) Replace(old, r *record.Blob, inline []byte) error {
+	if !t.settled {
+		if err := t.dropPending(); err != nil {
+			return err
+		}
+	}
+	if _, err := t.retire(old, inline != nil); err != nil {
+		return err
+	}
+	if old != nil {
+		t.untag = old.Tags
+	}
+	if r.Version = 0; t.account.Versioning {
+		r.Version = t.Stamp()
+	}
+	if inline != nil {
+		t.Set(engine.SpaceBlobData, t.key, inline)
+		r.Content = record.Content{Kind: record.ContentInline}
+	}
+	t.delta += r.Size
+	t.set(record.Slot{}, r)
+	return nil
+}
+
+// Remove deletes the current blob, which becomes a version, is soft-deleted or goes for good; kept tells that it can still be had.
+func (t *txn) Remove(old *record.Blob) (kept bool, err error) {
+	if err := t.dropPending(); err != nil {
+		return false, err
+	}
+	if kept, err = t.retire(old, false); err != nil {
+		return false, err
+	}
+	t.Delete(engine.SpaceBlob, t.key)
+	t.untag = old.Tags
+	return kept, nil
+}
+
+// enqueue leaves work for the sweeper, which is told after the transaction.
+func (t *txn) enqueue(kind record.WorkKind, stamp engine.Stamp, detail record.ContentKind) {
+	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, kind, stamp), append([]byte{byte(detail)}, t.account.Name...))
+	t.wake = true
+}
