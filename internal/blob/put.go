@@ -61,7 +61,8 @@ func decodeUpload(r *rest.Request, limit int64) (up store.Upload, err error) {
 		if err != nil || n < 0 {
 			return up, protocol.InvalidHeader("x-ms-structured-content-length", length)
 		}
-		up.Body, up.Size, up.Finish = protocol.NewStructuredReader(r.Body(), up.Size, n), n, func() error { return finishStructure(up.Body) }
+		body := protocol.NewStructuredReader(r.Body(), up.Size, n)
+		up.Body, up.Size, up.Finish = body, n, func() error { return finishStructure(body) }
 	}
 	if up.Size > limit {
 		return up, protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10))

@@ -15,7 +15,7 @@ import (
 //	partition 'l' layer           how many maps have the layer, if more than one
 //	partition 'r' layer offset    a range of the layer
 //
-// A snapshot shares its blob's whole map (Txn.share); the first write after it gives the blob a map of its own with an empty
+// A snapshot shares its blob's whole map (txn.share in blob/store); the first write after it gives the blob a map of its own with an empty
 // layer on top of those it had. So a snapshot costs nothing, a write costs its pages however many the blob has, and no range is
 // ever copied. When a snapshot goes, neighbouring layers that nobody else has are folded in the background, the upper into the
 // lower: the work is bounded by what was written since. See docs/design/024-page-maps.md.
