@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -113,7 +113,7 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 // inspect locks a directory and reads its format file. Nothing is made: a directory that is not there may be one that is not mounted.
 // What is wrong with this disk alone becomes its detail; what must not go on is an error.
 func (set *diskSet) inspect(d *disk) error {
-	if _, err := set.fs.Stat(d.dir); oserror.IsNotExist(err) {
+	if _, err := set.fs.Stat(d.dir); errors.Is(err, os.ErrNotExist) {
 		d.blank = true
 		return nil
 	} else if err != nil {
@@ -136,7 +136,7 @@ func (set *diskSet) inspect(d *disk) error {
 		d.detail = fmt.Sprintf("%s: %v", formatName, err)
 		return nil
 	}
-	if !oserror.IsNotExist(err) {
+	if !errors.Is(err, os.ErrNotExist) {
 		d.detail = err.Error()
 		return nil
 	}
@@ -261,7 +261,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 			}
 		}
 		for _, sub := range []string{metaDir, extentDir} {
-			if err := set.fs.RemoveAll(set.fs.PathJoin(d.dir, sub)); err != nil && !oserror.IsNotExist(err) {
+			if err := set.fs.RemoveAll(set.fs.PathJoin(d.dir, sub)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("clear data directory %s: %w", d.dir, kind(err))
 			}
 		}
@@ -360,7 +360,7 @@ func (set *diskSet) migrate() error {
 // after returns the number that follows the highest in the names of files.
 func (set *diskSet) after(d *disk, sub string, number func(name string) (uint64, bool)) (next uint64, err error) {
 	names, err := set.fs.List(set.fs.PathJoin(d.dir, sub))
-	if err != nil && !oserror.IsNotExist(err) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("list %s in data directory %s: %w", sub, d.dir, kind(err))
 	}
 	for _, name := range names {
@@ -416,7 +416,7 @@ func (set *diskSet) missing() string {
 
 // makeDir makes a directory, and those above it, so that they survive a power cut.
 func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil || !oserror.IsNotExist(err) {
+	if _, err := fs.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	parent := fs.PathDir(dir)

@@ -8,13 +8,13 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
@@ -262,7 +262,7 @@ func (img image) repaired(o local.Options, all map[string][]byte, damage []place
 // mended returns an error unless a place is again what it was, or gone with its file.
 func mended(fs vfs.FS, all map[string][]byte, p place) error {
 	f, err := fs.Open(p.file)
-	if oserror.IsNotExist(err) {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {

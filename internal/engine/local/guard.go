@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/minio/crc64nvme"
 
@@ -120,7 +119,7 @@ func (fs guardFS) Remove(name string) error {
 		}
 	}
 	if strings.HasPrefix(base, "MANIFEST-") {
-		if err := fs.FS.Remove(name + companionSuffix); err != nil && !oserror.IsNotExist(err) {
+		if err := fs.FS.Remove(name + companionSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
@@ -341,7 +340,7 @@ func (m *manifest) Close() error { return errors.Join(m.File.Close(), m.companio
 func checkMeta(fs vfs.FS, dir string, frames *logFrames) error {
 	names, err := fs.List(dir)
 	if err != nil {
-		if oserror.IsNotExist(err) {
+		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		return err

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"sync"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/minio/crc64nvme"
 	"go.uber.org/zap"
@@ -158,9 +158,9 @@ func openLogList(fs vfs.FS, dir string, store [16]byte, since, start uint64, acc
 func readListOf(fs vfs.FS, name string, store [16]byte, since uint64) (map[uint64]int64, error) {
 	b, err := readFile(fs, name)
 	switch {
-	case oserror.IsNotExist(err) && since == 0:
+	case errors.Is(err, os.ErrNotExist) && since == 0:
 		return nil, nil
-	case oserror.IsNotExist(err):
+	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("%s is missing: %w", name, engine.ErrCorrupt)
 	case err != nil:
 		return nil, err
@@ -203,7 +203,7 @@ func (l *logList) check(accepted []string, log *zap.Logger) error {
 		info, err := l.fs.Stat(name)
 		var problem string
 		switch {
-		case oserror.IsNotExist(err):
+		case errors.Is(err, os.ErrNotExist):
 			problem = "is missing"
 		case err != nil:
 			return err

@@ -3,10 +3,10 @@ package local
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -96,7 +96,7 @@ func compression(level int) func() *sstable.CompressionProfile {
 // which the versions of our formats and the tables do already, so a damaged one would only refuse a store that is whole.
 func removeOptions(fs vfs.FS, dir string) error {
 	names, err := fs.List(dir)
-	if err != nil && !oserror.IsNotExist(err) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	for _, name := range names {

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -23,7 +23,7 @@ import (
 // checkPresence verifies that the files are there by which Pebble finds the others: without them it would begin anew.
 func checkPresence(fs vfs.FS, dir string) error {
 	names, err := fs.List(dir)
-	if oserror.IsNotExist(err) || err == nil && len(names) == 0 {
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(names) == 0 {
 		return fmt.Errorf("%s, the folder of the key space, is missing or empty; put it back: %w", dir, engine.ErrCorrupt)
 	}
 	if err != nil {

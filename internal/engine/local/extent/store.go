@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/klauspost/reedsolomon"
 	"go.uber.org/zap"
@@ -437,7 +437,7 @@ func (s *Store) remove(x *extent) error {
 		}
 		s.files.forget(col)
 		if col.disk.OK {
-			if err := col.disk.FS.Remove(col.path); err != nil && !oserror.IsNotExist(err) {
+			if err := col.disk.FS.Remove(col.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 				errs = append(errs, err)
 			}
 		}

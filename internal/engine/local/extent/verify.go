@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -417,7 +417,7 @@ func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
 // vanished tells whether the file of a column is no longer there.
 func (s *Store) vanished(x *extent, c int, col *column) bool {
 	_, err := col.disk.FS.Stat(col.path)
-	if !oserror.IsNotExist(err) || col.disk.failed() {
+	if !errors.Is(err, os.ErrNotExist) || col.disk.failed() {
 		return false
 	}
 	s.files.forget(col)

@@ -27,7 +27,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -209,7 +208,7 @@ func (fs *FS) Link(oldname, newname string) error {
 	return fs.each(func(r *replica) error {
 		if sealed(oldname) {
 			err := r.FS.Link(r.path(oldname+sumSuffix), r.path(newname+sumSuffix))
-			if err != nil && !oserror.IsNotExist(err) {
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
 		}
@@ -222,7 +221,7 @@ func (fs *FS) Rename(oldname, newname string) error {
 	return fs.each(func(r *replica) error {
 		if sealed(oldname) {
 			err := r.FS.Rename(r.path(oldname+sumSuffix), r.path(newname+sumSuffix))
-			if err != nil && !oserror.IsNotExist(err) {
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
 		}
@@ -235,7 +234,7 @@ func (fs *FS) Remove(name string) error {
 	return fs.each(func(r *replica) error {
 		err := r.FS.Remove(r.path(name))
 		if sealed(name) {
-			if serr := r.FS.Remove(r.path(name + sumSuffix)); serr != nil && !oserror.IsNotExist(serr) && err == nil {
+			if serr := r.FS.Remove(r.path(name + sumSuffix)); serr != nil && !errors.Is(serr, os.ErrNotExist) && err == nil {
 				err = serr
 			}
 		}
@@ -293,7 +292,7 @@ func (fs *FS) first(op func(r *replica) error) error {
 		if err == nil {
 			return nil
 		}
-		if first == nil || oserror.IsNotExist(first) {
+		if first == nil || errors.Is(first, os.ErrNotExist) {
 			first = err
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -278,7 +278,7 @@ func (fs *FS) Verify(ctx context.Context, pace func(ctx context.Context, bytes i
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case oserror.IsNotExist(err), diskio.Busy(err):
+			case errors.Is(err, os.ErrNotExist), diskio.Busy(err):
 			case err != nil || !whole:
 				fs.log.Warn("a metadata file is damaged", zap.String("file", r.path(name)), zap.Error(err))
 				fs.repair(r, name, s)
@@ -330,7 +330,7 @@ func (fs *FS) restore(to *replica, name string, s *sums) error {
 		err = dst.Sync()
 	}
 	if err = errors.Join(err, dst.Close()); err != nil {
-		if rerr := to.FS.Remove(to.path(tmp)); rerr != nil && !oserror.IsNotExist(rerr) {
+		if rerr := to.FS.Remove(to.path(tmp)); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}
 		return err

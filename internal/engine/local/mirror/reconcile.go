@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -134,7 +134,7 @@ func (fs *FS) alike(current []*replica, name string) error {
 	for i, r := range current {
 		b, err := readFile(r, name)
 		if err != nil {
-			if !oserror.IsNotExist(err) {
+			if !errors.Is(err, os.ErrNotExist) {
 				fs.log.Warn("a metadata file does not read back", zap.String("file", r.path(name)), zap.Error(err))
 			}
 			same = false
