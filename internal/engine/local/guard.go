@@ -53,7 +53,7 @@ const flushPause = 50 * time.Millisecond
 func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	base := fs.PathBase(name)
 	if strings.HasPrefix(base, "marker.") {
-		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+		if err := diskio.SyncDir(fs.FS, fs.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +114,7 @@ func (fs guardFS) Remove(name string) error {
 		return err
 	}
 	if strings.HasPrefix(base, "marker.") { // the new one, before the old one goes
-		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+		if err := diskio.SyncDir(fs.FS, fs.PathDir(name)); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func (fs guardFS) guardLog(name string, create func() (vfs.File, error)) vfs.Fil
 	if number, ok := logNumber(fs.PathBase(name)); ok && err == nil && fs.logs != nil {
 		// The list may name it once a power cut cannot take it away.
 		l.logs, l.number = fs.logs, number
-		if err = syncDir(fs.FS, fs.PathDir(name)); err == nil {
+		if err = diskio.SyncDir(fs.FS, fs.PathDir(name)); err == nil {
 			err = l.noteRoom()
 		}
 	}

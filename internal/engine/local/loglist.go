@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // The log list vouches for what Pebble does not miss: a log that is gone, or cut off, is to it one that was never written. The list names
@@ -245,7 +246,7 @@ func (l *logList) rewrite() error {
 		err = l.fs.Rename(name+".tmp", name)
 	}
 	if err == nil {
-		err = syncDir(l.fs, l.dir)
+		err = diskio.SyncDir(l.fs, l.dir)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())

@@ -361,7 +361,7 @@ func createColumn(fs vfs.FS, dir, path string, h fileHeader) (vfs.File, error) {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = syncDir(fs, dir)
+		err = diskio.SyncDir(fs, dir)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create %s: %w", path, err), f.Close())

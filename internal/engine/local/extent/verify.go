@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Report is what a full reading of an extent found.
@@ -473,7 +474,7 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 	if err := d.FS.Rename(path+temporary, path); err != nil {
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
-	if err := syncDir(d.FS, d.Dir); err != nil {
+	if err := diskio.SyncDir(d.FS, d.Dir); err != nil {
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
 	x.cols[c].Store(&column{disk: d, path: path})

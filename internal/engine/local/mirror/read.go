@@ -341,7 +341,7 @@ func (fs *FS) restore(to *replica, name string, s *sums) error {
 	if err := to.FS.Rename(to.path(tmp), to.path(name)); err != nil {
 		return err
 	}
-	return syncDir(to, to.FS.PathDir(name))
+	return diskio.SyncDir(to.FS, to.path(to.FS.PathDir(name)))
 }
 
 // readQuiet fills b block by block from any replica but last, and from that one if the others fail.
@@ -373,14 +373,6 @@ func (f *reader) readQuiet(b []byte, off int64, last *replica) error {
 		b, off = b[n:], off+int64(n)
 	}
 	return nil
-}
-
-func syncDir(r *replica, dir string) error {
-	d, err := r.FS.OpenDir(r.path(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func readFile(r *replica, name string) ([]byte, error) {

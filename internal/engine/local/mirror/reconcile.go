@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // reconcile makes the replicas alike, before anything reads or writes through the FS.
@@ -63,7 +64,7 @@ func (fs *FS) reconcile() error {
 		if r.gone.Load() {
 			continue
 		}
-		if err := fs.mend(r, syncDir(r, fs.opts.Dir)); err != nil {
+		if err := fs.mend(r, diskio.SyncDir(r.FS, r.path(fs.opts.Dir))); err != nil {
 			return err
 		}
 	}
@@ -259,7 +260,7 @@ func (fs *FS) fill(r *replica, names []string) error {
 			return fmt.Errorf("copy %s: %w", name, err)
 		}
 	}
-	return syncDir(r, fs.opts.Dir)
+	return diskio.SyncDir(r.FS, r.path(fs.opts.Dir))
 }
 
 // replace writes a file anew on one replica, durably but for its directory entry.
