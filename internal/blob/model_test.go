@@ -54,10 +54,17 @@ type mName struct {
 	asides   []*mBlob // taken by a soft delete, oldest first
 }
 
+// modelConn takes the model's operations to the service: over the wire, or to the plain service.
+type modelConn interface {
+	Do(method, target, body string, header ...string) *resttest.Response
+	Close() error
+}
+
 type model struct {
 	t     testing.TB
 	h     *house
-	conn  *resttest.Conn
+	conn  modelConn
+	wire  bool
 	rnd   *rand.Rand
 	step  int
 	log   []string
@@ -217,7 +224,11 @@ func (m *model) dial() {
 	if m.conn != nil {
 		_ = m.conn.Close() // the server may have closed it already
 	}
-	m.conn = m.h.Dial()
+	if m.wire {
+		m.conn = m.h.Dial()
+	} else {
+		m.conn = &plainConn{m.h}
+	}
 }
 
 func (m *model) fail(format string, args ...any) {
@@ -909,12 +920,19 @@ func (m *model) prune(name string, n *mName) {
 	}
 }
 
-// TestModel runs random operations over all features against the model, with restarts in between.
+// TestModel runs random operations over all features against the model on the plain service, with restarts in between.
 func TestModel(t *testing.T) {
 	steps := modelSteps
 	if testing.Short() {
 		steps = 2_000
 	}
+	runModel(t, steps, false)
+}
+
+// TestModelOnTheWire is TestModel, shorter, with every operation a request.
+func TestModelOnTheWire(t *testing.T) { runModel(t, 2_000, true) }
+
+func runModel(t *testing.T, steps int, wire bool) {
 	seed := replay.Seed(t)
 	for _, c := range []struct {
 		name      string
@@ -923,6 +941,7 @@ func TestModel(t *testing.T) {
 	}{{"plain", false, false, 2}, {"soft delete", true, false, 0}, {"versions", true, true, 3}} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newModel(t, seed, c.soft, c.ver, c.atOnce)
+			m.wire = wire
 			m.run(steps, 3)
 			m.dial()
 			for _, name := range m.order {
