@@ -7,7 +7,7 @@ import (
 	"github.com/blobd/blobd/internal/speedup"
 )
 
-// syncer makes what was applied durable, for many transactions by one sync of the log. A sync costs several times what it takes to
+// syncer is group commit: it makes what was applied durable, for many transactions by one sync of the log. A sync costs several times what it takes to
 // write a small blob into the log, so whoever comes while one is under way waits for the next, together with all others who do.
 //
 // Under many writers that alone makes small groups, of those few who come during one sync. But most will be back: their clients

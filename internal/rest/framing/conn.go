@@ -402,7 +402,7 @@ func (c *Conn) refuse(no *refusal) {
 
 // Abort ends the connection at once, without an answer.
 func (c *Conn) Abort() {
-	_ = c.sock.Close() // not TLS, which would wait for the peer to take its farewell
+	_ = c.sock.Close() // not TLS, which would wait for the peer to take a close_notify
 }
 
 // Close ends the connection; if the peer is still sending, what it sends is read away for a while first.

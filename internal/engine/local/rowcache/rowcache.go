@@ -167,7 +167,7 @@ func (c *Cache) Add(hash uint64, key, value []byte, count uint64) {
 	speedup.RowBytes.Add(hash, int64(size))
 }
 
-// room makes room for a row. The hand of the clock moves on: what was not given since it last passed goes; at what was, it stops,
+// room makes room for a row by eviction (CLOCK). The hand of the clock moves on: what was not given since it last passed goes; at what was, it stops,
 // and that stays instead of the new one. So where more is read again than there is room for, little is taken in and out.
 func (s *rowShard) room(size int) bool {
 	for s.bytes+size > s.limit {
