@@ -45,7 +45,7 @@ damage: ## 10,000 power cuts, 5,000 random bit flips and one in every byte of a 
 	$(GO) test -run '^(TestPowerCutAtEveryFileOperation|TestBitFlips|TestABitInEveryByte)$$' -count 1 -timeout $(TIMEOUT) ./internal/engine/local
 
 presence: ## Every file of small stores removed and cut at every block, every subset of disks after every other, starts cut off
-	$(GO) test -run '^(TestMissingAndCutFiles|TestEverySequenceOfStarts|TestStartsThatAreCutOff)$$' -cutstep 1 -startdepth 2 -count 1 -v -timeout 1h ./internal/engine/local
+	$(GO) test -run '^(TestMissingAndCutFiles|TestEverySequenceOfStarts|TestStartsThatAreCutOff)$$' -count 1 -v -timeout 1h ./internal/engine/local -cutstep 1 -startdepth 2
 
 hostile: ## 10,000 restarts of small stores whose clients write what the store itself does, and forge it; 200 of them are in unit
 	$(GO) test -run '^TestHostileContent$$' -count 1 -timeout 1h -v ./internal/engine/local -args -hostile 10000

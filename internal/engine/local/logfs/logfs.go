@@ -16,6 +16,7 @@ package logfs
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -28,6 +29,7 @@ const (
 	page     = 4 << 10   // bytes; the unit of direct writes
 	gathered = 256 << 10 // bytes that a file holds at most before it writes without being asked to
 	maxStep  = 1 << 20   // bytes by which room grows at most
+	maxReach = 16 << 20  // bytes by which a file's length grows at most
 )
 
 // errNoAIO: the system does not have writeSync, or not for this file, or no more of it now.
@@ -36,13 +38,14 @@ var errNoAIO = errors.New("no asynchronous writes")
 // FS implements vfs.FS.
 type FS struct {
 	vfs.FS
-	real bool // it is the system's: nothing between needs to see a write
+	real    bool          // it is the system's: nothing between needs to see a write
+	longest *atomic.Int64 // length of the longest log so far
 }
 
 // New returns a file system whose logs lie in fs.
 func New(fs vfs.FS) vfs.FS {
 	_, real := fs.(interface{ RealFiles() })
-	return FS{fs, real || fs == vfs.Default}
+	return FS{fs, real || fs == vfs.Default, new(atomic.Int64)}
 }
 
 // Create implements vfs.FS.
@@ -51,7 +54,9 @@ func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 	if err != nil || !strings.HasSuffix(name, ".log") {
 		return f, err
 	}
-	return newFile(f, 0, fs.real), nil
+	l := newFile(f, 0, fs.real)
+	l.longest = fs.longest
+	return l, nil
 }
 
 // ReuseForWrite implements vfs.FS.
@@ -64,7 +69,9 @@ func (fs FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCatego
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return newFile(f, info.Size()&^(page-1), fs.real), nil
+	l := newFile(f, info.Size()&^(page-1), fs.real)
+	l.longest = fs.longest
+	return l, nil
 }
 
 // Unwrap implements vfs.FS.
@@ -80,13 +87,16 @@ type file struct {
 	n       int    // so many
 	written int    // of them, so many are written already
 	at      int64  // offset of buf in the file
-	room    int64  // the file's length in whole pages, up to where a write changes no metadata
-	err     error  // of a write: sticky, as nobody knows how much of it was done
+	room    int64  // whole pages, up to where a write changes no metadata
+	length  int64  // of the file, in whole pages
+
+	longest *atomic.Int64 // of the file system's logs; nil for none
+	err     error         // of a write: sticky, as nobody knows how much of it was done
 }
 
 func newFile(f vfs.File, length int64, real bool) *file {
 	direct := setDirect(f, true)
-	return &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length}
+	return &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length, length: length}
 }
 
 // aligned returns n bytes that begin at a multiple of a page.
@@ -127,6 +137,7 @@ func (f *file) put(write func(f *file, p []byte, off int64)) error {
 		return f.err
 	}
 	f.room = max(f.room, f.at+int64(end))
+	f.length = max(f.length, f.room)
 	whole := f.n &^ (page - 1)
 	f.n = copy(f.buf, f.buf[whole:f.n])
 	f.at += int64(whole)
@@ -137,15 +148,40 @@ func (f *file) put(write func(f *file, p []byte, off int64)) error {
 // zeros are never written to.
 var zeros = aligned(maxStep)
 
+// lengthen has the file's length reach beyond the end, by much and so seldom: whoever keeps note of it, to tell whether the log was cut off
+// later, has little to do. The first write to a log gives it the length of the longest so far. What has no room yet takes none on the disk.
+func (f *file) lengthen(end, room int64) {
+	if end <= f.length || f.err != nil {
+		return
+	}
+	length := max(end, f.length+min(max(3*f.length, page), maxReach))
+	if f.longest != nil {
+		length = max(length, f.longest.Load())
+	}
+	if length <= room {
+		return // the room that is about to be made does it
+	}
+	if f.write(zeros[:page], length-page); vfs.IsNoSpaceError(f.err) || errors.Is(f.err, syscall.EDQUOT) {
+		f.err = nil
+		return
+	}
+	f.length = length
+	if f.longest != nil && f.err == nil {
+		f.longest.Store(max(length, f.longest.Load()))
+	}
+}
+
 // makeRoom makes the file at least so long. Whether there is space for the log itself, its own write finds out.
 func (f *file) makeRoom(end int64) {
 	step := min(max(f.room, page), maxStep) // a store in which little is written stays small
+	f.lengthen(end, f.room+step)
 	for f.room < end && f.err == nil {
 		if f.write(zeros[:step], f.room); vfs.IsNoSpaceError(f.err) || errors.Is(f.err, syscall.EDQUOT) {
 			f.err = nil
 			return
 		}
 		f.room += step
+		f.length = max(f.length, f.room)
 	}
 }
 

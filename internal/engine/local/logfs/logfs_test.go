@@ -104,7 +104,13 @@ func TestRoomGrows(t *testing.T) {
 		require.NoError(t, errors.Join(err, f.Sync()))
 		lengths = append(lengths, len(readAll(t, fs, "000001.log"))>>10)
 	}
-	assert.Equal(t, []int{4, 8, 16, 16, 16, 32, 32, 32, 32}, lengths)
+	assert.Equal(t, []int{4, 16, 16, 16, 16, 64, 64, 64, 64}, lengths)
+	require.NoError(t, f.Close())
+	f, err = fs.Create("000002.log", category)
+	require.NoError(t, err)
+	_, err = f.Write([]byte("record"))
+	require.NoError(t, errors.Join(err, f.Sync()))
+	assert.Len(t, readAll(t, fs, "000002.log"), 64<<10, "the next has its length from the start")
 	require.NoError(t, f.Close())
 }
 

@@ -115,16 +115,28 @@ func (f *file) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// Stat implements vfs.File.
+// Stat implements vfs.File, with the shortest of the files: what is said of its length holds for each of them.
 func (f *file) Stat() (info vfs.FileInfo, err error) {
-	err = f.fs.first(func(r *replica) (err error) {
-		if f.files[r.index] == nil {
-			return vfs.ErrUnsupported
+	for _, r := range f.fs.alive() {
+		g := f.files[r.index]
+		if g == nil {
+			continue
 		}
-		info, err = f.files[r.index].Stat()
-		return err
-	})
-	return info, err
+		i, gerr := g.Stat()
+		switch {
+		case gerr != nil:
+			err = gerr
+		case info == nil || i.Size() < info.Size():
+			info = i
+		}
+	}
+	switch {
+	case info != nil:
+		return info, nil
+	case err == nil:
+		err = vfs.ErrUnsupported
+	}
+	return nil, err
 }
 
 func (f *file) Read([]byte) (int, error)            { return 0, errWriteOnly }
