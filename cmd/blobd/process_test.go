@@ -255,6 +255,15 @@ func TestForeignFolderIsRefused(t *testing.T) {
 	require.Equal(t, "x", string(b))
 }
 
+// TestExistingMakesNoStore: at a boot without the mounts, the unit's --existing refuses, and nothing is made.
+func TestExistingMakesNoStore(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "disk1")
+	code, _, words := refuse(t, nil, append(anyPorts(data), "--existing")...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, words, "mount the disks that hold it")
+	require.NoDirExists(t, data)
+}
+
 func TestMistakesInTheSettings(t *testing.T) {
 	dir := t.TempDir()
 	file := func(text string) string {
