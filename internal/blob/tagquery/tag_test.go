@@ -189,7 +189,7 @@ func TestWhereErrors(t *testing.T) {
 		var e *protocol.Error
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, "Error parsing query at or near character position "+row.want, e.Message)
-		require.Equal(t, []protocol.Detail{{Name: "QueryParameterName", Value: "where"}, {Name: "QueryParameterValue", Value: row.in}}, e.Details)
+		require.Equal(t, []protocol.Detail{{Name: "QueryParameterName", Value: "where"}, {Name: "QueryParameterValue", Value: row.in}, {Name: "Reason"}}, e.Details)
 	}
 	for _, in := range []string{`n`, `@container='c'`, `(n='1'`, `NOT`, strings.Repeat("(", 1000), strings.Repeat("NOT ", 1000), strings.Repeat("x", 10000)} {
 		_, err := ParseWhere(in, If)
