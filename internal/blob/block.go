@@ -9,6 +9,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // putBlock is Put Block.
@@ -69,7 +70,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	refs, err := parseBlockList(record.View(doc))
+	refs, err := parseBlockList(view.String(doc))
 	if err != nil {
 		return err
 	}

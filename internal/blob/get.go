@@ -10,6 +10,7 @@ import (
 	"github.com/blobd/blobd/internal/md5lanes"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // maxRangeSum is the longest range whose checksum can be asked for, in bytes.
@@ -54,7 +55,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 	if q.Ranged {
 		status = 206
 		var buf [80]byte
-		r.SetHeader("Content-Range", record.View(protocol.AppendContentRange(buf[:0], rd.Offset, rd.Length, rec.Size)))
+		r.SetHeader("Content-Range", view.String(protocol.AppendContentRange(buf[:0], rd.Offset, rd.Length, rec.Size)))
 		if rec.MD5 != "" {
 			r.SetHeader("x-ms-blob-content-md5", protocol.MD5(rec.MD5))
 		}

@@ -31,7 +31,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"unsafe"
 
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/engine"
@@ -472,6 +471,3 @@ func (s CopyStatus) String() string {
 	}
 	return "failed"
 }
-
-// View sees bytes as a string for as long as they live.
-func View(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // The parts that stored records are made of.
@@ -184,14 +185,14 @@ func AppendStamp(b []byte, s engine.Stamp) []byte {
 
 // DecodeStamp reads what appendStamp has written.
 func DecodeStamp(v []byte) (engine.Stamp, bool) {
-	d := decoder{v: View(v)}
+	d := decoder{v: view.String(v)}
 	s := engine.Stamp(d.uint64())
 	return s, !d.bad
 }
 
 // DecodeCount reads a value that is one varint: how many share a thing.
 func DecodeCount(v []byte) (uint64, bool) {
-	d := decoder{v: View(v)}
+	d := decoder{v: view.String(v)}
 	n := d.uvarint()
 	return n, !d.bad && !d.more()
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // A page map tells where the written pages of a page blob are. It is a stack of layers, each a set of disjoint ranges by offset;
@@ -98,7 +99,7 @@ func (p *PageRange) Decode(from int64, v []byte) error {
 		return ErrPages
 	}
 	*p = PageRange{From: from, Kind: pageKind(v[0])}
-	d := decoder{v: View(v[1:])}
+	d := decoder{v: view.String(v[1:])}
 	length := int64(len(v) - 1)
 	switch p.Kind {
 	case PageInline:

@@ -8,6 +8,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // uncommittedLife is how long a block waits to be committed, in stamps: a week.
@@ -23,7 +24,7 @@ func getPending(r engine.Reader, p *place) (*record.Pending, error) {
 		return nil, err
 	}
 	h := &record.Pending{}
-	return h, h.Decode(record.View(v))
+	return h, h.Decode(view.String(v))
 }
 
 // block is an uncommitted block or one of a committed list.
@@ -48,7 +49,7 @@ func visitPending(r engine.Reader, p *place, h *record.Pending, visit func(b *bl
 			return err
 		}
 		b := block{ID: string(it.Key()[len(prefix):]), pending: true}
-		if b.Chunks, b.Size, err = record.DecodeBlockChunks(record.View(v)); err != nil {
+		if b.Chunks, b.Size, err = record.DecodeBlockChunks(view.String(v)); err != nil {
 			return err
 		}
 		if err := visit(&b); err != nil {
@@ -103,7 +104,7 @@ func (s *Service) stageBlock(ctx context.Context, p *place, terms *Target, b *bl
 		switch v, err := t.Get(engine.SpaceBlock, key); {
 		case err == nil:
 			var chunks []engine.Chunk
-			if chunks, old, err = record.DecodeBlockChunks(record.View(v)); err != nil {
+			if chunks, old, err = record.DecodeBlockChunks(view.String(v)); err != nil {
 				return err
 			}
 			t.releaseAll(chunks)

@@ -7,6 +7,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Commit makes a blob of blocks that were staged or that the blob has (Put Block List).
@@ -231,7 +232,7 @@ func (sel *selection) chunks(t *txn, p *place, b *block) ([]engine.Chunk, error)
 		if err != nil {
 			return nil, err
 		}
-		chunks, _, err := record.DecodeBlockChunks(record.View(v))
+		chunks, _, err := record.DecodeBlockChunks(view.String(v))
 		return chunks, err
 	}
 	var chunks []engine.Chunk

@@ -11,6 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // CreateContainer makes a container of a record, in which it sets the stamp.
@@ -256,7 +257,7 @@ func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func
 				return err
 			}
 			var c record.Container
-			if err := c.Decode(record.View(value)); err != nil {
+			if err := c.Decode(view.String(value)); err != nil {
 				return err
 			}
 			if c.Deleted.At != 0 && c.Deleted.Until <= q.Now {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // listWriter writes a chunk list into a transaction.
@@ -51,7 +52,7 @@ func visitList(r engine.Reader, p *place, id engine.Stamp, from int64, visit fun
 			return err
 		}
 		goOn := true
-		err = record.VisitPage(record.View(v), func(p *record.Piece) bool {
+		err = record.VisitPage(view.String(v), func(p *record.Piece) bool {
 			if offset+p.Size > from {
 				goOn = visit(offset, p)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Bounds of one page of a search.
@@ -81,7 +82,7 @@ func (f *finder) run() error {
 			return err
 		}
 		var c record.Container
-		if err := c.Decode(record.View(v)); err != nil {
+		if err := c.Decode(view.String(v)); err != nil {
 			return err
 		}
 		if name != at {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // Include is what a listing shows besides the blobs themselves.
@@ -144,7 +145,7 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 		}
 		count++
 		if q.Delimiter != "" {
-			if i := strings.Index(record.View(c.name[len(q.Prefix):]), q.Delimiter); i >= 0 {
+			if i := strings.Index(view.String(c.name[len(q.Prefix):]), q.Delimiter); i >= 0 {
 				common := string(c.name[:len(q.Prefix)+i+len(q.Delimiter)])
 				to.Prefix(common)
 				behind := record.After(record.AppendEscaped(append([]byte(nil), generation...), common))
@@ -156,7 +157,7 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 				continue
 			}
 		}
-		to.Blob(record.View(c.name), e)
+		to.Blob(view.String(c.name), e)
 		c.settle(c.it.Next())
 	}
 	for i := range cursors {
@@ -205,7 +206,7 @@ func (q *ListRequest) load(e *Entry, c *cursor, space engine.Space, cursors []cu
 	if err != nil {
 		return false, err
 	}
-	if err := e.Blob.Decode(record.View(v)); err != nil {
+	if err := e.Blob.Decode(view.String(v)); err != nil {
 		return false, err
 	}
 	if space == engine.SpaceBlob {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // pageBudget is how many ranges one transaction replaces at most. A write that meets more goes into a layer of its own, which the
@@ -288,7 +289,7 @@ func pinKey(partition []byte, id engine.Stamp) []byte {
 func (p *pagePins) held(partition []byte, id engine.Stamp) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.maps) > 0 && p.maps[record.View(pinKey(partition, id))] > 0
+	return len(p.maps) > 0 && p.maps[view.String(pinKey(partition, id))] > 0
 }
 
 func (p *pagePins) add(partition []byte, id engine.Stamp, n int) {

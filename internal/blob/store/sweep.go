@@ -13,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/view"
 )
 
 const (
@@ -177,7 +178,7 @@ func (s *Service) sweepList(ctx context.Context, p *place, w *record.Work) error
 				if err != nil {
 					return err
 				}
-				if err := record.VisitPage(record.View(v), func(p *record.Piece) bool { t.Release(p.Ref); return true }); err != nil {
+				if err := record.VisitPage(view.String(v), func(p *record.Piece) bool { t.Release(p.Ref); return true }); err != nil {
 					return err
 				}
 				t.Delete(engine.SpaceBlock, append([]byte(nil), it.Key()...))
