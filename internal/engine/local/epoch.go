@@ -195,7 +195,16 @@ func (set *diskSet) finish() error {
 	if !set.fresh() {
 		return nil
 	}
-	return set.write(1, set.members)
+	if err := set.write(1, set.members); err != nil {
+		return err
+	}
+	// Said aloud, as the disks of an old one may only not be mounted.
+	var dirs []string
+	for _, d := range set.disks {
+		dirs = append(dirs, d.dir)
+	}
+	set.log.Info("made a new, empty store; with --existing none would be made", zap.Strings("dirs", dirs))
+	return nil
 }
 
 // next is the number of the next epoch.
