@@ -15,7 +15,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
 
-	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -186,11 +185,4 @@ func TestStructuredBodies(t *testing.T) {
 	h.fails(t, 404, "BlobNotFound", "GET", "/acct/box/b2", "", v)
 	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-structured-body: XSM/2.0")
 	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/box/b", "x", v, isBlock, "x-ms-structured-body: XSM/1.0; properties=crc64")
-}
-
-func stampOf(t testing.TB, id string) engine.Stamp {
-	t.Helper()
-	s, ok := protocol.ParseSnapshotID(id)
-	require.True(t, ok, id)
-	return s
 }

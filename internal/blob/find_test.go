@@ -104,7 +104,12 @@ func TestFindBlobs(t *testing.T) {
 				inOne = append(inOne, n)
 			}
 		}
-		h.fails(t, 400, "InvalidQueryParameterValue", "GET", "/acct/one?restype=container&comp=blobs&where="+url.QueryEscape(`@container='two' AND "n" > '3'`), "", v)
+		const one = "/acct/one?restype=container&"
+		if strings.Contains(where, "@container") {
+			h.fails(t, 400, "InvalidQueryParameterValue", "GET", one+"comp=blobs&where="+url.QueryEscape(where), "", v)
+			continue
+		}
+		require.Equal(t, inOne, names(find(one, where, "")), where)
 	}
 	var all []string
 	for marker, pages := "", 0; ; pages++ {
