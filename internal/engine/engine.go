@@ -165,6 +165,11 @@ type Health struct {
 	Degraded bool   // some data has less redundancy than configured
 	Detail   string // one line a person can act on; empty when all is well
 	Disks    []DiskHealth
+	Healing  int   // extents that have less redundancy than configured and wait to be healed
+	Garbage  int64 // bytes of chunks without owner that the last collection left on the disks
+	Stuck    int   // file operations that nobody waits for any more, as their disk does not answer
+	Files    int   // content files open for reading
+	MaxFiles int   // and how many may be
 }
 
 // DiskHealth is the state of one data directory.
@@ -174,4 +179,6 @@ type DiskHealth struct {
 	Detail string // why it is not
 	Free   uint64 // bytes
 	Total  uint64 // bytes
+	// Rebuilt counts the blocks that it did not give as they were written and that were rebuilt for readers, since the start.
+	Rebuilt int64
 }

@@ -16,8 +16,8 @@
 //
 // # Failures
 //
-// A write or sync that fails is not tried again. Its disk takes no more writes until the store is opened anew; what is missing
-// there is rebuilt by Heal. A full disk is different, and so is a shortage of descriptors or memory, which is no disk's fault: the
+// A write or sync that fails is not tried again. Its disk takes no more writes until the store is opened anew, or, if it only did not
+// answer, until it does again (Stalled); what is missing there is rebuilt by Heal. A full disk is different, and so is a shortage of descriptors or memory, which is no disk's fault: the
 // chunk fails with engine.ErrNoSpace or engine.ErrBusy, and the disk stays in use.
 //
 // # Locks
@@ -28,6 +28,7 @@
 package extent
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +42,8 @@ type extent struct {
 	id    uint64
 	found bool                     // at the start; the others were made since
 	cols  []atomic.Pointer[column] // k+m; nil where there is no file
+
+	lacking atomic.Bool // a column is missing, or lacks something that was acknowledged; counted in Store.lacking
 
 	refs atomic.Int64 // readers, and one for being listed; the files go with the last
 
@@ -66,7 +69,8 @@ type column struct {
 	pinned *handle     // held from creation until the extent is sealed; nil for what was found at start
 	dirty  atomic.Bool // written since the last sync began
 
-	// failed is set for good when a sync failed: of what was written since the one before, anything may be lost.
+	// failed is set for good when a sync failed, as of what was written since the one before anything may be lost, and when something
+	// was not written here. The column takes no more, and is replaced by Heal.
 	failed atomic.Bool
 	excuse atomic.Pointer[error] // with failed: the kind of failure, if the disk is not to blame
 
@@ -82,19 +86,24 @@ type disk struct {
 	Disk
 	mu     sync.Mutex
 	reason string // why it takes no writes; empty while it does
+	passes bool   // it did not answer, and may come back: Store.Stalled
 	bad    atomic.Bool
+
+	unread  atomic.Int64 // reads in a row that failed
+	rebuilt atomic.Int64 // blocks that it did not give as they were written, and that were rebuilt for readers
 }
 
 func (d *disk) failed() bool { return d.bad.Load() }
 
-// fail takes the disk out of writing for good, and tells whether it was the first to do so.
+// fail takes the disk out of writing, and tells whether it was the first to do so. It is for good, unless the disk only does not answer.
 func (d *disk) fail(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.bad.Load() {
+	passes := errors.Is(err, diskio.ErrStalled)
+	if d.bad.Load() && (passes || !d.passes) {
 		return false
 	}
-	d.reason = err.Error()
+	d.reason, d.passes = err.Error(), passes
 	d.bad.Store(true)
 	return true
 }
@@ -206,27 +215,52 @@ func (s *Store) syncColumn(x *extent, col *column) {
 	if why := diskio.Excuse(err); why != nil {
 		col.excuse.Store(&why)
 	}
-	col.failed.Store(true)
+	s.miss(x, col)
 	s.judge(col.disk, err)
 	x.mu.Lock()
 	x.retired = true
 	x.mu.Unlock()
 }
 
-// write puts p at an offset of column c. A column that is not there or fails is passed over: enough decides in the end.
-func (s *Store) write(x *extent, c int, p []byte, off int64) error {
+// write puts p at an offset of column c. A column that is not there or fails is passed over: enough decides in the end. If p was lent
+// to a disk that does not answer, it is that disk's for good.
+func (s *Store) write(x *extent, c int, p []byte, off int64) (lent bool, err error) {
 	col := x.cols[c].Load()
 	if !col.writable() {
-		return nil
+		s.miss(x, col)
+		return false, nil
 	}
-	if _, err := col.pinned.file.WriteAt(p, off); err != nil {
+	if l, ok := col.pinned.file.(diskio.Lender); ok {
+		err = l.WriteLentAt(p, off)
+	} else {
+		_, err = col.pinned.file.WriteAt(p, off)
+	}
+	if err != nil {
 		if diskio.Excuse(err) != nil {
-			return diskio.Kind(err)
+			return false, diskio.Kind(err)
 		}
+		s.miss(x, col)
 		s.judge(col.disk, err)
-		return nil
+		return errors.Is(err, diskio.ErrStalled), nil
 	}
 	// After the write, never before it: a sync that clears the mark must have begun after the bytes were there.
 	col.dirty.Store(true)
-	return nil
+	return false, nil
+}
+
+// miss notes that a column lacks something, nil if there is no such column: it takes no more, also if its disk is well again.
+func (s *Store) miss(x *extent, col *column) {
+	if col != nil {
+		col.failed.Store(true)
+	}
+	if s.g.m > 0 && !x.lacking.Swap(true) {
+		s.lacking.Add(1)
+	}
+}
+
+// made notes that an extent lacks nothing any more, or is gone.
+func (s *Store) made(x *extent) {
+	if x.lacking.Swap(false) {
+		s.lacking.Add(-1)
+	}
 }

@@ -4,9 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
@@ -263,10 +266,29 @@ func (s *Store) readAt(x *extent, c int, b []byte, off int64) (int, error) {
 	}
 	h, err := s.files.acquire(s, x, c, col)
 	if err != nil {
+		col.disk.tell(s, err)
 		return 0, err
 	}
 	defer s.files.release(h)
-	return h.file.ReadAt(b, off)
+	n, err := h.file.ReadAt(b, off)
+	col.disk.tell(s, err)
+	return n, err
+}
+
+// unreadable is how many reads in a row fail on a disk that is said to be unreadable.
+const unreadable = 4
+
+// tell notes how a read ended.
+func (d *disk) tell(s *Store, err error) {
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		if d.unread.Load() != 0 && d.unread.Swap(0) >= unreadable {
+			s.log.Info("a disk can be read again", zap.String("dir", d.Dir))
+		}
+	case transient(err), errors.Is(err, errForeign), errors.Is(err, errVersion), oserror.IsNotExist(err):
+	case d.unread.Add(1) == unreadable:
+		s.log.Error("a disk cannot be read", zap.String("dir", d.Dir), zap.Error(err))
+	}
 }
 
 var errMissing = errors.New("the column is missing")

@@ -141,7 +141,7 @@ func (s *Store) placeParcels(batch []*parcel) error {
 	co := s.coders.Get().(*coder)
 	defer s.coders.Put(co)
 	for row := range slices.Chunk(batch, s.g.k) {
-		if err := s.writeRow(x, off, row, *parity, co); err != nil {
+		if err := s.writeRow(x, off, row, parity, co); err != nil {
 			return fmt.Errorf("write extent %016x: %w", x.id, err)
 		}
 		off += int64(s.g.stride(int(row[0].cell.length)))
@@ -150,7 +150,7 @@ func (s *Store) placeParcels(batch []*parcel) error {
 }
 
 // writeRow writes at most k parcels as a row at off, the longest first.
-func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte, co *coder) error {
+func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity *[]byte, co *coder) error {
 	g := &s.g
 	// Columns that take no write come last: what is put there exists in the parity only.
 	s.pack.turn++
@@ -165,13 +165,28 @@ func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte, co 
 	}
 	clear(co.cells[:])
 	for c := range g.columns() {
-		co.frames[c] = parity[c*g.frame() : (c+1)*g.frame()]
+		co.frames[c] = (*parity)[c*g.frame() : (c+1)*g.frame()]
 	}
 	for i, p := range row {
 		c := free[i]
 		p.offset, p.column = off, c
 		co.cells[c], co.frames[c] = p.cell, p.buf
 	}
+	// A frame that is lent for good is replaced: parcels are used again, and so are the frames of the parity.
+	var own [maxColumns]bool
+	defer func() {
+		for i, p := range row {
+			if own[free[i]] {
+				p.buf = make([]byte, g.frame())
+			}
+		}
+		for c := g.k; c < g.columns(); c++ {
+			if own[c] {
+				*parity = make([]byte, len(*parity))
+				break
+			}
+		}
+	}()
 	n := int(row[0].cell.length)
 	err := s.encodeRow(frame{
 		kind: kindPacked, k: uint8(g.k), m: uint8(g.m), extent: x.id,
@@ -188,7 +203,11 @@ func (s *Store) writeRow(x *extent, off int64, row []*parcel, parity []byte, co 
 		if n == 0 {
 			continue
 		}
-		if err := s.write(x, c, co.frames[c][:g.head+n], off); err != nil {
+		lent, err := s.write(x, c, co.frames[c][:g.head+n], off)
+		if lent {
+			own[c] = true
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -39,10 +39,13 @@ func (s *Store) putStriped(ctx context.Context, r io.Reader, size int64) (chunk 
 		pool, n = &s.rowBufs, 1
 	}
 	pooled := pool.Get().(*[]byte)
-	defer pool.Put(pooled)
 	co := s.coders.Get().(*coder)
 	defer s.coders.Put(co)
 	w := stripe{s: s, shape: sh, buf: *pooled, rows: n, co: co}
+	defer func() {
+		*pooled = w.buf
+		pool.Put(pooled)
+	}()
 
 	for first := 0; first < total; first += n {
 		last := min(first+n, total)
@@ -162,6 +165,12 @@ func (w *stripe) encode(first, last int) (sum uint64, err error) {
 // write puts the frames of rows [first, last) into the columns.
 func (w *stripe) write(first, last int) error {
 	g := &w.s.g
+	lost := false
+	defer func() {
+		if lost {
+			w.buf = make([]byte, len(w.buf))
+		}
+	}()
 	at := w.base + int64(first)*int64(g.frame())
 	for c := range g.columns() {
 		// What a column holds of these rows ends with its last frame; only the very last row is short or not there.
@@ -176,7 +185,9 @@ func (w *stripe) write(first, last int) error {
 			continue
 		}
 		start := c * w.rows * g.frame()
-		if err := w.s.write(w.x, c, w.buf[start:start+end], at); err != nil {
+		lent, err := w.s.write(w.x, c, w.buf[start:start+end], at)
+		lost = lost || lent
+		if err != nil {
 			return err
 		}
 	}
@@ -341,8 +352,13 @@ func (s *Store) create() (*extent, error) {
 		return nil, errors.Join(fmt.Errorf("make extent %016x: %w", id, err), s.remove(x))
 	}
 	for c := range x.cols {
-		if col := x.cols[c].Load(); col != nil && col.pinned == nil {
+		col := x.cols[c].Load()
+		if col != nil && col.pinned == nil {
 			x.cols[c].Store(nil)
+			col = nil
+		}
+		if col == nil {
+			s.miss(x, nil)
 		}
 	}
 	s.mu.Lock()

@@ -231,6 +231,9 @@ func (s *Store) rebuildBlock(x *extent, want *frame, b []byte) error {
 	}
 	copy(b, r.frame(int(want.column)))
 	s.rebuilt.Add(1)
+	if col := x.cols[want.column].Load(); col != nil {
+		col.disk.rebuilt.Add(1)
+	}
 	if r.later == nil {
 		s.work.repair(x, r.off)
 	}

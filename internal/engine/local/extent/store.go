@@ -79,6 +79,7 @@ type Store struct {
 	extents map[uint64]*extent
 
 	rebuilt atomic.Int64 // rows rebuilt for readers
+	lacking atomic.Int64 // extents with a column that lacks something; see extent.lacking
 }
 
 // Open finds the extents on the disks. It reads one block of each extent and no more: what was open when the last run ended is
@@ -135,6 +136,7 @@ func Open(opts Options) (*Store, error) {
 			return nil, diskio.Kind(err)
 		} else if err != nil {
 			s.failDisk(d, err)
+			d.passes = false // nobody knows what columns it has
 		}
 	}
 	if err := s.recover(); err != nil {
@@ -391,6 +393,9 @@ func (s *Store) Drop(id uint64) error {
 	listed := s.extents[id] == x
 	delete(s.extents, id)
 	s.mu.Unlock()
+	if listed {
+		s.made(x)
+	}
 	if listed && !s.keepLast(x) {
 		s.release(x)
 	}
@@ -466,22 +471,24 @@ func (s *Store) retire(x *extent) {
 	}
 }
 
-// Health tells how the disks are.
+// OpenFiles tells how many column files are open for reading, and how many may be.
+func (s *Store) OpenFiles() (n, most int) { return s.files.count(), s.files.limit }
+
+// Health tells how the disks are, but for their room.
 func (s *Store) Health() engine.Health {
 	h := engine.Health{}
 	good := 0
 	var details []string
 	for _, d := range s.disks {
-		dh := engine.DiskHealth{Path: d.Dir, OK: !d.failed(), Detail: d.detail()}
+		dh := engine.DiskHealth{Path: d.Dir, OK: !d.failed(), Detail: d.detail(), Rebuilt: d.rebuilt.Load()}
 		if dh.OK {
 			good++
-		} else {
-			details = append(details, fmt.Sprintf("%s: %s", d.Dir, dh.Detail))
 		}
-		if d.OK {
-			if u, err := d.FS.GetDiskUsage(d.Dir); err == nil {
-				dh.Free, dh.Total = u.AvailBytes, u.TotalBytes
-			}
+		if n := d.unread.Load(); dh.OK && n >= unreadable {
+			dh.OK, dh.Detail = false, fmt.Sprintf("the last %d reads failed", n)
+		}
+		if !dh.OK {
+			details = append(details, fmt.Sprintf("%s: %s", d.Dir, dh.Detail))
 		}
 		h.Disks = append(h.Disks, dh)
 	}
@@ -491,8 +498,23 @@ func (s *Store) Health() engine.Health {
 	return h
 }
 
-// Degraded tells whether a disk takes no writes, so that chunks are stored without their part on it.
-func (s *Store) Degraded() bool {
+// Degraded tells whether chunks are, or were, stored without their part on some disk, and have not been healed.
+func (s *Store) Degraded() bool { return s.lacking.Load() > 0 || s.Failed() }
+
+// Lacking lists the extents that lost a part of what was acknowledged in them since the store was opened, and wait to be healed.
+func (s *Store) Lacking() (ids []uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, x := range s.extents {
+		if x.lacking.Load() {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Failed tells whether a disk takes no writes.
+func (s *Store) Failed() bool {
 	for _, d := range s.disks {
 		if d.failed() {
 			return true
@@ -503,6 +525,62 @@ func (s *Store) Degraded() bool {
 
 // Rebuilt returns how many rows were rebuilt for readers since the store was opened.
 func (s *Store) Rebuilt() int64 { return s.rebuilt.Load() }
+
+// Fail takes a disk out of writing until the store is opened anew.
+func (s *Store) Fail(dir string, why error) {
+	for _, d := range s.disks {
+		if d.Dir == dir {
+			s.failDisk(d, why)
+		}
+	}
+}
+
+// Stalled takes a disk out of writing that does not answer, or with nil has it written to again. What it missed is for Heal to rebuild.
+func (s *Store) Stalled(dir string, why error) {
+	for _, d := range s.disks {
+		switch {
+		case d.Dir != dir:
+		case why != nil:
+			s.failDisk(d, why)
+		default:
+			s.readmit(d)
+		}
+	}
+}
+
+// readmit has a disk written to again that did not answer. Only new extents go on it: the columns that it had open meanwhile lack
+// something, or may.
+func (s *Store) readmit(d *disk) {
+	s.appending.Lock()
+	defer s.appending.Unlock()
+	d.mu.Lock()
+	passes := d.bad.Load() && d.passes
+	d.mu.Unlock()
+	if !passes {
+		return
+	}
+	s.mu.RLock()
+	for _, x := range s.extents {
+		x.mu.Lock()
+		sealed := x.sealed
+		x.mu.Unlock()
+		for c := range x.cols {
+			if col := x.cols[c].Load(); col != nil && col.disk == d && !x.found && !sealed {
+				s.miss(x, col)
+			}
+		}
+	}
+	s.mu.RUnlock()
+	if x := s.current; x != nil {
+		s.current = nil
+		s.retire(x)
+	}
+	d.mu.Lock()
+	d.reason, d.passes = "", false
+	d.bad.Store(false)
+	d.mu.Unlock()
+	s.log.Info("a disk answers again and takes writes", zap.String("dir", d.Dir))
+}
 
 // failDisk takes a disk out of writing.
 func (s *Store) failDisk(d *disk, err error) {

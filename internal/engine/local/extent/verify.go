@@ -389,15 +389,23 @@ func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
 	if open || s.g.m == 0 {
 		return 0, nil
 	}
+	s.unpinRetired(x)
 	used := make(map[*disk]bool)
 	var missing []int
 	for c := range x.cols {
 		col := x.cols[c].Load()
-		if col != nil && !s.vanished(x, c, col) {
-			used[col.disk] = true
-		} else {
+		switch {
+		case col == nil || s.vanished(x, c, col):
 			missing = append(missing, c)
+			continue
+		case col.failed.Load() && !col.disk.failed():
+			// What the page cache shows of it need not be what the disk has.
+			if err := s.rebuildColumn(ctx, x, c, col.disk); err != nil {
+				return n, err
+			}
+			n++
 		}
+		used[col.disk] = true
 	}
 	for _, c := range missing {
 		for _, d := range s.disks {
@@ -412,6 +420,12 @@ func (s *Store) healColumns(ctx context.Context, x *extent) (n int, err error) {
 			break
 		}
 	}
+	for c := range x.cols {
+		if col := x.cols[c].Load(); col == nil || col.failed.Load() {
+			return n, nil
+		}
+	}
+	s.made(x)
 	return n, nil
 }
 
@@ -426,10 +440,11 @@ func (s *Store) vanished(x *extent, c int, col *column) bool {
 	return true
 }
 
-// rebuildColumn makes the file of a column from the others. Rows that cannot be rebuilt stay holes: they are garbage, or lost.
+// rebuildColumn makes the file of a column from the others, in place of one that failed if there is one. Rows that cannot be rebuilt stay holes: they are garbage, or lost.
 func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (err error) {
 	path := d.FS.PathJoin(d.Dir, columnName(x.id, c))
-	if _, err := d.FS.Stat(path); err == nil {
+	old := x.cols[c].Load()
+	if _, err := d.FS.Stat(path); err == nil && (old == nil || old.path != path) {
 		return fmt.Errorf("rebuild %s: a file that is not ours is in the way", path)
 	}
 	end, err := s.measure(ctx, x)
@@ -478,6 +493,9 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
 	x.cols[c].Store(&column{disk: d, path: path})
+	if old != nil {
+		s.files.forget(old)
+	}
 	s.log.Info("a missing column was rebuilt", zap.String("path", path), zap.Int("rows lost", lost))
 	return nil
 }
