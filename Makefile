@@ -8,7 +8,7 @@ SOAK     ?= 20
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ presence: ## Every file of small stores removed and cut at every block, every su
 
 hostile: ## 10,000 restarts of small stores whose clients write what the store itself does, and forge it; 200 of them are in unit
 	$(GO) test -run '^TestHostileContent$$' -count 1 -timeout 1h -v ./internal/engine/local -args -hostile 10000
+
+faults: ## An error of each kind, a shortage and a stall at every file operation of a script (make test has a slice of it)
+	BLOBD_EVERY_FILE_OPERATION=1 $(GO) test -run '^(TestFailingFileOperations|TestAStallAtEveryFileOperation|TestAShortageAtEveryFileOperation)$$' -count 1 -timeout 1h ./internal/engine/local
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh

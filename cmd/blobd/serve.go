@@ -62,6 +62,7 @@ type serveCommand struct {
 	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
 	MinProgress    int           `help:"What is progress: bytes of an upload within a --stall-timeout (default: ${default})." default:"1024" placeholder:"BYTES" group:"Limits"`
+	DiskTimeout    time.Duration `help:"Leave a disk out that does not answer within so long, and use it again when it does; 0 waits for ever." default:"10s" group:"Limits"`
 	StopTimeout    time.Duration `help:"At the stop, wait so long for requests under way." default:"30s" group:"Limits"`
 
 	Without []string `help:"Turn off parts that are there for speed alone: ${parts}, or all. docs/operations.md tells how to see whether one pays." placeholder:"PART,..." group:"Speed"`
@@ -108,7 +109,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if accounts, err = c.accounts(accounts, srv); err != nil {
 		return usageError{err}
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store})
+	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
@@ -174,6 +175,7 @@ func (c *serveCommand) check() error {
 		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},
 		{"--header-timeout", c.HeaderTimeout > 0, "more than no time, as in 30s or 2m"},
 		{"--stall-timeout", c.StallTimeout > 0, "more than no time, as in 30s or 2m"},
+		{"--disk-timeout", c.DiskTimeout >= 0, "0 (no limit) or more, as in 10s"},
 		{"--stop-timeout", c.StopTimeout >= 0, "no time or more, as in 0s or 30s"},
 	} {
 		if !f.ok {

@@ -63,6 +63,9 @@ type health struct {
 	Writable bool   `json:"writable"`
 	Degraded bool   `json:"degraded"`
 	Detail   string `json:"detail,omitempty"`
+	Healing  int    `json:"extentsToHeal"`
+	Garbage  int64  `json:"garbageBytes"`
+	Stuck    int    `json:"stuckOperations"`
 	Disks    []disk `json:"disks,omitempty"`
 }
 
@@ -72,6 +75,8 @@ type disk struct {
 	Detail string `json:"detail,omitempty"`
 	Free   uint64 `json:"freeBytes"`
 	Total  uint64 `json:"totalBytes"`
+
+	Rebuilt int64 `json:"rebuiltBlocks"`
 }
 
 // healthz answers 200 when requests are served and writes taken, else 503; a degraded store that takes writes is healthy.
@@ -79,7 +84,8 @@ func (g *management) healthz(w http.ResponseWriter, _ *http.Request) {
 	var h health
 	if store := g.store.Load(); store != nil {
 		s := (*store).Health()
-		h = health{Ready: true, Writable: s.Writable, Degraded: s.Degraded, Detail: s.Detail}
+		h = health{Ready: true, Writable: s.Writable, Degraded: s.Degraded, Detail: s.Detail,
+			Healing: s.Healing, Garbage: s.Garbage, Stuck: s.Stuck}
 		for _, d := range s.Disks {
 			h.Disks = append(h.Disks, disk(d))
 		}

@@ -201,6 +201,15 @@ var (
 	diskTotalDesc = prometheus.NewDesc("blobd_disk_total_bytes", "Size of the data directory's file system in bytes.", []string{"path"}, nil)
 )
 
+var (
+	diskRebuiltDesc = prometheus.NewDesc("blobd_disk_rebuilt_blocks_total", "Blocks that the disk did not give as they were written, rebuilt for readers.", []string{"path"}, nil)
+	healingDesc     = prometheus.NewDesc("blobd_extents_to_heal", "Extents with less redundancy than configured.", nil, nil)
+	garbageDesc     = prometheus.NewDesc("blobd_garbage_bytes", "Content without owner that the last collection left on the disks.", nil, nil)
+	stuckDesc       = prometheus.NewDesc("blobd_stuck_operations", "File operations that nobody waits for any more, as their disk does not answer.", nil, nil)
+	filesDesc       = prometheus.NewDesc("blobd_content_files_open", "Content files open for reading.", nil, nil)
+	maxFilesDesc    = prometheus.NewDesc("blobd_content_files_limit", "Content files that may be open for reading.", nil, nil)
+)
+
 // Describe implements prometheus.Collector.
 func (c storeCollector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
 
@@ -212,7 +221,13 @@ func (c storeCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(writableDesc, flag(h.Writable))
 	gauge(degradedDesc, flag(h.Degraded))
+	gauge(healingDesc, float64(h.Healing))
+	gauge(garbageDesc, float64(h.Garbage))
+	gauge(stuckDesc, float64(h.Stuck))
+	gauge(filesDesc, float64(h.Files))
+	gauge(maxFilesDesc, float64(h.MaxFiles))
 	for _, d := range h.Disks {
+		to <- prometheus.MustNewConstMetric(diskRebuiltDesc, prometheus.CounterValue, float64(d.Rebuilt), d.Path)
 		gauge(diskOKDesc, flag(d.OK), d.Path)
 		gauge(diskFreeDesc, float64(d.Free), d.Path)
 		gauge(diskTotalDesc, float64(d.Total), d.Path)

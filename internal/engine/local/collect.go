@@ -99,6 +99,13 @@ func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
 			errs = append(errs, fmt.Errorf("extent %016x: %w", x.info.ID, err))
 		}
 	}
+	var left int64
+	for _, info := range s.extents.Extents() {
+		if x := all[info.ID]; x != nil {
+			left += max(0, info.Data-x.live)
+		}
+	}
+	s.garbage.Store(left)
 	return sealed, errors.Join(errs...)
 }
 

@@ -31,3 +31,25 @@ func (s *Store) Place(ref engine.Ref) (engine.Ref, error) { return s.resolve(ref
 
 // Bury is told that chunks without owner have lost their extent.
 func (s *Store) Bury(dead ...engine.Ref) error { return s.bury(dead) }
+
+// Look lets time pass for the operations on a disk; see diskio.FS.Look.
+func (s *Store) Look(dir string) { s.io.Look(dir) }
+
+// Out tells why a disk is out of use.
+func (s *Store) Out(dir string) error { return s.io.Out(dir) }
+
+// Held tells why metadata is held up.
+func (s *Store) Held() error { return s.state.held() }
+
+// LookAtDisk looks at a disk now, and not when its time has come.
+func (s *Store) LookAtDisk(i int) { s.lookAt(i) }
+
+// InUse tells whether content goes on a disk.
+func (s *Store) InUse(dir string) bool {
+	for _, d := range s.Health().Disks {
+		if d.Path == dir {
+			return d.OK
+		}
+	}
+	return false
+}

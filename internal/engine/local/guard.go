@@ -140,19 +140,14 @@ func (fs guardFS) guardLog(name string, create func() (vfs.File, error)) vfs.Fil
 		l.dead.Store(true)
 		return l
 	}
-	var err error
-	l.File, err = create()
-	for pause := time.Millisecond; diskio.Busy(err); pause = min(2*pause, busyPause) {
-		// Without a log nothing can be written, and Pebble cannot be told to come again: its writers wait here.
-		fs.state.setStuck(err)
-		time.Sleep(pause)
+	err := fs.state.outwait(func() (err error) {
 		l.File, err = create()
-	}
-	fs.state.unstick()
+		return err
+	})
 	if number, ok := logNumber(fs.PathBase(name)); ok && err == nil && fs.logs != nil {
 		// The list may name it once a power cut cannot take it away.
 		l.logs, l.number = fs.logs, number
-		if err = diskio.SyncDir(fs.FS, fs.PathDir(name)); err == nil {
+		if err = fs.state.outwait(func() error { return diskio.SyncDir(fs.FS, fs.PathDir(name)) }); err == nil {
 			err = l.noteRoom()
 		}
 	}
@@ -160,7 +155,23 @@ func (fs guardFS) guardLog(name string, create func() (vfs.File, error)) vfs.Fil
 	return l
 }
 
-// busyPause is the longest pause between two tries to make a log while the process is short of descriptors or memory.
+// outwait does what opens files until it meets no shortage of descriptors or memory. Without a log nothing can be written, and Pebble cannot
+// be told to come again: its writers wait here, and others are refused meanwhile.
+func (s *state) outwait(op func() error) error {
+	err := op()
+	if !diskio.Busy(err) {
+		return err
+	}
+	for pause := time.Millisecond; diskio.Busy(err); pause = min(2*pause, busyPause) {
+		s.setStuck(err)
+		time.Sleep(pause)
+		err = op()
+	}
+	s.unstick()
+	return err
+}
+
+// busyPause is the longest pause between two tries of outwait.
 const busyPause = 100 * time.Millisecond
 
 // forgetLog has the list no longer name a log, before it goes.
@@ -194,7 +205,7 @@ func (l *logFile) noteRoom() error {
 		return err
 	}
 	l.room = info.Size()
-	return l.logs.there(l.number, l.room)
+	return l.state.outwait(func() error { return l.logs.there(l.number, l.room) })
 }
 
 // note takes an error away and gives nil.

@@ -129,19 +129,10 @@ func pacer(tick <-chan time.Time, step int) func(ctx context.Context, bytes int)
 
 // healExtents rebuilds what is missing of extents.
 func (s *Store) healExtents(ctx context.Context) error {
-	if s.extents.Degraded() {
+	if s.extents.Failed() {
 		return nil
 	}
-	due := make(map[uint64]bool)
-	for _, id := range s.incomplete.all() {
-		due[id] = true
-	}
-	for _, info := range s.extents.Extents() {
-		if info.Missing > 0 {
-			due[info.ID] = true
-		}
-	}
-	for id := range due {
+	for id := range s.unhealed() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -149,7 +140,7 @@ func (s *Store) healExtents(ctx context.Context) error {
 		if err != nil && !errors.Is(err, engine.ErrNotFound) { // not found: it was collected
 			return fmt.Errorf("heal extent %016x: %w", id, err)
 		}
-		if s.extents.Degraded() {
+		if s.extents.Failed() {
 			return nil
 		}
 		if !s.incomplete.has(id) {
@@ -164,6 +155,23 @@ func (s *Store) healExtents(ctx context.Context) error {
 	return nil
 }
 
+// unhealed is the set of extents that lack something.
+func (s *Store) unhealed() map[uint64]bool {
+	due := make(map[uint64]bool)
+	for _, id := range s.incomplete.all() {
+		due[id] = true
+	}
+	for _, id := range s.extents.Lacking() {
+		due[id] = true
+	}
+	for _, info := range s.extents.Extents() {
+		if info.Missing > 0 {
+			due[info.ID] = true
+		}
+	}
+	return due
+}
+
 // complete removes the record of an extent.
 func (s *Store) complete(id uint64) error {
 	b := s.db.NewBatch()
@@ -174,9 +182,30 @@ func (s *Store) complete(id uint64) error {
 	return s.commit(b)
 }
 
-// healAtStart is Heal in the background of a start.
-func (s *Store) healAtStart(ctx context.Context) {
-	if err := s.Heal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-		s.log.Error("healing did not finish; the next start tries again", zap.Error(err))
+// healEvery is how often what could not be healed is tried again.
+const healEvery = time.Minute
+
+// runHealer heals at the start, when a disk is in use again, and from time to time what could not be healed before.
+func (s *Store) runHealer(ctx context.Context) {
+	tick := time.NewTicker(healEvery)
+	defer tick.Stop()
+	for heal := s.Heal; ; heal = s.healExtents {
+		if err := heal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Error("healing did not finish; it is tried again", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.healDue:
+		case <-tick.C:
+		}
+	}
+}
+
+// healSoon has runHealer look for what to heal.
+func (s *Store) healSoon() {
+	select {
+	case s.healDue <- struct{}{}:
+	default:
 	}
 }

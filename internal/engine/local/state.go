@@ -19,9 +19,14 @@ type state struct {
 	full    atomic.Pointer[error] // a disk is full; goes when there is room again
 	stuck   atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
 	trouble chan struct{}         // receives when a flush fails
+	alarm   atomic.Pointer[alarm] // raised while the log is held up
 }
 
-func newState(log *zap.Logger) *state { return &state{log: log, trouble: make(chan struct{}, 1)} }
+func newState(log *zap.Logger) *state {
+	s := &state{log: log, trouble: make(chan struct{}, 1)}
+	s.alarm.Store(newAlarm())
+	return s
+}
 
 // fail makes the store refuse writes from now on and returns the error to give for it.
 func (s *state) fail(err error) error {
@@ -62,6 +67,9 @@ func (s *state) noRoom() error {
 // working returns why the store can write nothing at all, not even what makes room.
 func (s *state) working() error {
 	if err := s.failed(); err != nil {
+		return err
+	}
+	if err := s.held(); err != nil {
 		return err
 	}
 	if err := s.stuck.Load(); err != nil {

@@ -28,6 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
@@ -50,6 +51,7 @@ type Options struct {
 	FilterSize   int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
 	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
+	OpTimeout    time.Duration    // that a file operation may take; default: however long it takes
 	MaxFiles     int              // files kept open for reading: of metadata two thirds, of extents a sixth; default 1536
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
 	Now          func() time.Time // default: time.Now
@@ -99,6 +101,7 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	opts  Options
 	log   *zap.Logger
+	io    *diskio.FS // what Options.FS is, guarded
 	disks *diskSet
 	meta  *mirror.FS // nil where metadata is on one disk
 	logs  *logList
@@ -116,6 +119,10 @@ type Store struct {
 	state    *state
 
 	incomplete incomplete
+	healDue    chan struct{}    // receives when there may be something to heal
+	holding    map[string]error // directories whose disks hold up metadata; of diskHeld
+	sights     []sight          // by disk
+	garbage    atomic.Int64     // bytes that the last collection left
 
 	// collecting is held for writing at the moment a collection decides what lives, for reading by a transaction from the
 	// check of the chunks it retains to its queueing.
@@ -147,8 +154,16 @@ func Open(opts Options) (_ *Store, err error) {
 	if !speedup.SyncGroups.On() {
 		s.syncs.patience = 0
 	}
+	s.healDue, s.holding = make(chan struct{}, 1), make(map[string]error)
 	s.gate.init()
-	if s.disks, err = openDisks(opts.FS, s.log, opts); err != nil {
+	s.io = diskio.New(logfs.New(opts.FS), opts.Dirs, opts.OpTimeout)
+	s.opts.FS = s.io
+	defer func() {
+		if err != nil {
+			s.io.Close()
+		}
+	}()
+	if s.disks, err = openDisks(s.io, s.log, s.opts); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -175,14 +190,22 @@ func Open(opts Options) (_ *Store, err error) {
 	if err = s.disks.finish(); err != nil {
 		return nil, err
 	}
+	s.sights = make([]sight, len(s.disks.disks))
+	s.io.Handle(diskio.Handlers{Kept: s.kept, Changed: s.diskChanged, Held: s.diskHeld})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
+	for i, d := range s.disks.disks {
+		if d.usable() {
+			s.lookAt(i)
+			s.background.Go(func() { s.watchDisk(ctx, i) })
+		}
+	}
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
 	if speedup.BloomFilter.On() {
 		s.background.Go(func() { s.learn(ctx) })
 	}
-	s.background.Go(func() { s.healAtStart(ctx) })
+	s.background.Go(func() { s.runHealer(ctx) })
 	s.background.Go(func() { s.runConfirm(ctx) })
 	return s, nil
 }
@@ -190,7 +213,7 @@ func Open(opts Options) (_ *Store, err error) {
 // openMeta opens Pebble, on a mirror if the store has parity. What it finds is held against what the store is known to have, before
 // anything is written.
 func (s *Store) openMeta() (err error) {
-	fs, dir, members := logfs.New(s.opts.FS), "", s.disks.replicas()
+	fs, dir, members := s.opts.FS, "", s.disks.replicas()
 	if s.disks.m == 0 {
 		dir = fs.PathJoin(s.disks.disks[0].dir, metaDir)
 	} else {
@@ -277,36 +300,6 @@ func (s *Store) load() error {
 	return errors.Join(s.loadForwarded(), s.loadIncomplete(), s.checkExtents())
 }
 
-// Health implements engine.Store.
-func (s *Store) Health() engine.Health {
-	h := s.extents.Health()
-	for i, d := range s.disks.disks {
-		h.Disks[i].Path = d.dir
-		if d.detail != "" {
-			h.Disks[i].OK, h.Disks[i].Detail = false, d.detail
-		}
-	}
-	note := func(detail string) {
-		if h.Detail != "" {
-			h.Detail += "; "
-		}
-		h.Detail += detail
-	}
-	if n := s.disks.lagging(); n > 0 {
-		h.Degraded = true
-		note(fmt.Sprintf("metadata is on %d of %d disks", s.disks.m+1-n, s.disks.m+1))
-	}
-	if n := len(s.incomplete.all()); n > 0 {
-		h.Degraded = true
-		note(fmt.Sprintf("%d extents wait to be healed", n))
-	}
-	if err := s.writable(); err != nil {
-		h.Writable = false
-		note(err.Error())
-	}
-	return h
-}
-
 // Close implements engine.Store. What is in memory only is flushed, so that the next start has no log to read.
 func (s *Store) Close() error {
 	if !s.gate.close() {
@@ -342,6 +335,8 @@ func (s *Store) flush() error {
 		select {
 		case <-done:
 			return nil
+		case <-s.state.alarm.Load().raised:
+			return s.state.held()
 		case <-s.state.trouble:
 			if s.state.stuck.Load() != nil {
 				return nil
@@ -358,7 +353,7 @@ func (s *Store) closeFiles() error {
 	}
 	if s.db != nil {
 		s.moments.drop(true)
-		errs = append(errs, closePebble(s.db))
+		errs = append(errs, s.closeKeys())
 	}
 	if s.logs != nil {
 		errs = append(errs, s.logs.close())
@@ -366,5 +361,19 @@ func (s *Store) closeFiles() error {
 	if s.meta != nil {
 		s.meta.Wait()
 	}
-	return errors.Join(append(errs, s.disks.close())...)
+	errs = append(errs, s.disks.close())
+	s.io.Close()
+	return errors.Join(errs...)
+}
+
+// closeKeys closes the key space, unless its disk does not answer: then it is left as a crash would leave it.
+func (s *Store) closeKeys() error {
+	done := make(chan error, 1)
+	go func() { done <- closePebble(s.db) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.state.alarm.Load().raised:
+		return s.state.held()
+	}
 }

@@ -65,11 +65,15 @@ func (p *stripe) settle(seq uint64, err error) {
 	}
 }
 
-// wait returns when everything queued so far is durable.
-func (p *stripe) wait() error {
+// wait returns when everything queued so far is durable, or why that cannot be waited for.
+func (p *stripe) wait(st *state) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for target := p.queued; p.durable < target && p.err == nil; {
+	target := p.queued
+	for p.durable < target && p.err == nil {
+		if err := st.held(); err != nil {
+			return err
+		}
 		p.waiters++
 		p.moved.Wait()
 		p.waiters--
@@ -78,4 +82,14 @@ func (p *stripe) wait() error {
 		return p.err
 	}
 	return nil
+}
+
+// rouse wakes all who wait, to see that the log is held up.
+func (set *stripeSet) rouse() {
+	for i := range set.s {
+		p := &set.s[i]
+		p.mu.Lock()
+		p.moved.Broadcast()
+		p.mu.Unlock()
+	}
 }

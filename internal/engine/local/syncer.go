@@ -44,13 +44,18 @@ const (
 
 func newSyncer(sync func() error) *syncer { return &syncer{sync: sync, patience: patience} }
 
-// wait returns when all that was applied before the call is durable, or could not be made so.
-func (s *syncer) wait() error {
+// begin returns the group whose sync makes durable all that was applied before the call.
+func (s *syncer) begin() *syncGroup {
 	g, before, first := s.join()
-	if !first {
-		<-g.done
-		return g.err
+	if first {
+		// Not by the caller, who may be told to go before the disk has answered.
+		go s.lead(g, before)
 	}
+	return g
+}
+
+// lead has the sync of a group made, after that of the one before.
+func (s *syncer) lead(g, before *syncGroup) {
 	if before != nil {
 		<-before.done
 		if before.waiting >= crowd && s.patience > 0 {
@@ -70,7 +75,6 @@ func (s *syncer) wait() error {
 	}
 	s.mu.Unlock()
 	close(g.done)
-	return g.err
 }
 
 // join adds the caller to the group whose sync comes next. Its first member is told so, and which group's sync comes before.

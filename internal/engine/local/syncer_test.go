@@ -219,3 +219,10 @@ func TestSyncerHoldsForHalfOfALargeCrowd(t *testing.T) {
 	g.finish(nil)
 	require.NoError(t, g.all.Wait())
 }
+
+// wait returns when all that was applied before the call is durable, or could not be made so.
+func (s *syncer) wait() error {
+	g := s.begin()
+	<-g.done
+	return g.err
+}

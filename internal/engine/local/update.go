@@ -26,7 +26,7 @@ func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) e
 	}
 	err := s.view(fn)
 	// What fn saw of the partition, and the error it made of it, may rest on a transaction whose sync is under way.
-	if werr := s.stripes.of(scope).wait(); werr != nil {
+	if werr := s.stripes.of(scope).wait(s.state); werr != nil {
 		return werr
 	}
 	return err
@@ -70,17 +70,32 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	seq, err := s.run(p, t, fn)
 	if err != nil || seq == 0 {
 		// The refusal, too, may rest on a transaction whose sync is under way.
-		if werr := p.wait(); werr != nil {
+		if werr := p.wait(s.state); werr != nil {
 			return werr
 		}
 		return err
 	}
-	err = s.synced()
-	p.settle(seq, err)
-	if err == nil && t.limit != 0 {
-		s.clock.durable(t.limit)
+	limit := t.limit
+	g := s.syncs.begin()
+	ended, err := s.await(g)
+	if !ended {
+		// Nobody knows yet what becomes of it: the log's disk will tell, some time.
+		go func() {
+			<-g.done
+			s.settle(p, seq, limit, g.failure())
+		}()
+		return err
 	}
+	s.settle(p, seq, limit, err)
 	return err
+}
+
+// settle tells the outcome of a transaction to those who build on it.
+func (s *Store) settle(p *stripe, seq uint64, limit engine.Stamp, err error) {
+	p.settle(seq, err)
+	if err == nil && limit != 0 {
+		s.clock.durable(limit)
+	}
 }
 
 // run runs fn under the stripe's lock and queues what it wrote, as number seq of the stripe; 0 if it wrote nothing.
@@ -149,8 +164,30 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 
 // synced returns when all that was applied before the call is durable: the log is a prefix.
 func (s *Store) synced() error {
-	if err := s.syncs.wait(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+	_, err := s.await(s.syncs.begin())
+	return err
+}
+
+// await returns how the sync of a group ended, or, with ended false, why it is not waited for any longer.
+func (s *Store) await(g *syncGroup) (ended bool, err error) {
+	a := s.state.alarm.Load()
+	select {
+	case <-g.done:
+		return true, g.failure()
+	case <-a.raised:
+	}
+	select {
+	case <-g.done:
+		return true, g.failure()
+	default:
+		return false, fmt.Errorf("commit: %w", a.why)
+	}
+}
+
+// failure returns why the group's sync failed, once it is done.
+func (g *syncGroup) failure() error {
+	if g.err != nil {
+		return fmt.Errorf("commit: %w", g.err)
 	}
 	return nil
 }
@@ -200,7 +237,10 @@ func (s *Store) runConfirm(ctx context.Context) {
 		n := s.moments.applied.Load()
 		if n == seen && n != confirmed && s.state.failed() == nil {
 			if err := s.synced(); err != nil {
-				return // the store has failed
+				if s.state.failed() != nil {
+					return
+				}
+				continue // the log is held up
 			}
 			confirmed = n
 		}

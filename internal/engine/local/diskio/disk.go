@@ -12,7 +12,13 @@ import (
 )
 
 // ErrStalled is the error of an operation on a disk that does not answer. It is an engine.ErrUnavailable.
-var ErrStalled = fmt.Errorf("%w: a disk does not answer", engine.ErrUnavailable)
+var ErrStalled error = stalled{}
+
+type stalled struct{}
+
+func (stalled) Error() string { return "the disk does not answer" }
+
+func (stalled) Is(kind error) bool { return kind == engine.ErrUnavailable }
 
 const (
 	ticks     = 16            // looks within a limit
@@ -137,7 +143,7 @@ func (d *disk) do(c *call) error {
 }
 
 func (d *disk) stalled(c *call) error {
-	return fmt.Errorf("%w: %s: no answer to %s of %s within %v", ErrStalled, d.dir, c.what, c.path, d.fs.limit)
+	return fmt.Errorf("%w: %s of %s took longer than %v", ErrStalled, c.what, c.path, d.fs.limit)
 }
 
 // release gives a call back, unless its operation is still under way.
@@ -193,7 +199,7 @@ func (d *disk) look(now uint64) {
 	case overdue != nil:
 		d.leave(now, ticks, d.stalled(overdue))
 	case d.worn > 4*ticks && d.out.Load() == nil && d.fs.aloneSlow(d):
-		d.leave(now, slow, fmt.Errorf("%w: %s: it was slow for %v in all, while the others were not", ErrStalled, d.dir, d.fs.limit))
+		d.leave(now, slow, fmt.Errorf("%w: it was slow for %v in all while no other was", ErrStalled, d.fs.limit))
 	}
 	d.tellHeld(now)
 	d.tryAgain(now)

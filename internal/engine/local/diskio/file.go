@@ -18,6 +18,7 @@ type file struct {
 	vfs.File
 	d    *disk
 	path string
+	made bool    // opened to be written: to know its length is a part of that
 	fd   uintptr // for reads that do not wait; vfs.InvalidFd where there are none
 
 	stuck   int  // guarded by disk.mu: operations abandoned
@@ -29,8 +30,8 @@ var (
 	_ Lender   = (*file)(nil)
 )
 
-func newFile(d *disk, path string, f vfs.File) *file {
-	return &file{File: f, d: d, path: path, fd: readableNow(f)}
+func newFile(d *disk, path string, f vfs.File, writes bool) *file {
+	return &file{File: f, d: d, path: path, made: writes, fd: readableNow(f)}
 }
 
 // call makes an operation on the file. What else the operation left in the call may be read if the call was not left to it.
@@ -153,7 +154,7 @@ func (f *file) Preallocate(offset, length int64) error {
 // Stat implements vfs.File.
 func (f *file) Stat() (vfs.FileInfo, error) {
 	var info vfs.FileInfo
-	if err := f.plain("stat", false, func(c *call) { info, c.err = c.f.File.Stat() }); err != nil {
+	if err := f.plain("stat", f.made, func(c *call) { info, c.err = c.f.File.Stat() }); err != nil {
 		return nil, err
 	}
 	return info, nil

@@ -444,7 +444,8 @@ func (s *Store) vanished(x *extent, c int, col *column) bool {
 func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (err error) {
 	path := d.FS.PathJoin(d.Dir, columnName(x.id, c))
 	old := x.cols[c].Load()
-	if _, err := d.FS.Stat(path); err == nil && (old == nil || old.path != path) {
+	// One of this run may have been made late, by a disk that did not answer when it was asked to.
+	if _, err := d.FS.Stat(path); err == nil && x.found && (old == nil || old.path != path) {
 		return fmt.Errorf("rebuild %s: a file that is not ours is in the way", path)
 	}
 	end, err := s.measure(ctx, x)

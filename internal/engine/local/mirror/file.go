@@ -97,7 +97,7 @@ func (f *file) Close() error {
 	var err error
 	if f.sum != nil {
 		b := f.sum.encode()
-		err = f.fs.each(func(r *replica) error { return writeSidecar(r, f.name, b) })
+		err = f.fs.eachOpen(func(r *replica) error { return writeSidecar(r, f.name, b) })
 	}
 	return errors.Join(err, f.closeAll())
 }

@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -100,6 +101,31 @@ func (fs *FS) Members() []bool {
 	return members
 }
 
+// Leave drops the replica in a directory, if it is in use. cause is returned where no other is left.
+func (fs *FS) Leave(dir string, cause error) error {
+	for _, r := range fs.replicas {
+		if r.Dir == dir && !r.gone.Load() {
+			return fs.drop(r, cause)
+		}
+	}
+	return nil
+}
+
+// Last tells whether the replica in a directory is in use, and no other is that is usable.
+func (fs *FS) Last(dir string, usable func(dir string) bool) bool {
+	in, other := false, false
+	for _, r := range fs.replicas {
+		switch {
+		case r.gone.Load():
+		case r.Dir == dir:
+			in = true
+		default:
+			other = other || usable(r.Dir)
+		}
+	}
+	return in && !other
+}
+
 // Wait returns when the repairs under way are done.
 func (fs *FS) Wait() { fs.repairs.wait() }
 
@@ -131,7 +157,12 @@ func (fs *FS) drop(r *replica, cause error) error {
 		return cause
 	}
 	fs.log.Error("a metadata replica is dropped", zap.String("dir", r.Dir), zap.Error(cause))
-	if err := fs.opts.Drop(r.index, cause); err != nil {
+	err := fs.opts.Drop(r.index, cause)
+	for tries := 0; diskio.Busy(err) && tries < 100; tries++ { // who comes again finds the replicas unlike
+		time.Sleep(50 * time.Millisecond)
+		err = fs.opts.Drop(r.index, cause)
+	}
+	if err != nil {
 		fs.dead = fmt.Errorf("record the loss of the metadata replica in %s: %w", r.Dir, err)
 		return fs.dead
 	}

@@ -104,7 +104,7 @@ func (f *reader) ReadAt(p []byte, off int64) (int, error) {
 // readVerified fills b with whole blocks from the first replica that has them right, and has those that do not repaired.
 func (f *reader) readVerified(b []byte, off int64) error {
 	var bad []*replica
-	var cause error
+	var cause, later error
 	for _, r := range f.fs.alive() {
 		g, err := f.file(r)
 		if err == nil {
@@ -120,12 +120,19 @@ func (f *reader) readVerified(b []byte, off int64) error {
 		if diskio.Busy(err) {
 			return diskio.Kind(err) // the file may be as it should
 		}
+		if errors.Is(err, engine.ErrUnavailable) {
+			later = err // its disk does not answer
+			continue
+		}
 		if err == nil {
 			err = fmt.Errorf("checksum mismatch in %d+%d", off, len(b))
 		}
 		f.fs.log.Warn("a metadata file does not read back", zap.String("file", r.path(f.name)), zap.Error(err))
 		bad = append(bad, r)
 		cause = err
+	}
+	if later != nil {
+		return fmt.Errorf("read %s: %w", f.name, later)
 	}
 	return fmt.Errorf("read %s: no replica has it right: %w: %w", f.name, engine.ErrCorrupt, cause)
 }
