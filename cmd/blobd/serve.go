@@ -170,6 +170,8 @@ func (c *serveCommand) check() error {
 		{"--max-uri", c.MaxURI >= 1024, "1024 bytes or more: clients need as much"},
 		{"--max-connections", c.MaxConnections >= 0, "0 (no limit) or more"},
 		{"--max-connections-per-client", c.MaxPerClient >= 0, "0 (no limit) or more"},
+		{"--header-memory", c.HeaderMemory >= 1<<20, "1048576 bytes or more: each connection takes some"},
+		{"--body-memory", c.BodyMemory >= 16<<20, "16777216 bytes or more: one body may take as much"},
 		{"--min-progress", c.MinProgress >= 1, "1 byte or more"},
 		{"--access-log-sample", c.AccessLogSample >= 1, "1 (every request) or more"},
 		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},

@@ -82,13 +82,13 @@ func (d *stuckDisk) wasMet() bool {
 // heldLooks is for how long metadata is held up before the disk is let go: the transaction that makes a new log waits for it itself.
 const heldLooks = 100
 
-// passTime lets time pass for a disk until the returned function is called. Nothing else does, so that no other disk seems slow.
-func passTime(s *local.Store, d *stuckDisk) (end func()) {
-	var stop atomic.Bool
+// passTime lets time pass for a disk until it was let go and is in use again, which it tells. Nothing else does, so that no other disk
+// seems slow, nor this one any more.
+func passTime(s *local.Store, d *stuckDisk) (used <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for held := 0; !stop.Load(); {
+		for held := 0; d.stuck.Load() || s.Out(d.dir) != nil || s.Held() != nil || !s.InUse(d.dir); {
 			s.Look(d.dir)
 			if s.Held() != nil {
 				if held++; held == heldLooks {
@@ -99,10 +99,7 @@ func passTime(s *local.Store, d *stuckDisk) (end func()) {
 			time.Sleep(100 * time.Microsecond) // lets others run; nothing depends on how long
 		}
 	}()
-	return func() {
-		stop.Store(true)
-		<-done
-	}
+	return done
 }
 
 // stallStep is faultStep for stalls and shortages.
@@ -136,14 +133,18 @@ func stallAt(t *testing.T, disks int, dir string, at int64) bool {
 	require.NoError(t, err)
 	s.Collected()
 	d.armed.Store(true)
-	end := make(chan func(), 1)
+	passed := make(chan (<-chan struct{}), 1)
 	ran := make(chan struct{})
 	go func() {
 		select {
 		case <-d.met:
-			end <- passTime(s, d)
+			passed <- passTime(s, d)
 		case <-ran:
-			end <- nil
+			if d.wasMet() {
+				passed <- passTime(s, d)
+				return
+			}
+			passed <- nil
 		}
 	}()
 	want, failures := faulty(s, 5)
@@ -172,10 +173,13 @@ func stallAt(t *testing.T, disks int, dir string, at int64) bool {
 	}
 	d.release()
 	close(ran)
-	stop := <-end
+	used := <-passed
 	if met {
-		require.Eventually(t, func() bool { return s.Out(dir) == nil && s.Held() == nil && s.InUse(dir) }, time.Minute, time.Millisecond, "operation %d: it is not used again", at)
-		stop()
+		select {
+		case <-used:
+		case <-time.After(time.Minute):
+			t.Fatalf("operation %d: it is not used again", at)
+		}
 		for i := range 3 {
 			obj := object{seed: uint64(100 + i), sizes: [3]int{60_000}}
 			name := fmt.Sprintf("after%d/", i)
@@ -188,8 +192,6 @@ func stallAt(t *testing.T, disks int, dir string, at int64) bool {
 		if h := s.Health(); disks > 1 {
 			assert.Zero(t, h.Healing, "operation %d: %s", at, h.Detail)
 		}
-	} else if stop != nil {
-		stop()
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("operation %d: close: %v", at, err)
