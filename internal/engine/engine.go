@@ -108,6 +108,9 @@ type Store interface {
 	// Health tells what an operator has to know of the disks.
 	Health() Health
 
+	// Collect frees the space of chunks without owner now. Implementations do it by themselves in time; this is for who cannot wait.
+	Collect(ctx context.Context) error
+
 	// Close waits for what is under way and leaves the store clean. Calls after it return ErrClosed.
 	Close() error
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// management is the address for operators: /livez, /healthz and /metrics. It carries no data and no keys, and
+// management is the address for operators: /livez, /healthz, /metrics and /collect. It carries no data and no keys, and
 // no debugging doors unless they are asked for.
 // All methods do nothing on nil.
 type management struct {
@@ -31,6 +31,7 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /healthz", g.healthz)
+	mux.HandleFunc("POST /collect", g.collect)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	write := 30 * time.Second
 	if profiling {
@@ -98,6 +99,22 @@ func (g *management) healthz(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(h) // a failure is the client's
+}
+
+// collect frees what is garbage and answers when that is done.
+func (g *management) collect(w http.ResponseWriter, req *http.Request) {
+	store := g.store.Load()
+	if store == nil {
+		http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
+		return
+	}
+	// It may take longer than other answers.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // without it a long one has no answer
+	if err := (*store).Collect(req.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
 }
 
 // ready tells from now on how the store is; nil means that requests are not taken.

@@ -155,6 +155,13 @@ type sick struct {
 
 func (s sick) Health() engine.Health { return s.health }
 
+func (s sick) Collect(context.Context) error {
+	if !s.health.Writable {
+		return errors.New(s.health.Detail)
+	}
+	return nil
+}
+
 func TestManagement(t *testing.T) {
 	for name, c := range map[string]struct {
 		health engine.Health
@@ -176,6 +183,10 @@ func TestManagement(t *testing.T) {
 			require.Equal(t, c.health.Detail, h.Detail)
 			status, _ = fetch(t, http.DefaultClient, s.management+"/livez")
 			require.Equal(t, 200, status)
+			collected, err := http.Post(s.management+"/collect", "", nil)
+			require.NoError(t, err)
+			require.NoError(t, collected.Body.Close())
+			require.Equal(t, c.status, collected.StatusCode)
 			fetch(t, http.DefaultClient, s.blob+"/acct/c/b")
 			_, text := fetch(t, http.DefaultClient, s.management+"/metrics")
 			require.Contains(t, text, `blobd_requests_total{operation="GetThing",service="blob",status="200"} 1`)
