@@ -5,10 +5,11 @@ GO       ?= go
 TIMEOUT  ?= 15m
 FUZZTIME ?= 20s
 SOAK     ?= 20
+COLLECTIONS ?= 100000
 PKGS     := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean
+.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ hostile: ## 10,000 restarts of small stores whose clients write what the store i
 
 faults: ## An error of each kind, a shortage and a stall at every file operation of a script (make test has a slice of it)
 	BLOBD_EVERY_FILE_OPERATION=1 $(GO) test -run '^(TestFailingFileOperations|TestAStallAtEveryFileOperation|TestAShortageAtEveryFileOperation)$$' -count 1 -timeout 1h ./internal/engine/local
+
+collections: ## COLLECTIONS (default 100,000) collections beside copies, snapshots, deletes, reads and power cuts, under the race detector
+	$(GO) test -race -run '^TestCollectionsBesideEverything$$' -count 1 -timeout 12h ./internal/engine/local -args -collections $(COLLECTIONS)
 
 test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh
