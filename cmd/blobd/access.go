@@ -28,7 +28,7 @@ type accessSettings struct {
 	OAuthIssuer        string   `name:"oauth-issuer" help:"Believe bearer tokens with this iss." placeholder:"URL" group:"Tokens"`
 	OAuthMetadata      string   `name:"oauth-metadata" help:"The issuer's discovery document, if it is not under the issuer's address." placeholder:"URL" group:"Tokens"`
 	OAuthAudience      []string `name:"oauth-audience" help:"Audience to accept besides those of Azure Storage; may be given again." placeholder:"AUD" group:"Tokens"`
-	OAuthRole          []string `name:"oauth-role" help:"Who may do what; may be given again. WHO is an object id, group:ID, approle:NAME or *; ROLE is blob-owner, blob-contributor, blob-reader, blob-delegator, table-contributor, table-reader or Azure's name for it." placeholder:"WHO=ROLE[@ACCOUNT[/CONTAINER]]" sep:"none" group:"Tokens"`
+	OAuthRole          []string `name:"oauth-role" help:"Who may do what; may be given again. WHO is an object id, group:ID, approle:NAME or *; ROLE is blob-owner, blob-contributor, blob-reader, blob-delegator, table-contributor, table-reader, account-contributor or Azure's name for it." placeholder:"WHO=ROLE[@ACCOUNT[/CONTAINER]]" sep:"none" group:"Tokens"`
 	OAuthDevIssuer     string   `name:"oauth-dev-issuer" help:"Serve an issuer for development on this loopback address; who it signs in may do everything unless --oauth-role says otherwise." placeholder:"HOST:PORT" group:"Tokens"`
 	OAuthDevSecret     string   `name:"oauth-dev-secret" help:"Secret of the development issuer's client; default: one is made and shown." placeholder:"SECRET" group:"Tokens"`
 	OAuthAllowHTTP     bool     `name:"oauth-allow-http" help:"INSECURE: take bearer tokens over plain HTTP from other machines too." group:"Tokens"`
@@ -135,7 +135,7 @@ func (c *accessSettings) openIssuer(certificate func() (*tls.Certificate, error)
 		return i, err
 	}
 	if len(roles) == 0 {
-		config.Roles = []bearer.Assignment{{Kind: bearer.Everyone, Role: bearer.BlobOwner}, {Kind: bearer.Everyone, Role: bearer.TableContributor}}
+		config.Roles = []bearer.Assignment{{Kind: bearer.Everyone, Role: bearer.BlobOwner}, {Kind: bearer.Everyone, Role: bearer.TableContributor}, {Kind: bearer.Everyone, Role: bearer.AccountContributor}}
 	}
 	config.Issuer, config.AuthorizationURI, config.Client = i.dev.URL(), i.dev.AuthorizationURI(), i.dev.Client()
 	i.config = config

@@ -88,19 +88,22 @@ type Needs struct {
 	Open bool
 }
 
-// Action is a data action of the built-in storage roles.
+// Action is what the built-in storage roles let their holders do.
 type Action byte
 
-// The data actions.
+// The actions.
 const (
-	ActionNone   Action = iota
-	ActionRead          // Reader, Contributor, Owner
-	ActionWrite         // Contributor, Owner
-	ActionDelete        // Contributor, Owner
-	ActionTags          // Owner
-	ActionOwn           // Owner: ACL, immutability
-	ActionKey           // all blob roles and Delegator: generate a user delegation key
-	ActionManage        // nobody by data role: account properties such as key-only operations
+	ActionNone    Action = iota
+	ActionRead           // Reader, Contributor, Owner
+	ActionWrite          // Contributor, Owner
+	ActionDelete         // Contributor, Owner
+	ActionTags           // Owner
+	ActionOwn            // Owner: immutability
+	ActionACL            // Owner, Account Contributor: access and stored policies of a container or table
+	ActionKey            // all blob roles, Delegator and Account Contributor: generate a user delegation key
+	ActionService        // Account Contributor, all blob roles but Delegator: read service properties and statistics
+	ActionManage         // Account Contributor: write service properties
+	ActionBatch          // all table roles, whatever table they are on: submit a transaction, whose operations ask for themselves
 )
 
 // PublicAccess is a container's level of anonymous access; a higher level includes the lower.

@@ -47,9 +47,9 @@ func beyond() rest.Doc { return rest.Doc{Blobd: "yes", Azurite: "no", Stack: "no
 var Operations = rest.Table[*Service]{
 	// service
 	{Name: "ListContainers", Methods: "GET", Level: rest.Account, Comp: "list", Needs: needs("", "l", "s", auth.ActionRead), Handle: (*Service).listContainers, Doc: everywhere()},
-	{Name: "GetBlobServiceProperties", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "properties", Needs: needs("", "r", "s", auth.ActionRead), Handle: (*Service).getServiceProperties, Doc: everywhere()},
+	{Name: "GetBlobServiceProperties", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "properties", Needs: needs("", "r", "s", auth.ActionService), Handle: (*Service).getServiceProperties, Doc: everywhere()},
 	{Name: "SetBlobServiceProperties", Methods: "PUT", Level: rest.Account, Restype: "service", Comp: "properties", Needs: needs("", "w", "s", auth.ActionManage), Body: smallXML, Handle: (*Service).setServiceProperties, Doc: everywhere()},
-	{Name: "GetBlobServiceStats", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "stats", Since: protocol.V20130815, Needs: needs("", "r", "s", auth.ActionRead), Handle: (*Service).getServiceStats, Doc: everywhere()},
+	{Name: "GetBlobServiceStats", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "stats", Since: protocol.V20130815, Needs: needs("", "r", "s", auth.ActionService), Handle: (*Service).getServiceStats, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Account, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},
 	{Name: "GetUserDelegationKey", Methods: "POST", Level: rest.Account, Restype: "service", Comp: "userdelegationkey", Since: protocol.V20181109, Needs: auth.Needs{Role: auth.ActionKey, BearerOnly: true}, Body: rest.BodyRule{Max: rest.AtMost(maxKeyInfoXML), Length: true}, Handle: (*Service).getUserDelegationKey, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
 	{Name: "BlobBatch", Methods: "POST", Level: rest.Account, Comp: "batch", Since: protocol.V20181109, Needs: needs("", "*", "sco", auth.ActionRead), Body: rest.BodyRule{Max: rest.AtMost(maxBatchBody), Length: true}, Handle: (*Service).submitBatch, Doc: rest.Doc{Blobd: "yes", Azurite: "yes", Stack: "no", Azure: "yes"}},
@@ -63,8 +63,8 @@ var Operations = rest.Table[*Service]{
 	{Name: "GetContainerProperties", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Needs: readsContainer, Handle: (*Service).getContainerProperties, Doc: everywhere()},
 	{Name: "GetContainerMetadata", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "metadata", Needs: readsContainer, Handle: (*Service).getContainerMetadata, Doc: everywhere()},
 	{Name: "SetContainerMetadata", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "metadata", Needs: ofContainer, Handle: (*Service).setContainerMetadata, Doc: everywhere()},
-	{Name: "GetContainerACL", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Handle: (*Service).getContainerACL, Doc: everywhere()},
-	{Name: "SetContainerACL", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionOwn), Body: rest.BodyRule{Max: rest.AtMost(maxPoliciesXML)}, Handle: (*Service).setContainerACL, Doc: everywhere()},
+	{Name: "GetContainerACL", Methods: "GET HEAD", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionACL), Handle: (*Service).getContainerACL, Doc: everywhere()},
+	{Name: "SetContainerACL", Methods: "PUT", Level: rest.Container, Restype: "container", Comp: "acl", Needs: needs("", "", "", auth.ActionACL), Body: rest.BodyRule{Max: rest.AtMost(maxPoliciesXML)}, Handle: (*Service).setContainerACL, Doc: everywhere()},
 	{Name: "DeleteContainer", Methods: "DELETE", Level: rest.Container, Restype: "container", Needs: needs("", "d", "c", auth.ActionWrite), Handle: (*Service).deleteContainer, Doc: everywhere()},
 	{Name: "ListBlobs", Methods: "GET", Level: rest.Container, Restype: "container", Comp: "list", Needs: listsBlobs, Handle: (*Service).listBlobs, Doc: everywhere()},
 	{Name: "GetAccountInformation", Methods: "GET HEAD", Level: rest.Container, Restype: "account", Comp: "properties", Since: protocol.V20180328, Needs: accountInfo, Handle: (*Service).getAccountInformation, Doc: everywhere()},

@@ -200,7 +200,7 @@ func alter(q authtest.Pairs, a authtest.Pair) authtest.Pairs {
 func TestAlteredSignaturesNeverReachFurther(t *testing.T) {
 	verifier, err := bearer.New(bearer.Config{
 		Issuer: "https://issuer.invalid", InsecureSkipSignature: true, Now: func() time.Time { return clock },
-		Roles: []bearer.Assignment{{Kind: bearer.Everyone, Role: bearer.BlobOwner}, {Kind: bearer.Everyone, Role: bearer.TableContributor}},
+		Roles: []bearer.Assignment{{Kind: bearer.Everyone, Role: bearer.BlobOwner}, {Kind: bearer.Everyone, Role: bearer.TableContributor}, {Kind: bearer.Everyone, Role: bearer.AccountContributor}},
 	}, nil)
 	require.NoError(t, err)
 	g := gate.New(gate.Options{Blob: levels{}, Table: levels{}, Bearer: verifier})

@@ -21,7 +21,7 @@ var (
 	needsUpdate = auth.Needs{SAS: "u", AccountSAS: "u", ResourceTypes: "o", Role: auth.ActionWrite}
 	needsUpsert = auth.Needs{SAS: "a&u", AccountSAS: "a&u", ResourceTypes: "o", Role: auth.ActionWrite}
 	needsDelete = auth.Needs{SAS: "d", AccountSAS: "d", ResourceTypes: "o", Role: auth.ActionDelete}
-	needsKey    = auth.Needs{Role: auth.ActionManage} // the account's key, by which no SAS and no role lets in
+	needsACL    = auth.Needs{Role: auth.ActionACL} // no SAS lets in
 )
 
 var (
@@ -34,13 +34,13 @@ var (
 var Operations = rest.Table[*call]{
 	// The account.
 	{Name: "GetTableServiceProperties", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "properties",
-		Needs:  auth.Needs{AccountSAS: "r", ResourceTypes: "s", Role: auth.ActionManage},
+		Needs:  auth.Needs{AccountSAS: "r", ResourceTypes: "s", Role: auth.ActionService},
 		Handle: (*call).getProperties, Doc: full},
 	{Name: "SetTableServiceProperties", Methods: "PUT", Level: rest.Account, Restype: "service", Comp: "properties",
 		Needs: auth.Needs{AccountSAS: "w", ResourceTypes: "s", Role: auth.ActionManage}, Body: rest.BodyRule{Max: rest.AtMost(account.MaxPropertiesSize), Length: true},
 		Handle: (*call).setProperties, Doc: full},
 	{Name: "GetTableServiceStats", Methods: "GET", Level: rest.Account, Restype: "service", Comp: "stats",
-		Needs:  auth.Needs{AccountSAS: "r", ResourceTypes: "s", Role: auth.ActionManage},
+		Needs:  auth.Needs{AccountSAS: "r", ResourceTypes: "s", Role: auth.ActionService},
 		Handle: (*call).getStats, Doc: rest.Doc{Blobd: "on the secondary address", Azurite: "yes", Stack: "no", Azure: "on the secondary address"}},
 
 	// Tables.
@@ -56,9 +56,9 @@ var Operations = rest.Table[*call]{
 	{Name: "DeleteTable", Methods: "DELETE", Level: rest.TableSet,
 		Needs:  auth.Needs{AccountSAS: "d", ResourceTypes: "c", Role: auth.ActionDelete},
 		Handle: (*call).deleteTable, Doc: full},
-	{Name: "GetTableACL", Methods: "GET HEAD", Level: rest.Entities, Comp: "acl", Needs: needsKey,
+	{Name: "GetTableACL", Methods: "GET HEAD", Level: rest.Entities, Comp: "acl", Needs: needsACL,
 		Handle: (*call).getACL, Doc: full},
-	{Name: "SetTableACL", Methods: "PUT", Level: rest.Entities, Comp: "acl", Needs: needsKey, Body: rest.BodyRule{Max: rest.AtMost(maxPolicyBody), Length: true},
+	{Name: "SetTableACL", Methods: "PUT", Level: rest.Entities, Comp: "acl", Needs: needsACL, Body: rest.BodyRule{Max: rest.AtMost(maxPolicyBody), Length: true},
 		Handle: (*call).setACL, Doc: full},
 
 	// Entities.
@@ -86,7 +86,7 @@ var Operations = rest.Table[*call]{
 
 	// What a transaction needs is asked for each of its operations.
 	{Name: "EntityGroupTransaction", Methods: "POST", Level: rest.Batch,
-		Needs: auth.Needs{SAS: "*", AccountSAS: "*", ResourceTypes: "o", Role: auth.ActionRead}, Body: entityBody,
+		Needs: auth.Needs{SAS: "*", AccountSAS: "*", ResourceTypes: "o", Role: auth.ActionBatch}, Body: entityBody,
 		Handle: (*call).batch, Doc: full},
 }
 

@@ -136,9 +136,8 @@ func TestBearerLogin(t *testing.T) {
 	})
 
 	t.Run("tables", func(t *testing.T) {
-		tables, err := aztables.NewServiceClient(l.table, l.credential(t, l.secret), &aztables.ClientOptions{ClientOptions: l.options})
-		require.NoError(t, err)
-		_, err = tables.CreateTable(ctx, "Tab", nil)
+		tables := l.tables(t)
+		_, err := tables.CreateTable(ctx, "Tab", nil)
 		require.NoError(t, err)
 		_, err = tables.NewClient("Tab").AddEntity(ctx, []byte(`{"PartitionKey":"p","RowKey":"r","V":1}`), nil)
 		require.NoError(t, err)
@@ -192,6 +191,97 @@ func TestBearerRoles(t *testing.T) {
 	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
 	_, err = client.NewListContainersPager(nil).NextPage(ctx)
 	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
+}
+
+// Storage Account Contributor administers the services and their access policies by token, and reaches no data.
+func TestBearerAccountContributor(t *testing.T) {
+	ctx := context.Background()
+	l := startLogin(t, "--oauth-role", devissuer.ClientID+"=Storage Account Contributor")
+	keyed, err := azblob.NewClientWithSharedKeyCredential(l.blob, credential(t), &azblob.ClientOptions{ClientOptions: l.options})
+	require.NoError(t, err)
+	_, err = keyed.CreateContainer(ctx, "con", nil)
+	require.NoError(t, err)
+	_, err = keyed.UploadBuffer(ctx, "con", "b", []byte("x"), nil)
+	require.NoError(t, err)
+	blobs := l.client(t, l.credential(t, l.secret)).ServiceClient()
+	enabled, days := true, int32(3)
+	_, err = blobs.SetProperties(ctx, &service.SetPropertiesOptions{DeleteRetentionPolicy: &service.RetentionPolicy{Enabled: &enabled, Days: &days}})
+	require.NoError(t, err)
+	got, err := blobs.GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.Equal(t, days, *got.DeleteRetentionPolicy.Days)
+	con := blobs.NewContainerClient("con")
+	_, err = con.SetAccessPolicy(ctx, nil)
+	require.NoError(t, err)
+	_, err = con.GetAccessPolicy(ctx, nil)
+	require.NoError(t, err)
+	_, err = con.NewBlobClient("b").GetProperties(ctx, nil)
+	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
+	_, err = con.NewListBlobsFlatPager(nil).NextPage(ctx)
+	require.True(t, bloberror.HasCode(err, bloberror.AuthorizationPermissionMismatch), "%v", err)
+
+	keyedTables := l.keyedTables(t)
+	_, err = keyedTables.CreateTable(ctx, "Tab", nil)
+	require.NoError(t, err)
+	tables := l.tables(t)
+	version := "1.0"
+	_, err = tables.SetProperties(ctx, aztables.ServiceProperties{Logging: &aztables.Logging{
+		Read: &enabled, Write: &enabled, Delete: &enabled, Version: &version, RetentionPolicy: &aztables.RetentionPolicy{Enabled: &enabled, Days: &days},
+	}}, nil)
+	require.NoError(t, err)
+	properties, err := tables.GetProperties(ctx, nil)
+	require.NoError(t, err)
+	require.True(t, *properties.Logging.Read)
+	tab := tables.NewClient("Tab")
+	_, err = tab.SetAccessPolicy(ctx, nil)
+	require.NoError(t, err)
+	_, err = tab.GetAccessPolicy(ctx, nil)
+	require.NoError(t, err)
+	_, err = tab.NewListEntitiesPager(nil).NextPage(ctx)
+	require.ErrorContains(t, err, "AuthorizationPermissionMismatch")
+	_, err = tab.SubmitTransaction(ctx, oneInsert, nil)
+	require.ErrorContains(t, err, "AuthorizationPermissionMismatch")
+}
+
+// A role on one table does transactions there and nowhere else, and does not administer.
+func TestBearerTableRole(t *testing.T) {
+	ctx := context.Background()
+	l := startLogin(t, "--oauth-role", devissuer.ClientID+"=table-contributor@devstoreaccount1/Mine")
+	keyed := l.keyedTables(t)
+	for _, name := range []string{"Mine", "Theirs"} {
+		_, err := keyed.CreateTable(ctx, name, nil)
+		require.NoError(t, err)
+	}
+	tables := l.tables(t)
+	_, err := tables.NewClient("Mine").SubmitTransaction(ctx, oneInsert, nil)
+	require.NoError(t, err)
+	_, err = tables.NewClient("Theirs").SubmitTransaction(ctx, oneInsert, nil)
+	require.ErrorContains(t, err, "AuthorizationPermissionMismatch")
+	page, err := keyed.NewClient("Theirs").NewListEntitiesPager(nil).NextPage(ctx)
+	require.NoError(t, err)
+	require.Empty(t, page.Entities)
+	_, err = tables.GetProperties(ctx, nil)
+	require.ErrorContains(t, err, "AuthorizationPermissionMismatch")
+	_, err = tables.NewClient("Mine").GetAccessPolicy(ctx, nil)
+	require.ErrorContains(t, err, "AuthorizationPermissionMismatch")
+}
+
+var oneInsert = []aztables.TransactionAction{{ActionType: aztables.TransactionTypeAdd, Entity: []byte(`{"PartitionKey":"p","RowKey":"r"}`)}}
+
+// tables is a client of the tables by token.
+func (l *login) tables(t *testing.T) *aztables.ServiceClient {
+	client, err := aztables.NewServiceClient(l.table, l.credential(t, l.secret), &aztables.ClientOptions{ClientOptions: l.options})
+	require.NoError(t, err)
+	return client
+}
+
+// keyedTables is a client of the tables by the account's key.
+func (l *login) keyedTables(t *testing.T) *aztables.ServiceClient {
+	key, err := aztables.NewSharedKeyCredential(account.DevName, account.DevKey)
+	require.NoError(t, err)
+	client, err := aztables.NewServiceClientWithSharedKey(l.table, key, &aztables.ClientOptions{ClientOptions: l.options})
+	require.NoError(t, err)
+	return client
 }
 
 // The JS SDKs sign in as a service principal, read and write, and make signatures of a user delegation key.

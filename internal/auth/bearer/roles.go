@@ -8,7 +8,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 )
 
-// Role is a built-in data role of Azure Storage.
+// Role is a built-in role of Azure Storage.
 type Role byte
 
 // The roles.
@@ -19,23 +19,53 @@ const (
 	BlobDelegator
 	TableContributor
 	TableReader
+	AccountContributor
 )
 
 type roleRow struct {
-	role    Role
-	service auth.Service
-	short   string
-	name    string
-	actions []auth.Action
+	role        Role
+	short       string
+	name        string
+	blob, table actions // what it lets do in each service
 }
 
-var roles = []roleRow{
-	{BlobOwner, auth.Blob, "blob-owner", "Storage Blob Data Owner", []auth.Action{auth.ActionRead, auth.ActionWrite, auth.ActionDelete, auth.ActionTags, auth.ActionOwn, auth.ActionKey}},
-	{BlobContributor, auth.Blob, "blob-contributor", "Storage Blob Data Contributor", []auth.Action{auth.ActionRead, auth.ActionWrite, auth.ActionDelete, auth.ActionKey}},
-	{BlobReader, auth.Blob, "blob-reader", "Storage Blob Data Reader", []auth.Action{auth.ActionRead, auth.ActionKey}},
-	{BlobDelegator, auth.Blob, "blob-delegator", "Storage Blob Delegator", []auth.Action{auth.ActionKey}},
-	{TableContributor, auth.Table, "table-contributor", "Storage Table Data Contributor", []auth.Action{auth.ActionRead, auth.ActionWrite, auth.ActionDelete}},
-	{TableReader, auth.Table, "table-reader", "Storage Table Data Reader", []auth.Action{auth.ActionRead}},
+// actions is a set of actions.
+type actions uint16
+
+func of(list ...auth.Action) (set actions) {
+	for _, a := range list {
+		set |= 1 << a
+	}
+	return set
+}
+
+var (
+	readsBlobs  = of(auth.ActionRead, auth.ActionService, auth.ActionKey)
+	writesBlobs = readsBlobs | of(auth.ActionWrite, auth.ActionDelete)
+	readsTables = of(auth.ActionRead, auth.ActionBatch)
+	administers = of(auth.ActionService, auth.ActionManage, auth.ActionACL)
+)
+
+// roles says what each role may do, in the order of the roles. Account Contributor administers, and reaches no data.
+var roles = [...]roleRow{
+	{role: BlobOwner, short: "blob-owner", name: "Storage Blob Data Owner", blob: writesBlobs | of(auth.ActionTags, auth.ActionOwn, auth.ActionACL)},
+	{role: BlobContributor, short: "blob-contributor", name: "Storage Blob Data Contributor", blob: writesBlobs},
+	{role: BlobReader, short: "blob-reader", name: "Storage Blob Data Reader", blob: readsBlobs},
+	{role: BlobDelegator, short: "blob-delegator", name: "Storage Blob Delegator", blob: of(auth.ActionKey)},
+	{role: TableContributor, short: "table-contributor", name: "Storage Table Data Contributor", table: readsTables | of(auth.ActionWrite, auth.ActionDelete)},
+	{role: TableReader, short: "table-reader", name: "Storage Table Data Reader", table: readsTables},
+	{role: AccountContributor, short: "account-contributor", name: "Storage Account Contributor", blob: administers | of(auth.ActionKey), table: administers},
+}
+
+// allow reports whether the role lets do it.
+func (r *roleRow) allow(service auth.Service, action auth.Action) bool {
+	switch service {
+	case auth.Blob:
+		return r.blob&(1<<action) != 0
+	case auth.Table:
+		return r.table&(1<<action) != 0
+	}
+	return false
 }
 
 // Assignment gives a role to somebody.
@@ -59,7 +89,8 @@ const (
 )
 
 // ParseAssignment reads WHO=ROLE[@ACCOUNT[/CONTAINER]]. WHO is an object id, group:ID, approle:NAME or *; ROLE is a role's
-// name as Azure has it, or blob-owner, blob-contributor, blob-reader, blob-delegator, table-contributor, table-reader.
+// name as Azure has it, or blob-owner, blob-contributor, blob-reader, blob-delegator, table-contributor, table-reader,
+// account-contributor.
 func ParseAssignment(text string) (a Assignment, err error) {
 	who, rest, ok := strings.Cut(text, "=")
 	if !ok || who == "" {
@@ -78,7 +109,7 @@ func ParseAssignment(text string) (a Assignment, err error) {
 		a.ID = who
 	}
 	name, scope, scoped := strings.Cut(rest, "@")
-	i := slices.IndexFunc(roles, func(r roleRow) bool {
+	i := slices.IndexFunc(roles[:], func(r roleRow) bool {
 		return strings.EqualFold(r.short, name) || strings.EqualFold(r.name, name)
 	})
 	if i < 0 {
@@ -106,15 +137,15 @@ func (a *Assignment) is(p *Principal) bool {
 	return true
 }
 
-// allows reports whether some assignment lets the principal do it. What works on a whole account needs a role on all of it.
+// allows reports whether some assignment lets the principal do it. What works on a whole account needs a role on all of it, but for a
+// transaction, which names its table in its operations only.
 func allows(assignments []Assignment, p *Principal, account string, service auth.Service, action auth.Action, container string) bool {
 	for i := range assignments {
 		a := &assignments[i]
-		role := &roles[a.Role]
-		if role.service != service || !slices.Contains(role.actions, action) || !a.is(p) {
+		if !roles[a.Role].allow(service, action) || !a.is(p) {
 			continue
 		}
-		if (a.Account == "" || a.Account == account) && (a.Container == "" || strings.EqualFold(a.Container, container)) {
+		if (a.Account == "" || a.Account == account) && (a.Container == "" || action == auth.ActionBatch || strings.EqualFold(a.Container, container)) {
 			return true
 		}
 	}

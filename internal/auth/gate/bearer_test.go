@@ -313,7 +313,8 @@ func TestRoles(t *testing.T) {
 	for _, text := range []string{
 		"owner=Storage Blob Data Owner", "contributor=blob-contributor", "reader=blob-reader", "delegator=blob-delegator",
 		"scoped=blob-contributor@devstoreaccount1/c", "elsewhere=blob-owner@other", "group:g1=blob-reader", "approle:Writers=blob-contributor",
-		"tables=table-contributor", "tablereader=Storage Table Data Reader",
+		"tables=table-contributor", "tablereader=Storage Table Data Reader", "onetable=table-contributor@devstoreaccount1/c",
+		"admin=Storage Account Contributor", "scopedadmin=account-contributor@devstoreaccount1/c",
 	} {
 		a, err := bearer.ParseAssignment(text)
 		require.NoError(t, err)
@@ -325,31 +326,42 @@ func TestRoles(t *testing.T) {
 		claims    map[string]any
 		service   auth.Service
 		container string
-		want      string // the actions allowed: read, write, delete, tags, own, key, manage
+		want      string // the actions allowed: read, write, delete, tags, own, acl, key, service, manage, batch
 	}{
-		{map[string]any{"oid": "owner"}, auth.Blob, all, "rwdtok"},
-		{map[string]any{"oid": "OWNER"}, auth.Blob, all, "rwdtok"},
-		{map[string]any{"oid": "contributor"}, auth.Blob, all, "rwdk"},
-		{map[string]any{"oid": "reader"}, auth.Blob, all, "rk"},
+		{map[string]any{"oid": "owner"}, auth.Blob, all, "rwdtoaks"},
+		{map[string]any{"oid": "OWNER"}, auth.Blob, all, "rwdtoaks"},
+		{map[string]any{"oid": "contributor"}, auth.Blob, all, "rwdks"},
+		{map[string]any{"oid": "reader"}, auth.Blob, all, "rks"},
 		{map[string]any{"oid": "delegator"}, auth.Blob, all, "k"},
-		{map[string]any{"oid": "scoped"}, auth.Blob, "c", "rwdk"},
+		{map[string]any{"oid": "scoped"}, auth.Blob, "c", "rwdks"},
 		{map[string]any{"oid": "scoped"}, auth.Blob, "d", ""},
 		{map[string]any{"oid": "scoped"}, auth.Blob, service, ""},
 		{map[string]any{"oid": "elsewhere"}, auth.Blob, all, ""},
 		{map[string]any{"oid": "nobody"}, auth.Blob, all, ""},
 		{map[string]any{"oid": "g1"}, auth.Blob, all, ""},
-		{map[string]any{"oid": "x", "groups": []string{"g0", "g1"}}, auth.Blob, all, "rk"},
-		{map[string]any{"oid": "x", "roles": []string{"Writers"}}, auth.Blob, all, "rwdk"},
+		{map[string]any{"oid": "x", "groups": []string{"g0", "g1"}}, auth.Blob, all, "rks"},
+		{map[string]any{"oid": "x", "roles": []string{"Writers"}}, auth.Blob, all, "rwdks"},
 		{map[string]any{"oid": "owner"}, auth.Table, all, ""},
-		{map[string]any{"oid": "tables"}, auth.Table, all, "rwd"},
-		{map[string]any{"oid": "tablereader"}, auth.Table, all, "r"},
+		{map[string]any{"oid": "tables"}, auth.Table, all, "rwdb"},
+		{map[string]any{"oid": "tablereader"}, auth.Table, all, "rb"},
+		{map[string]any{"oid": "onetable"}, auth.Table, "c", "rwdb"},
+		{map[string]any{"oid": "onetable"}, auth.Table, "d", "b"},
+		{map[string]any{"oid": "onetable"}, auth.Table, service, "b"},
+		{map[string]any{"oid": "onetable"}, auth.Blob, "c", ""},
+		{map[string]any{"oid": "admin"}, auth.Blob, service, "aksm"},
+		{map[string]any{"oid": "admin"}, auth.Blob, all, "aksm"},
+		{map[string]any{"oid": "admin"}, auth.Table, service, "asm"},
+		{map[string]any{"oid": "admin"}, auth.Table, all, "asm"},
+		{map[string]any{"oid": "scopedadmin"}, auth.Blob, service, ""},
+		{map[string]any{"oid": "scopedadmin"}, auth.Table, service, ""},
+		{map[string]any{"oid": "scopedadmin"}, auth.Blob, "c", "aksm"},
 		{map[string]any{"oid": "tables"}, auth.Blob, all, ""},
 	} {
 		token := issuer.sign(t, k1, jose.RS256, c.claims)
 		got := ""
 		for action, letter := range map[auth.Action]string{
 			auth.ActionNone: "-", auth.ActionRead: "r", auth.ActionWrite: "w", auth.ActionDelete: "d", auth.ActionTags: "t",
-			auth.ActionOwn: "o", auth.ActionKey: "k", auth.ActionManage: "m",
+			auth.ActionOwn: "o", auth.ActionACL: "a", auth.ActionKey: "k", auth.ActionService: "s", auth.ActionManage: "m", auth.ActionBatch: "b",
 		} {
 			r := request("Authorization", "Bearer "+token)
 			r.Service, r.Container, r.Blob = c.service, c.container, ""
@@ -361,7 +373,7 @@ func TestRoles(t *testing.T) {
 			require.ErrorIs(t, err, protocol.ErrAuthorizationPermissionMismatch)
 		}
 		sorted := ""
-		for _, letter := range "-rwdtokm" {
+		for _, letter := range "-rwdtoaksmb" {
 			if strings.ContainsRune(got, letter) {
 				sorted += string(letter)
 			}
