@@ -22,6 +22,11 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 	if err := s.writable(); err != nil {
 		return engine.Chunk{}, err
 	}
+	n := s.chunkRoom(size)
+	if err := s.takeRoom(n); err != nil {
+		return engine.Chunk{}, err
+	}
+	defer s.giveRoom(n)
 	c, err := s.extents.Put(ctx, r, size)
 	return c, kind(err)
 }

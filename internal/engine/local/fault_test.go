@@ -1,9 +1,11 @@
 package local_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -340,5 +342,35 @@ func TestAFullDisk(t *testing.T) {
 	left.Store(1 << 30)
 	s.CheckSpace()
 	require.NoError(t, store(s, "new/", &inline))
+	require.NoError(t, s.Close())
+}
+
+// TestWritersDoNotPassTheReserveTogether: what a writer is about to take counts before the file system knows of it.
+func TestWritersDoNotPassTheReserveTogether(t *testing.T) {
+	const size = 400_000
+	var left atomic.Uint64
+	o := small(1)
+	left.Store(64<<20 + 4*o.MemTableSize + size*3/2)
+	o.FS = fullFS{vfs.NewMem(), &left}
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	content, w := io.Pipe()
+	first := make(chan error, 1)
+	go func() {
+		c, err := s.Put(background, content, size)
+		s.Forget(c.Ref)
+		first <- err
+	}()
+	_, err = w.Write([]byte{1}) // it is read: the first is admitted
+	require.NoError(t, err)
+	_, err = s.Put(background, bytes.NewReader(make([]byte, size)), size)
+	require.ErrorIs(t, err, engine.ErrNoSpace)
+	require.True(t, s.Health().Writable, "the disk is not full")
+	_, err = w.Write(make([]byte, size-1))
+	require.NoError(t, err)
+	require.NoError(t, <-first)
+	c, err := s.Put(background, bytes.NewReader(make([]byte, size)), size)
+	require.NoError(t, err)
+	s.Forget(c.Ref)
 	require.NoError(t, s.Close())
 }

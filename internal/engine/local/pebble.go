@@ -29,7 +29,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 		Cache:              cache,
 		MemTableSize:       opts.MemTableSize,
 		// Four memtables of room before writers wait for a flush.
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memtables,
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               256 << 20,

@@ -1,11 +1,9 @@
 package local
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -119,43 +117,4 @@ func (s *state) setFull(err error) {
 	if s.full.CompareAndSwap(nil, &err) {
 		s.log.Error("writes are refused", zap.Error(err))
 	}
-}
-
-// reserve is the space on each disk that is left to Pebble's flushes and compactions, and to transactions that make room. Refusing
-// the others in time keeps the log from failing, which only a restart mends.
-const (
-	reserve    = 64 << 20
-	spaceEvery = time.Second
-)
-
-// watchSpace refuses writes while a disk in use is nearly full, and lets snapshots go that nobody reads any more.
-func (s *Store) watchSpace(ctx context.Context) {
-	tick := time.NewTicker(spaceEvery)
-	defer tick.Stop()
-	for {
-		s.checkSpace()
-		s.moments.drop(false)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *Store) checkSpace() {
-	for _, d := range s.disks.disks {
-		if d.detail != "" {
-			continue
-		}
-		u, err := s.opts.FS.GetDiskUsage(d.dir)
-		if err != nil {
-			continue // a disk that is gone shows elsewhere; some file systems cannot tell
-		}
-		if u.AvailBytes < reserve {
-			s.state.setFull(fmt.Errorf("%s has %d MiB left, %d are kept in reserve", d.dir, u.AvailBytes>>20, reserve>>20))
-			return
-		}
-	}
-	s.state.setFull(nil)
 }

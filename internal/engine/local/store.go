@@ -117,6 +117,7 @@ type Store struct {
 	gate     gate
 	pins     pins
 	state    *state
+	room     room
 
 	incomplete incomplete
 	healDue    chan struct{}    // receives when there may be something to heal

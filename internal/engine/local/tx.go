@@ -21,6 +21,7 @@ type tx struct {
 	limit     engine.Stamp // stamp limit in the batch, or 0
 	retained  []engine.Ref
 	frees     bool  // it deletes or releases
+	taken     int64 // of the store's room
 	err       error // first defect of the caller or failure of the batch
 }
 
@@ -28,6 +29,9 @@ var txPool = sync.Pool{New: func() any { return new(tx) }}
 
 func (t *tx) reset() {
 	t.release()
+	if t.taken != 0 {
+		t.store.giveRoom(t.taken)
+	}
 	if t.batch != nil {
 		_ = t.batch.Close() // returns it to Pebble's pool; no outcome
 	}
@@ -145,12 +149,24 @@ func (t *tx) Release(ref engine.Ref) {
 // deleted, work for a sweeper.
 const maxFreeing = engine.MaxValue
 
-// checkRoom refuses a transaction that takes room while there is none.
-func (t *tx) checkRoom() error {
+// transactionRoom is how many times its bytes a transaction is charged. They go to the log, whose file grows by up to twice as much, to
+// the table of a flush, and through a compaction.
+const transactionRoom = 4
+
+// takeRoom refuses a transaction that takes room while there is none.
+func (t *tx) takeRoom() error {
 	if t.frees && len(t.retained) == 0 && t.size <= maxFreeing {
 		return nil
 	}
-	return t.store.state.noRoom()
+	if err := t.store.state.noRoom(); err != nil {
+		return err
+	}
+	n := transactionRoom * int64(t.batch.Len()+4<<10)
+	if err := t.store.takeRoom(n); err != nil {
+		return err
+	}
+	t.taken = n
+	return nil
 }
 
 // checkRetained verifies that the chunks that the transaction retains have an owner or a pin, so that they are not collected

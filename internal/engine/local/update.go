@@ -111,7 +111,7 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	if t.batch.Empty() {
 		return 0, nil
 	}
-	if err := t.checkRoom(); err != nil {
+	if err := t.takeRoom(); err != nil {
 		return 0, err
 	}
 	degraded := false
