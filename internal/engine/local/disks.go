@@ -61,6 +61,7 @@ type diskSet struct {
 
 	leftEpoch uint64
 	words     [maxWords]uint64
+	run       uint64 // random number of this process
 }
 
 // since is what a store has since version 2 of its format, and from where on.
@@ -75,7 +76,7 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	if len(o.Dirs) == 0 {
 		return nil, errors.New("no data directory given")
 	}
-	set := &diskSet{fs: fs, log: log}
+	set := &diskSet{fs: fs, log: log, run: random()}
 	var found []*disk
 	defer func() {
 		if err != nil {
@@ -100,9 +101,9 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case (newest == nil || newest.epoch == 0) && o.Existing:
-		return nil, fmt.Errorf("there is no store in %s, and none is made, as --existing was given: mount the disks that hold it; "+
-			"to make a new store, start once without --existing: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)
+	case (newest == nil || newest.epoch == 0) && (o.Existing || len(o.AcceptMissing) > 0):
+		return nil, fmt.Errorf("there is no store in %s, and none is made, as --existing or --accept-missing was given: mount the disks that hold it; "+
+			"to make a new store, start once without them: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)
 	case newest == nil:
 		return set, set.create(found)
 	case newest.epoch == 0:

@@ -42,7 +42,9 @@ func (set *diskSet) oneHistory(newest *format) error {
 				"store went on without each other; give the disks of one part only, and empty the directories of the other: %w",
 				set.disks[newest.index].dir, d.dir, f.epoch, newest.members, f.members, engine.ErrCorrupt)
 		}
-		if newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
+		// Every start promises its number to half of the disks first, so two that wrote the same one did not know of each other.
+		copied := f.epoch == newest.epoch && f.run != newest.run && f.run != 0 && newest.run != 0
+		if copied || newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
 			return fmt.Errorf("data directories %s and %s went on without each other: both may have acknowledged what the other does not have; "+
 				"give the disks of one part only, and empty the directories of the other: %w", set.disks[newest.index].dir, d.dir, engine.ErrCorrupt)
 		}
@@ -68,10 +70,15 @@ func (set *diskSet) leave(accepted []string) {
 	if set.left != before {
 		set.leftEpoch = set.epoch
 		copy(set.words[1:], set.words[:])
-		var b [8]byte
-		_, _ = rand.Read(b[:]) // never fails
-		set.words[0] = binary.BigEndian.Uint64(b[:]) | 1
+		set.words[0] = random()
 	}
+}
+
+// random is a number that nothing else has, and is not 0.
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:]) | 1
 }
 
 // voters is how many disks have not been left behind.
@@ -111,7 +118,7 @@ func (set *diskSet) quorum(before uint32) error {
 func (set *diskSet) record(i int) *format {
 	return &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: set.epoch,
 		members: set.members, disks: set.ids, started: set.started, promised: set.promised, left: set.left,
-		leftEpoch: set.leftEpoch, words: set.words, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
+		leftEpoch: set.leftEpoch, words: set.words, run: set.run, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
 }
 
 // promise takes the number of the epoch that this start will write.

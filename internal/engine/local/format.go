@@ -50,6 +50,7 @@ type format struct {
 
 	leftEpoch uint64           // the newest epoch known when that was said last: a disk that was left and has a later one went on as well
 	words     [maxWords]uint64 // random numbers of the last times it was said, the newest first
+	run       uint64           // random number of the process that wrote the epoch; 0 if that knew none
 }
 
 func (f *format) n() int { return int(f.k) + int(f.m) }
@@ -78,6 +79,7 @@ func (f *format) encode() []byte {
 		for i, word := range f.words {
 			binary.BigEndian.PutUint64(b[384+8*i:], word)
 		}
+		binary.BigEndian.PutUint64(b[448:], f.run)
 	}
 	binary.BigEndian.PutUint64(b[formatRecord-8:], crc64nvme.Checksum(b[:formatRecord-8]))
 	copy(b[formatCopyAt:], b[:formatRecord])
@@ -137,6 +139,7 @@ func decodeRecord(b []byte) (*format, error) {
 		for i := range f.words {
 			f.words[i] = binary.BigEndian.Uint64(b[384+8*i:])
 		}
+		f.run = binary.BigEndian.Uint64(b[448:])
 	}
 	if f.k < 1 || f.n() > maxDisks || int(f.index) >= f.n() || f.disks[f.index] != f.disk {
 		return nil, fmt.Errorf("format record names disk %d of %d+%d: %w", f.index, f.k, f.m, engine.ErrCorrupt)

@@ -277,6 +277,36 @@ func TestTwoHistoriesAreRefused(t *testing.T) {
 	}
 }
 
+// TestTwoCopiesThatWentOnAreRefused: a store and a copy of it, started as often as each other, have the same epoch and members; no start
+// takes disks of both for those of one.
+func TestTwoCopiesThatWentOnAreRefused(t *testing.T) {
+	for n, m := range map[int]int{2: 1, 3: 1, 4: 2} {
+		all := uint32(1)<<n - 1
+		h := history{fs: vfs.NewCrashableMem()}
+		h.startOn(t, n, m, start{disks: all})
+		other := h
+		other.fs = h.fs.CrashClone(vfs.CrashCloneCfg{})
+		h.startOn(t, n, m, start{disks: all})
+		other.startOn(t, n, m, start{disks: all})
+		for taken := uint32(1); taken < all; taken++ {
+			mixed := h.fs.CrashClone(vfs.CrashCloneCfg{})
+			o := small(n)
+			o.FS, o.Dirs = mixed, nil
+			for i := range n {
+				dir := fmt.Sprintf("d%d", i)
+				o.Dirs = append(o.Dirs, dir)
+				if taken&(1<<i) != 0 {
+					require.NoError(t, mixed.RemoveAll(dir))
+					_, err := vfs.Clone(other.fs, mixed, dir, dir, vfs.CloneSync)
+					require.NoError(t, err)
+				}
+			}
+			_, err := local.Open(o)
+			require.ErrorContains(t, err, "went on without each other", "%b of %d disks from the copy", taken, n)
+		}
+	}
+}
+
 // TestAnOldCopyOfADisk: a replica that was put back from an earlier time is not current, and where no current one is there, that is said.
 func TestAnOldCopyOfADisk(t *testing.T) {
 	fs := vfs.NewCrashableMem()
