@@ -15,7 +15,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import (
     AccessPolicy, BlobBlock, BlobLeaseClient, BlobServiceClient, ContainerClient, ContainerEncryptionScope, ContentSettings, CustomerProvidedEncryptionKey,
-    ImmutabilityPolicy, PremiumPageBlobTier, RetentionPolicy, StandardBlobTier, generate_account_sas, generate_blob_sas, generate_container_sas)
+    CorsRule, ImmutabilityPolicy, PremiumPageBlobTier, RetentionPolicy, StandardBlobTier, generate_account_sas, generate_blob_sas, generate_container_sas)
 
 from conftest import ACCOUNT, KEY
 
@@ -414,7 +414,7 @@ ERRORS = [
     (400, "InvalidMetadata", put, lambda s, b: b.set_blob_metadata({"1a": "x"})),
     (400, "InvalidQueryParameterValue", put, lambda s, b: s.c.get_blob_client("b", snapshot="yesterday").get_blob_properties()),
     (400, "InvalidResourceName", None, lambda s, x: s.service.create_container("UPPER")),
-    (400, "InvalidXmlNodeValue", None, lambda s, x: s.service.set_service_properties(delete_retention_policy=RetentionPolicy(True, 400))),
+    (400, "InvalidXmlNodeValue", None, lambda s, x: s.service.set_service_properties(cors=[CorsRule(["*"], ["BREW"])])),
     (400, "Md5Mismatch", put, lambda s, b: s.blob("to").upload_blob_from_url(s.readable(), source_content_md5=bytearray(16))),
     (400, "MetadataTooLarge", put, lambda s, b: b.set_blob_metadata({"a": "x" * 9000})),
     (400, "OutOfRangeInput", None, lambda s, x: s.service.create_container("ab")),

@@ -98,7 +98,8 @@ var refusals = []struct {
 		return err2(s.c.SetAccessPolicy(ctx, &container.SetAccessPolicyOptions{ContainerACL: six}))
 	}},
 	{400, "InvalidXmlNodeValue", nil, func(s *scene) error {
-		return err2(s.svc.SetProperties(ctx, &service.SetPropertiesOptions{DeleteRetentionPolicy: &service.RetentionPolicy{Enabled: to.Ptr(true), Days: to.Ptr(int32(400))}}))
+		return err2(s.svc.SetProperties(ctx, &service.SetPropertiesOptions{CORS: []*service.CORSRule{{AllowedMethods: to.Ptr("BREW"), AllowedOrigins: to.Ptr("*"),
+			AllowedHeaders: to.Ptr("x"), ExposedHeaders: to.Ptr("x"), MaxAgeInSeconds: to.Ptr(int32(5))}}}))
 	}},
 	{400, "Md5Mismatch", put, func(s *scene) error {
 		return err2(s.block("b").StageBlock(ctx, "AAAA", body("x"), &blockblob.StageBlockOptions{TransactionalValidation: blob.TransferValidationTypeMD5(make([]byte, 16))}))

@@ -111,7 +111,7 @@ const refusals = [
   [400, "InvalidQueryParameterValue", put, (c, b) => b.withSnapshot("yesterday").download()],
   [400, "InvalidResourceName", null, () => service.createContainer("UPPER")],
   [400, "InvalidXmlDocument", null, (c) => c.setAccessPolicy(undefined, [1, 2, 3, 4, 5, 6].map((id) => ({ id: `${id}`, accessPolicy: { startsOn: new Date(), expiresOn: inAnHour(), permissions: "r" } })))],
-  [400, "InvalidXmlNodeValue", null, () => service.setProperties({ deleteRetentionPolicy: { enabled: true, days: 400 } })],
+  [400, "InvalidXmlNodeValue", null, () => service.setProperties({ cors: [{ allowedMethods: "BREW", allowedOrigins: "*", allowedHeaders: "x", exposedHeaders: "x", maxAgeInSeconds: 5 }] })],
   [400, "Md5Mismatch", put, (c, b) => b.stageBlock("AAAA", "x", 1, { transactionalContentMD5: new Uint8Array(16) })],
   [400, "MetadataTooLarge", put, (c, b) => b.setMetadata({ a: "x".repeat(9000) })],
   [400, "MultipleConditionHeadersNotSupported", put, (c, b) => b.upload("x", 1, { conditions: { ifMatch: '"0x1"', ifNoneMatch: '"0x2"' } })],
