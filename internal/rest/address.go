@@ -117,6 +117,10 @@ func (a *Address) parse(host, path string, fallback auth.Service, domains []stri
 	}
 	a.AccountName = strings.TrimSuffix(name, secondarySuffix)
 	a.Secondary = len(a.AccountName) != len(name)
+	// Python's SDK puts its secondary host before the whole path of the primary, which names the account again.
+	if again, ok := strings.CutSuffix(a.Resource, "/"); ok && a.PathStyle && a.Secondary && again == a.AccountName {
+		a.Resource = ""
+	}
 	return a.names(s)
 }
 

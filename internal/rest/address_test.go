@@ -105,6 +105,21 @@ func FuzzAddress(f *testing.F) {
 	})
 }
 
+// TestTheSecondaryThatNamesTheAccountAgain: so the Python SDK asks for the statistics of an account in path style.
+func TestTheSecondaryThatNamesTheAccountAgain(t *testing.T) {
+	for path, want := range map[string]string{
+		"/acct-secondary/acct/":  "",
+		"/acct-secondary/acct":   "acct",
+		"/acct-secondary/acct/b": "acct",
+		"/acct/acct/":            "acct",
+		"/acct-secondary/other/": "other",
+	} {
+		var a Address
+		require.NoError(t, a.parse("127.0.0.1", path, auth.Blob, nil, newScratch(64)))
+		require.Equal(t, want, a.Container, path)
+	}
+}
+
 func FuzzQuery(f *testing.F) {
 	for _, q := range []string{"", "comp=list&restype=container", "a=b=c&a=d", "prefix=a%2Fb+c", "&&=&x", "%63omp=list", "a=%zz", "%=1", "SIG=a%2Bb", "a;b=c"} {
 		f.Add(q)
