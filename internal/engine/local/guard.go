@@ -244,7 +244,7 @@ func (l *logFile) sync(sync func(vfs.File) error) error {
 		return nil
 	}
 	err := sync(l.File)
-	if err == nil {
+	if err == nil && l.frames != nil { // a directory is one too, and is synced by several at a time
 		l.synced = l.end
 	}
 	if err == nil && l.logs != nil && l.end > l.room {
