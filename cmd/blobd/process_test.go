@@ -197,6 +197,8 @@ func TestStopWaitsForAnUpload(t *testing.T) {
 	}()
 	_, err = feed.Write(make([]byte, 1<<19))
 	require.NoError(t, err)
+	// What the client has sent may lie in the system's buffers: the upload is under way once the server has read of it.
+	require.Eventually(t, func() bool { return p.metric("blobd_requests_in_flight") == 1 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	_, _ = io.Copy(io.Discard, resting) // is ended once new connections are refused
 	_, err = feed.Write(make([]byte, 1<<19))
@@ -442,7 +444,7 @@ func TestTenThousandSlowConnections(t *testing.T) {
 		})
 	}
 	require.NoError(t, opening.Wait())
-	require.Eventually(t, func() bool { return p.openConnections() >= n }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return p.metric(`blobd_connections{service="blob"}`) >= n }, 30*time.Second, 50*time.Millisecond)
 	for i := range 50 {
 		name := fmt.Sprint("b", i)
 		_, err = c.UploadBuffer(ctx, "docs", name, []byte("hello"), nil)
@@ -456,13 +458,13 @@ func TestTenThousandSlowConnections(t *testing.T) {
 	require.Less(t, peak, 400.0)
 }
 
-// openConnections asks the metrics.
-func (p *process) openConnections() int {
+// metric asks for a gauge.
+func (p *process) metric(name string) int {
 	resp, err := http.Get(p.Management + "/metrics")
 	require.NoError(p.t, err)
 	defer resp.Body.Close()
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), `blobd_connections{service="blob"} `); ok {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			n, err := strconv.Atoi(value)
 			require.NoError(p.t, err)
 			return n
