@@ -234,7 +234,7 @@ func (p *parser) primary(depth int) (operand, error) {
 	if err := p.advance(); err != nil {
 		return operand{}, err
 	}
-	if t.kind == tokenName && p.tok.kind == tokenOpen {
+	if t.kind == tokenName && p.tok.kind == tokenOpen { // a function: tables have none, and the service's answer to one is 501
 		return operand{}, protocol.ErrNotImplemented
 	}
 	return operand{tok: t}, nil
