@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"go.uber.org/zap"
 
@@ -16,7 +17,7 @@ import (
 
 // services builds what the requests are for. stop ends their background work; it is called when no request is left, before
 // the store is closed.
-func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
+func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, initials []initial, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
 	masters, err := c.masters()
 	if err != nil {
 		return b, nil, err
@@ -50,6 +51,9 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	stop = func() error {
 		tables.Close()
 		return blobs.Close()
+	}
+	if err := makeInitials(ctx, initials, blobs, tables); err != nil {
+		return b, nil, errors.Join(err, stop())
 	}
 	return server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}, stop, nil
 }
