@@ -27,11 +27,6 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	if err != nil {
 		return b, nil, err
 	}
-	for _, a := range configured {
-		if err := accounts.Configure(ctx, a); err != nil {
-			return b, nil, err
-		}
-	}
 	options := gate.Options{StrictVersions: c.StrictVersions}
 	if tokens != nil {
 		directory, err := bearer.OpenDirectory(ctx, store)
@@ -48,9 +43,20 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	authorizer := gate.New(options)
 	blobs.Authorize(authorizer)
 	tables.Authorize(authorizer)
+	eraser := accounts.Erase(log, blobs.DeleteAccount, tables.DeleteAccount)
 	stop = func() error {
+		eraser.Close()
 		tables.Close()
 		return blobs.Close()
+	}
+	for _, a := range configured {
+		err := accounts.Erased(ctx, a.Name)
+		if err == nil {
+			err = accounts.Configure(ctx, a)
+		}
+		if err != nil {
+			return b, nil, errors.Join(err, stop())
+		}
 	}
 	if err := makeInitials(ctx, initials, blobs, tables); err != nil {
 		return b, nil, errors.Join(err, stop())

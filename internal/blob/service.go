@@ -43,6 +43,11 @@ func (s *Service) CreateContainer(ctx context.Context, account, name string, pub
 	return s.blobs.CreateContainer(ctx, account, name, &record.Container{Public: public})
 }
 
+// DeleteAccount deletes all containers of a deleted account.
+func (s *Service) DeleteAccount(ctx context.Context, account string) error {
+	return s.blobs.DeleteAccount(ctx, account)
+}
+
 // Close ends the background work and waits for it. The store stays open.
 func (s *Service) Close() error { return s.blobs.Close() }
 
