@@ -213,7 +213,7 @@ func setHTTP(r *rest.Request, h *record.HTTPProperties) {
 
 func setMetadata(r *rest.Request, pairs []protocol.Pair) {
 	for i := range pairs {
-		r.SetHeader("x-ms-meta-"+pairs[i].Name, pairs[i].Value)
+		r.AddHeader("x-ms-meta-"+pairs[i].Name, pairs[i].Value)
 	}
 }
 

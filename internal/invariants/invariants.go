@@ -6,6 +6,7 @@
 //     every test that looks at it.
 //   - What is answered from a cache or a filter is compared with what it stands for.
 //   - Counts that cannot be negative are not.
+//   - Loops over what a client chose the number of count what they look at (Look), so that a test can hold a request's cost to its size.
 //
 // A violation panics: it is a defect of the program and never an error of a request.
 package invariants

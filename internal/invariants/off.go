@@ -7,3 +7,6 @@ const Enabled = false
 
 // Overwrite ends the life of memory that is about to be used again: not in this build.
 func Overwrite([]byte) {}
+
+// Look counts what a loop looks at: not in this build.
+func Look(int) {}

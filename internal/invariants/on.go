@@ -2,6 +2,8 @@
 
 package invariants
 
+import "sync/atomic"
+
 // Enabled tells that the program checks itself.
 const Enabled = true
 
@@ -16,3 +18,11 @@ func Overwrite(b []byte) {
 
 // pattern is no UTF-8, no digit, no key's beginning.
 const pattern = 0xdb
+
+// Look counts n things that a loop looks at, of which a client chose the number.
+func Look(n int) { looked.Add(int64(n)) }
+
+// Looked is how many there were since the program began.
+func Looked() int64 { return looked.Load() }
+
+var looked atomic.Int64

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // CORSRule lets pages of some origins use a service from a browser (blob.md section 17).
@@ -159,8 +161,10 @@ func (c *CORSRule) exposed(names func(visit func(name string))) string {
 		}
 	}
 	if patterns {
+		literal := list
 		names(func(name string) {
-			if matchesHeader(c.ExposedHeaders, name) && !slices.ContainsFunc(list, func(l string) bool { return strings.EqualFold(l, name) }) {
+			invariants.Look(len(literal))
+			if matchesHeader(c.ExposedHeaders, name) && !slices.ContainsFunc(literal, func(l string) bool { return strings.EqualFold(l, name) }) {
 				list = append(list, name)
 			}
 		})

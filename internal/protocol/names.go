@@ -3,6 +3,8 @@ package protocol
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // Limits of names and metadata (REST page "Naming and Referencing Containers, Blobs, and Metadata").
@@ -58,6 +60,30 @@ type Pair struct{ Name, Value string }
 type Metadata struct {
 	Pairs []Pair
 	size  int
+	names map[string]bool // in lower case, of the first len(names) pairs; nil for few
+}
+
+// fewPairs are looked through faster than they are noted.
+const fewPairs = 16
+
+// has tells whether there is a pair of the name, in whatever case.
+func (m *Metadata) has(name string) bool {
+	if len(m.Pairs) <= fewPairs {
+		invariants.Look(len(m.Pairs))
+		for i := range m.Pairs {
+			if strings.EqualFold(m.Pairs[i].Name, name) {
+				return true
+			}
+		}
+		return false
+	}
+	if m.names == nil {
+		m.names = map[string]bool{}
+	}
+	for i := len(m.names); i < len(m.Pairs); i++ {
+		m.names[strings.ToLower(m.Pairs[i].Name)] = true
+	}
+	return m.names[strings.ToLower(name)]
 }
 
 // Add takes one header: name without its prefix. Strings are cloned. The errors are InvalidMetadata, EmptyMetadataKey and
@@ -78,10 +104,8 @@ func (m *Metadata) Add(name, value string) error {
 			return ErrInvalidMetadata
 		}
 	}
-	for i := range m.Pairs {
-		if strings.EqualFold(m.Pairs[i].Name, name) {
-			return ErrInvalidMetadata
-		}
+	if m.has(name) {
+		return ErrInvalidMetadata
 	}
 	if m.size += len(name) + len(value); m.size > MaxMetadata {
 		return ErrMetadataTooLarge

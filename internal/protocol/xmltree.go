@@ -16,6 +16,12 @@ type XMLNode struct {
 	Children []XMLNode
 }
 
+// openNode is an element whose end has not come yet.
+type openNode struct {
+	*XMLNode
+	text []byte // so far: it comes in pieces
+}
+
 // Limits on documents that are read as a tree. The deepest of the services has four levels.
 const (
 	maxXMLDepth = 16
@@ -29,7 +35,7 @@ func ParseXML(body []byte) (*XMLNode, error) {
 	d.CharsetReader = asciiReader
 	d.Entity = nil
 	var root XMLNode
-	var path []*XMLNode
+	var path []*openNode
 	nodes := 0
 	for {
 		token, err := d.Token()
@@ -54,12 +60,15 @@ func ParseXML(body []byte) (*XMLNode, error) {
 				n = &parent.Children[len(parent.Children)-1]
 			}
 			n.Name = t.Name.Local
-			path = append(path, n)
+			path = append(path, &openNode{XMLNode: n})
 		case xml.EndElement:
+			n := path[len(path)-1]
+			n.Text = string(n.text)
 			path = path[:len(path)-1]
 		case xml.CharData:
 			if len(path) > 0 {
-				path[len(path)-1].Text += string(t)
+				n := path[len(path)-1]
+				n.text = append(n.text, t...)
 			} else if strings.TrimSpace(string(t)) != "" {
 				return nil, ErrInvalidXmlDocument
 			}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -14,6 +15,7 @@ type fields []field
 
 // Get returns the first value of the name, whose case does not matter.
 func (f *fields) Get(name string) (string, bool) {
+	invariants.Look(len(*f))
 	for i := range *f {
 		if e := &(*f)[i]; len(e.lower) == len(name) && (e.lower == name || strings.EqualFold(e.lower, name)) {
 			return e.value, true
@@ -24,6 +26,7 @@ func (f *fields) Get(name string) (string, bool) {
 
 // get is Get for a name in lower case.
 func (f fields) get(lower string) (string, bool) {
+	invariants.Look(len(f))
 	for i := range f {
 		if f[i].lower == lower {
 			return f[i].value, true

@@ -12,7 +12,14 @@ import (
 // SetHeader sets a response header. Names are sent as given. A CR, LF or NUL in name or value is taken out: nothing that a
 // client stored may split the answer.
 func (r *Request) SetHeader(name, value string) {
+	invariants.Look(r.added) // which the library looks through
 	r.ctx.Response.Header.Set(clean(name), clean(value))
+}
+
+// AddHeader is SetHeader for one of many headers of different names: it does not look for another of the name.
+func (r *Request) AddHeader(name, value string) {
+	r.added++
+	r.ctx.Response.Header.Add(clean(name), clean(value))
 }
 
 // maxReason is the most of a message that the status line carries, in bytes.

@@ -217,7 +217,7 @@ func (c *call) appendOne(r *rest.Request, t *table, target *odata.Target, f odat
 // setSelect has the answer hold what $select names.
 func (c *call) setSelect(param params) {
 	selected, ok := param.QueryOK("$select")
-	c.writer.Select = parseSelect(selected)
+	c.writer.SetSelect(parseSelect(selected))
 	if ok && c.writer.Format.JSON() {
 		c.writer.Context = odata.AppendSelectContext(c.writer.Context[:0], selected)
 	}

@@ -58,7 +58,7 @@ func (c *call) release() {
 // reset forgets the request and keeps the buffers.
 func (c *call) reset() {
 	w := c.writer
-	w.Select = nil
+	w.SetSelect(nil)
 	clear(c.changes)
 	clear(c.seen)
 	clear(c.ops)
@@ -207,7 +207,8 @@ func (c *call) decode(version protocol.Version, contentType string, body []byte)
 
 // setWriter prepares c.writer for entities of a table.
 func (c *call) setWriter(r *rest.Request, f odata.Format, table string) {
-	c.writer.Format, c.writer.Table, c.writer.Account, c.writer.Select, c.writer.Context = f, table, r.AccountName, nil, c.writer.Context[:0]
+	c.writer.Format, c.writer.Table, c.writer.Account, c.writer.Context = f, table, r.AccountName, c.writer.Context[:0]
+	c.writer.SetSelect(nil)
 	if len(c.base) == 0 {
 		c.base = appendBaseURL(c.base, r)
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
 )
@@ -70,7 +71,11 @@ type node struct {
 type Filter struct {
 	root  *node
 	names []string
+	slots map[string]int // of the names, where there are many; else nil
 }
+
+// fewNames are looked through faster than they are looked up.
+const fewNames = 8
 
 // maxDepth bounds parentheses and "not"s within each other; LINQ providers nest one for every term.
 const maxDepth = 1000
@@ -110,7 +115,7 @@ func parse(text string, typed map[string]entity.Type) (*Filter, error) {
 	if !ok {
 		return nil, protocol.ErrInvalidInput.Saying("The $filter expression must evaluate to a single boolean value.")
 	}
-	return &Filter{root: &root, names: p.names}, nil
+	return &Filter{root: &root, names: p.names, slots: p.slots}, nil
 }
 
 type parser struct {
@@ -118,6 +123,32 @@ type parser struct {
 	tok   token
 	typed map[string]entity.Type // of the properties that every row has
 	names []string
+	slots map[string]int // see Filter
+}
+
+// slot is the number of a name.
+func (p *parser) slot(name string) int {
+	if p.slots != nil {
+		if slot, ok := p.slots[name]; ok {
+			return slot
+		}
+	} else {
+		invariants.Look(len(p.names))
+		if slot := slices.Index(p.names, name); slot >= 0 {
+			return slot
+		}
+	}
+	slot := len(p.names)
+	p.names = append(p.names, name)
+	if p.slots == nil && len(p.names) > fewNames {
+		p.slots = map[string]int{}
+		for i, n := range p.names {
+			p.slots[n] = i
+		}
+	} else if p.slots != nil {
+		p.slots[name] = slot
+	}
+	return slot
 }
 
 // operand is what has been read of an expression: a property or a literal as long as no operator has met it, else a condition.
@@ -154,17 +185,27 @@ func (p *parser) chain(depth int, word string, k kind, next func(int) (operand, 
 		if !ok1 || !ok2 {
 			return operand{}, p.incompatible(left, right, map[kind]string{kindAnd: "And", kindOr: "Or"}[k])
 		}
-		if a.kind != k {
-			a = node{kind: k, kids: []node{a}}
-		}
-		if b.kind == k {
-			a.kids = append(a.kids, b.kids...)
-		} else {
-			a.kids = append(a.kids, b)
-		}
-		left = operand{node: a}
+		left = operand{node: join(k, a, b)}
 	}
 	return left, err
+}
+
+// join makes one chain of two conditions. The shorter goes behind the longer, whichever stands first, so that chains that are nested
+// from either side are put together in linear time; their order has no meaning.
+func join(k kind, a, b node) node {
+	if b.kind == k && (a.kind != k || len(a.kids) < len(b.kids)) {
+		a, b = b, a
+	}
+	if a.kind != k {
+		a = node{kind: k, kids: []node{a}}
+	}
+	if b.kind != k {
+		a.kids = append(a.kids, b)
+		return a
+	}
+	invariants.Look(len(b.kids))
+	a.kids = append(a.kids, b.kids...)
+	return a
 }
 
 func (p *parser) unary(depth int) (operand, error) {
@@ -285,11 +326,7 @@ func (p *parser) property(name string, op operator, v entity.Value) (node, bool)
 	case typed && name == "Timestamp":
 		n.slot = slotTimestamp
 	default:
-		n.slot = slices.Index(p.names, name)
-		if n.slot < 0 {
-			n.slot = len(p.names)
-			p.names = append(p.names, name)
-		}
+		n.slot = p.slot(name)
 	}
 	if n.slot == slotPartitionKey || n.slot == slotRowKey {
 		n.key = entity.AppendKeyString([]byte{}, v.Data)

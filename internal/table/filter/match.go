@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/table/entity"
 )
 
@@ -144,25 +145,39 @@ func (m *Matcher) load() (complete bool) {
 	missing := len(m.values)
 	props := row.Properties()
 	for missing > 0 && props.Next() {
-		name := props.Name()
-		for i, want := range m.filter.names {
-			if string(name) != want {
-				continue
-			}
-			v := props.Value()
-			for _, n := range m.must[i] {
-				if !holds(v, n.op, n.value) {
-					m.failed = true
-					return false
-				}
-			}
-			m.values[i] = v
-			missing--
-			break
+		i := m.filter.slot(props.Name())
+		if i < 0 {
+			continue
 		}
+		v := props.Value()
+		for _, n := range m.must[i] {
+			if !holds(v, n.op, n.value) {
+				m.failed = true
+				return false
+			}
+		}
+		m.values[i] = v
+		missing--
 	}
 	m.err = props.Err()
 	return missing == 0
+}
+
+// slot is the number of a name, -1 if the filter does not have it.
+func (f *Filter) slot(name []byte) int {
+	if f.slots != nil {
+		if i, ok := f.slots[string(name)]; ok {
+			return i
+		}
+		return -1
+	}
+	invariants.Look(len(f.names))
+	for i, want := range f.names {
+		if string(name) == want {
+			return i
+		}
+	}
+	return -1
 }
 
 func ordered(c int, op operator) bool {

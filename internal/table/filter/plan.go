@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/table/entity"
 )
 
@@ -20,7 +21,8 @@ func (f *Filter) Plan() (ranges []Range, exact bool) {
 	if f.root == nil {
 		return []Range{Everything}, true
 	}
-	boxes, exact := f.root.boxes(false)
+	p := planner{left: maxWork}
+	boxes, exact := p.boxes(f.root, false)
 	for i := range boxes {
 		r, tight := boxes[i].keys()
 		exact = exact && tight
@@ -45,14 +47,27 @@ const (
 	after  = 0x01
 )
 
-// maxBoxes bounds the work of planning; beyond it a plan reads more than it has to.
-const maxBoxes = 1024
+// maxBoxes bounds the ranges of a plan, and maxWork the boxes that are looked at while it is made; beyond them it reads more than it
+// has to.
+const (
+	maxBoxes = 1024
+	maxWork  = 16 * maxBoxes
+)
+
+// planner has the work that may still be done.
+type planner struct{ left int }
+
+// spend takes from it; false if that is not left.
+func (p *planner) spend(n int) bool {
+	p.left -= n
+	return p.left >= 0
+}
 
 // boxes covers what n matches, or with negate what it does not match, and tells whether it covers nothing else.
-func (n *node) boxes(negate bool) ([]box, bool) {
+func (p *planner) boxes(n *node, negate bool) ([]box, bool) {
 	switch n.kind {
 	case kindNot:
-		return n.kids[0].boxes(!negate)
+		return p.boxes(&n.kids[0], !negate)
 	case kindConst:
 		if (n.value.Bits != 0) != negate {
 			return []box{{}}, true
@@ -64,9 +79,10 @@ func (n *node) boxes(negate bool) ([]box, bool) {
 	if (n.kind == kindAnd) == negate { // or, or the negation of and
 		all, exact := []box(nil), true
 		for i := range n.kids {
-			b, e := n.kids[i].boxes(negate)
+			b, e := p.boxes(&n.kids[i], negate)
 			all, exact = append(all, b...), exact && e
-			if len(all) > maxBoxes {
+			invariants.Look(len(b))
+			if len(all) > maxBoxes || !p.spend(len(b)) {
 				return []box{{}}, false
 			}
 		}
@@ -74,9 +90,9 @@ func (n *node) boxes(negate bool) ([]box, bool) {
 	}
 	all, exact := []box{{}}, true
 	for i := range n.kids {
-		b, e := n.kids[i].boxes(negate)
+		b, e := p.boxes(&n.kids[i], negate)
 		exact = exact && e
-		if len(all)*len(b) > maxBoxes {
+		if len(all)*len(b) > maxBoxes || !p.spend(len(all)*len(b)) {
 			exact = false
 			if len(b) < len(all) {
 				all = b
@@ -84,6 +100,7 @@ func (n *node) boxes(negate bool) ([]box, bool) {
 			continue
 		}
 		var both []box
+		invariants.Look(len(all) * len(b))
 		for _, x := range all {
 			for _, y := range b {
 				z := box{intersect(x.pk, y.pk), intersect(x.rk, y.rk)}

@@ -24,9 +24,10 @@ type Entity struct {
 type Decoder struct {
 	Entity  Entity
 	items   []item
-	scratch []byte // decoded strings; never moved while Entity refers to it
-	shape   shape  // of the last body that was in JSON
-	spans   []span // of the values of the body at hand
+	index   map[string]int // of items by name, where there are many; else empty
+	scratch []byte         // decoded strings; never moved while Entity refers to it
+	shape   shape          // of the last body that was in JSON
+	spans   []span         // of the values of the body at hand
 }
 
 // item is a member of an entity as sent, before its annotation is applied.
@@ -82,6 +83,9 @@ func (d *Decoder) reset() {
 	clear(d.items)
 	clear(d.Entity.Properties)
 	d.items = d.items[:0]
+	if len(d.index) > 0 {
+		clear(d.index)
+	}
 	d.Entity = Entity{Properties: d.Entity.Properties[:0]}
 	if cap(d.scratch) > 1<<20 {
 		d.scratch = nil
@@ -91,9 +95,22 @@ func (d *Decoder) reset() {
 
 // item returns the number of the item of that name, a new one if there is none.
 func (d *Decoder) item(name string) (int, error) {
-	for i := len(d.items) - 1; i >= 0; i-- {
-		if d.items[i].name == name {
+	if len(d.items) > fewItems {
+		if d.index == nil {
+			d.index = map[string]int{}
+		}
+		for i := len(d.index); i < len(d.items); i++ {
+			d.index[d.items[i].name] = i
+		}
+		if i, ok := d.index[name]; ok {
 			return i, nil
+		}
+	} else {
+		invariants.Look(len(d.items))
+		for i := len(d.items) - 1; i >= 0; i-- {
+			if d.items[i].name == name {
+				return i, nil
+			}
 		}
 	}
 	if len(d.items) == maxItems {
@@ -102,6 +119,9 @@ func (d *Decoder) item(name string) (int, error) {
 	d.items = append(d.items, item{name: name})
 	return len(d.items) - 1, nil
 }
+
+// fewItems are looked through faster than they are looked up.
+const fewItems = 32
 
 // set notes the value of a member and returns the number of its item.
 func (d *Decoder) set(name string, kind valueKind, text string) (int, error) {

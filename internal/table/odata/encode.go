@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"math"
+	"slices"
 	"strconv"
 
+	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/view"
 )
@@ -16,13 +18,14 @@ type Writer struct {
 	Base    string // URL of the account, with a slash at its end
 	Account string
 	Table   string   // as it was created
-	Select  []string // properties asked for; nil for all
+	Select  []string // properties asked for; nil for all: see SetSelect
 	Context []byte   // what odata.metadata ends with: see AppendSelectContext
 
 	pk      []byte // PartitionKey last written, encoded as in a key
 	pkText  []byte // and as it stands in the answer; empty when none was written
 	keys    [2][]byte
-	missing []bool // of Select, in the entity at hand
+	missing []bool         // of Select, in the entity at hand
+	index   map[string]int // of Select, where there are many; else nil
 
 	stamps, times entity.Times // of Timestamps, of properties
 }
@@ -98,13 +101,42 @@ func (w *Writer) selected(name string) bool {
 	if w.Select == nil {
 		return true
 	}
-	found := false
-	for i, s := range w.Select {
-		if s == name {
-			w.missing[i], found = false, true
+	if w.index != nil {
+		i, found := w.index[name]
+		if found {
+			w.missing[i] = false
 		}
+		return found
 	}
-	return found
+	invariants.Look(len(w.Select))
+	i := slices.Index(w.Select, name)
+	if i >= 0 {
+		w.missing[i] = false
+	}
+	return i >= 0
+}
+
+// fewSelected are looked through faster than they are looked up.
+const fewSelected = 8
+
+// SetSelect has the answer hold the properties of these names, each once; nil for all.
+func (w *Writer) SetSelect(names []string) {
+	w.Select, w.index = names[:0], nil
+	if len(names) > fewSelected {
+		w.index = make(map[string]int, len(names))
+	}
+	for _, name := range names {
+		if w.index == nil && slices.Contains(w.Select, name) {
+			continue
+		}
+		if w.index != nil {
+			if _, there := w.index[name]; there {
+				continue
+			}
+			w.index[name] = len(w.Select)
+		}
+		w.Select = append(w.Select, name)
+	}
 }
 
 func (w *Writer) begin() {

@@ -88,7 +88,7 @@ func TestEntityBodies(t *testing.T) {
 		if f.JSON() {
 			feed = append(feed, ',')
 		}
-		w.Select = []string{"RowKey", "Int32", "Absent"}
+		w.SetSelect([]string{"RowKey", "Int32", "Absent"})
 		feed, err = w.AppendEntity(feed, pk, rk, row, false)
 		require.NoError(t, err)
 		feed = w.AppendFeedEnd(feed)
@@ -207,10 +207,10 @@ func TestWriterForgetsItsSelect(t *testing.T) {
 		w := writer(f)
 		fresh, err := w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
 		require.NoError(t, err)
-		w.Select = []string{"Missing", "A"}
+		w.SetSelect([]string{"Missing", "A"})
 		_, err = w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
 		require.NoError(t, err)
-		w.Select = nil
+		w.SetSelect(nil)
 		again, err := w.AppendEntity(nil, []byte("p"), []byte("r"), row, true)
 		require.NoError(t, err)
 		require.Equal(t, string(fresh), string(again))
