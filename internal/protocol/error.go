@@ -2,7 +2,10 @@
 // dates and ETags, checksums. Plain Go, no HTTP server in sight.
 package protocol
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Error is an answer of the service that says why not. The table in codes.go has one value for each code; With and Because
 // return copies, so the table is never changed.
@@ -35,8 +38,14 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code && t.Status == e.Status
 }
 
-// With adds a child to the body, such as HeaderName.
+// maxDetail bounds what a detail repeats of a request, in bytes: headers may be long, and what was signed holds most of them.
+const maxDetail = 4 << 10
+
+// With adds a child to the body, such as HeaderName. A long value is cut.
 func (e *Error) With(name, value string) *Error {
+	if len(value) > maxDetail {
+		value = strings.ToValidUTF8(value[:maxDetail], "") + "..."
+	}
 	c := *e
 	c.Details = append(slices.Clip(c.Details), Detail{name, value})
 	return &c
