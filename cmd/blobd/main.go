@@ -30,6 +30,7 @@ func main() {
 type cli struct {
 	Config  kong.ConfigFlag `help:"Read settings from a YAML file whose keys are the names of the flags. The command line and the environment win over it." placeholder:"FILE"`
 	Serve   serveCommand    `cmd:"" default:"withargs" help:"Serve storage. This is what blobd does when no command is given."`
+	Health  healthCommand   `cmd:"" help:"Ask a running server whether it is well: exit status 0 when it serves and takes writes."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }
 

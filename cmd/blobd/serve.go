@@ -41,6 +41,9 @@ type serveCommand struct {
 	StrictVersions     bool     `help:"Refuse an x-ms-version newer than the newest known one." group:"Who"`
 	PrivateCopySources bool     `help:"Let a copy read from this machine and from private networks; always so while only this machine can reach the server." group:"Who"`
 
+	Container []string `help:"Container to make at the start if it is not there, private or with a level of anonymous access; may be given again. ACCOUNT is the first one unless given." placeholder:"[ACCOUNT/]NAME[=blob|container]" group:"At the start"`
+	Table     []string `help:"Table to make at the start if it is not there; may be given again." placeholder:"[ACCOUNT/]NAME" group:"At the start"`
+
 	accessSettings `embed:""`
 
 	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
@@ -109,6 +112,10 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if accounts, err = c.accounts(accounts, srv); err != nil {
 		return usageError{err}
 	}
+	initials, err := c.initials(accounts)
+	if err != nil {
+		return usageError{err}
+	}
 	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
@@ -125,7 +132,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	}
 	defer tokens.close()
 	c.PrivateCopySources = c.PrivateCopySources || srv.Loopback()
-	backend, stopServices, err := c.services(ctx, store, accounts, tokens.config, log)
+	backend, stopServices, err := c.services(ctx, store, accounts, initials, tokens.config, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"go.uber.org/zap"
 
@@ -16,7 +17,7 @@ import (
 
 // services builds what the requests are for. stop ends their background work; it is called when no request is left, before
 // the store is closed.
-func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
+func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, initials []initial, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
 	masters, err := c.masters()
 	if err != nil {
 		return b, nil, err
@@ -25,11 +26,6 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	accounts, err := account.OpenStore(ctx, store, registry, masters)
 	if err != nil {
 		return b, nil, err
-	}
-	for _, a := range configured {
-		if err := accounts.Configure(ctx, a); err != nil {
-			return b, nil, err
-		}
 	}
 	options := gate.Options{StrictVersions: c.StrictVersions}
 	if tokens != nil {
@@ -47,9 +43,23 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	authorizer := gate.New(options)
 	blobs.Authorize(authorizer)
 	tables.Authorize(authorizer)
+	eraser := accounts.Erase(log, blobs.DeleteAccount, tables.DeleteAccount)
 	stop = func() error {
+		eraser.Close()
 		tables.Close()
 		return blobs.Close()
+	}
+	for _, a := range configured {
+		err := accounts.Erased(ctx, a.Name)
+		if err == nil {
+			err = accounts.Configure(ctx, a)
+		}
+		if err != nil {
+			return b, nil, errors.Join(err, stop())
+		}
+	}
+	if err := makeInitials(ctx, initials, blobs, tables); err != nil {
+		return b, nil, errors.Join(err, stop())
 	}
 	return server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}, stop, nil
 }

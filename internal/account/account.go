@@ -2,6 +2,7 @@
 package account
 
 import (
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ type Account struct {
 	Configured bool
 	Disabled   bool
 	Switches
+	// Resource is the account's place in the resource provider, nil for an account of the configuration. It is not written through.
+	Resource *Resource
 
 	// What Set Service Properties has set; nil for nothing yet.
 	Blob, Table *Properties
@@ -41,6 +44,9 @@ type Switches struct {
 	DenySharedKey    bool `json:"denySharedKey,omitempty"`    // allowSharedKeyAccess=false
 	RequireHTTPS     bool `json:"requireHTTPS,omitempty"`     // supportsHttpsTrafficOnly
 
+	// MinimumTLS is the least version of TLS (crypto/tls numbers them), 0 for whatever the server speaks: minimumTlsVersion.
+	MinimumTLS uint16 `json:"minimumTLS,omitempty"`
+
 	Versioning             bool `json:"versioning,omitempty"`             // isVersioningEnabled
 	ContainerRetentionDays int  `json:"containerRetentionDays,omitempty"` // containerDeleteRetentionPolicy; 0 is off
 }
@@ -53,51 +59,91 @@ func (a *Account) Properties(service byte) *Properties {
 	return a.Blob
 }
 
+// Resource is what the resource provider knows of an account besides its keys and switches.
+type Resource struct {
+	Subscription string            `json:"subscription"`
+	Group        string            `json:"group"` // as it was written when the group was made
+	Location     string            `json:"location"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	KeysCreated  [2]time.Time      `json:"keysCreated"`
+	AccessTier   string            `json:"accessTier,omitempty"`
+	// Noted holds the properties that are kept for their owner and change nothing here, as JSON.
+	Noted map[string]json.RawMessage `json:"noted,omitempty"`
+}
+
 // Registry finds accounts by name. Reading takes no lock.
 type Registry struct {
 	mu       sync.Mutex
-	accounts atomic.Pointer[map[string]*Account]
+	accounts atomic.Pointer[map[string]entry]
+}
+
+type entry struct {
+	*Account
+	uses *Uses
 }
 
 // NewRegistry returns a registry of the given accounts.
 func NewRegistry(accounts ...*Account) *Registry {
 	r := &Registry{}
-	m := make(map[string]*Account, len(accounts))
-	for _, a := range accounts {
-		m[a.Name] = a
-	}
-	r.accounts.Store(&m)
+	r.accounts.Store(&map[string]entry{})
+	r.Put(accounts...)
 	return r
 }
 
 // Lookup returns the account of that name, nil if there is none.
-func (r *Registry) Lookup(name string) *Account { return (*r.accounts.Load())[name] }
+func (r *Registry) Lookup(name string) *Account { return (*r.accounts.Load())[name].Account }
 
-// Put adds or replaces an account.
-func (r *Registry) Put(a *Account) {
-	r.change(func(m map[string]*Account) { m[a.Name] = a })
+// Enter returns the account of that name for a request, nil if there is none. The request calls Leave when it has ended: until then
+// the account's name is not given to another.
+func (r *Registry) Enter(name string) (*Account, *Uses) {
+	e := (*r.accounts.Load())[name]
+	if e.Account == nil || !e.uses.enter() {
+		return nil, nil
+	}
+	return e.Account, e.uses
 }
 
-// Remove takes an account out.
-func (r *Registry) Remove(name string) {
-	r.change(func(m map[string]*Account) { delete(m, name) })
+// Put adds or replaces accounts.
+func (r *Registry) Put(accounts ...*Account) {
+	r.change(func(m map[string]entry) {
+		for _, a := range accounts {
+			e := m[a.Name]
+			if e.uses == nil {
+				e.uses = newUses()
+			}
+			e.Account = a
+			m[a.Name] = e
+		}
+	})
+}
+
+// Remove takes an account out: no request enters it any more. It returns the uses that there still are, nil for no account.
+func (r *Registry) Remove(name string) (left *Uses) {
+	r.change(func(m map[string]entry) {
+		left = m[name].uses
+		delete(m, name)
+	})
+	if left != nil {
+		left.end()
+	}
+	return left
 }
 
 // All returns every account, in no order.
 func (r *Registry) All() []*Account {
 	m := *r.accounts.Load()
 	all := make([]*Account, 0, len(m))
-	for _, a := range m {
-		all = append(all, a)
+	for _, e := range m {
+		all = append(all, e.Account)
 	}
 	return all
 }
 
-func (r *Registry) change(f func(map[string]*Account)) {
+func (r *Registry) change(f func(map[string]entry)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := *r.accounts.Load()
-	m := make(map[string]*Account, len(old)+1)
+	m := make(map[string]entry, len(old)+1)
 	for k, v := range old {
 		m[k] = v
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,8 @@ import (
 )
 
 // Store keeps accounts, with their keys and service properties, in the engine and the Registry in step with it: what the
-// Registry shows is durable. Changes are serial; lock order is the store's lock, then the Registry's.
+// Registry shows is durable. Changes are serial; lock order is the store's lock, then the Registry's. Names are unique, those of
+// deleted accounts too until their content is gone (delete.go).
 //
 // A record lies under "account/<name>/" in engine.SpaceAccount: one byte 1, the version of the format, and a JSON object (record).
 // With a master key, keys and secret are sealed by AES-256-GCM under it, bound to the account's name; without, they are plain.
@@ -27,8 +29,11 @@ type Store struct {
 	registry *Registry
 	masters  []cipher.AEAD // the first seals, all open
 
-	mu    sync.Mutex
-	saved map[string]*Account // by name, also those that are not served
+	mu      sync.Mutex
+	saved   map[string]*Account            // by name, also those that are not served
+	owned   map[string]map[string]*Account // those of saved that have a subscription, by it and by name
+	deleted map[string]*deletion           // whose content is not yet gone
+	begun   chan string                    // deletions for the Eraser to begin, nil without one
 }
 
 // Errors of Open.
@@ -74,7 +79,10 @@ type record struct {
 	Sealed  string   `json:"sealed,omitempty"`
 
 	Switches
-	Disabled bool `json:"disabled,omitempty"`
+	Disabled bool      `json:"disabled,omitempty"`
+	Resource *Resource `json:"resource,omitempty"`
+	// Deleted tells that the account is gone and its content is not yet; nothing but the name goes with it.
+	Deleted bool `json:"deleted,omitempty"`
 
 	Blob  *Properties `json:"blob,omitempty"`
 	Table *Properties `json:"table,omitempty"`
@@ -87,7 +95,7 @@ type secrets struct {
 
 // OpenStore reads all accounts. Those that the configuration names are served after Configure, the others at once.
 func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters [][]byte) (*Store, error) {
-	s := &Store{engine: e, registry: registry, saved: map[string]*Account{}}
+	s := &Store{engine: e, registry: registry, saved: map[string]*Account{}, owned: map[string]map[string]*Account{}, deleted: map[string]*deletion{}}
 	for _, m := range masters {
 		block, err := aes.NewCipher(m)
 		if err != nil {
@@ -112,7 +120,11 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
-			s.saved[a.Name] = a
+			if !a.Delegation.Valid() { // the mark of a deleted one
+				s.deleted[a.Name] = newDeletion(nil)
+				continue
+			}
+			s.save(a)
 			if !current {
 				reseal = append(reseal, a)
 			}
@@ -127,11 +139,13 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 			return nil, err
 		}
 	}
+	var served []*Account
 	for _, a := range s.saved {
 		if !a.Configured {
-			registry.Put(a)
+			served = append(served, a)
 		}
 	}
+	registry.Put(served...)
 	return s, nil
 }
 
@@ -142,7 +156,13 @@ func (s *Store) Configure(ctx context.Context, a *Account) error {
 	defer s.mu.Unlock()
 	c := *a
 	c.Configured = true
+	if s.deleted[a.Name] != nil {
+		return ErrDeleting
+	}
 	if old := s.saved[a.Name]; old != nil {
+		if old.Resource != nil {
+			return fmt.Errorf("account %s belongs to subscription %s: leave it out of the configuration", a.Name, old.Resource.Subscription)
+		}
 		c = *old
 		c.Configured, c.Keys, c.Switches = true, a.Keys, a.Switches
 		if old.Configured && old.Switches == a.Switches && sameKeys(old.Keys, a.Keys) {
@@ -157,20 +177,55 @@ func sameKeys(a, b []Key) bool {
 	return slices.EqualFunc(a, b, func(a, b Key) bool { return string(a.Raw()) == string(b.Raw()) })
 }
 
-// ErrExists and ErrMissing are refusals of Create, Change and Delete.
+// Refusals of Create, Configure, Change and Delete.
 var (
-	ErrExists  = errors.New("the account exists")
-	ErrMissing = errors.New("there is no such account")
+	ErrExists   = errors.New("the account exists")
+	ErrMissing  = errors.New("there is no such account")
+	ErrDeleting = errors.New("an account of that name was deleted, and its content is not yet gone")
+	ErrTooMany  = errors.New("the subscription has as many accounts as it may")
 )
 
-// Create adds an account.
-func (s *Store) Create(ctx context.Context, a *Account) error {
+// Create adds an account. most is how many its subscription may have, 0 for any number.
+func (s *Store) Create(ctx context.Context, a *Account, most int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.saved[a.Name] != nil {
+	switch {
+	case s.saved[a.Name] != nil:
 		return ErrExists
+	case s.deleted[a.Name] != nil:
+		return ErrDeleting
+	case most > 0 && a.Resource != nil && len(s.owned[a.Resource.Subscription]) >= most:
+		return ErrTooMany
 	}
 	return s.put(ctx, a)
+}
+
+// Get returns an account, also one that is not served, nil if there is none.
+func (s *Store) Get(name string) *Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved[name]
+}
+
+// Taken reports whether the name can not be given to a new account.
+func (s *Store) Taken(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved[name] != nil || s.deleted[name] != nil
+}
+
+// Owned returns the accounts of a subscription by their names' order.
+func (s *Store) Owned(subscription string) []*Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.owned[subscription]), func(a, b *Account) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// All returns every account by their names' order, also those that are not served.
+func (s *Store) All() []*Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.saved), func(a, b *Account) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // Change replaces an account by what f makes of it. f gets a copy, and changes it in place; slices and pointers in it are
@@ -188,25 +243,6 @@ func (s *Store) Change(ctx context.Context, name string, f func(a *Account) erro
 	}
 	c.Name = old.Name // which the store has for itself: name may lie in a request's memory
 	return s.put(ctx, &c)
-}
-
-// Delete removes an account.
-func (s *Store) Delete(ctx context.Context, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.saved[name] == nil {
-		return ErrMissing
-	}
-	err := s.engine.Update(ctx, partition(name), func(tx engine.Tx) error {
-		tx.Delete(engine.SpaceAccount, partition(name))
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("delete account %s: %w", name, err)
-	}
-	delete(s.saved, name)
-	s.registry.Remove(name)
-	return nil
 }
 
 // SetProperties is Set Service Properties: the document is merged into what is stored.
@@ -230,9 +266,23 @@ func (s *Store) put(ctx context.Context, a *Account) error {
 	if err := s.write(ctx, a); err != nil {
 		return err
 	}
-	s.saved[a.Name] = a
+	s.save(a)
 	s.registry.Put(a)
 	return nil
+}
+
+// save notes an account as stored. The lock is held.
+func (s *Store) save(a *Account) {
+	s.saved[a.Name] = a
+	if a.Resource == nil {
+		return
+	}
+	in := s.owned[a.Resource.Subscription]
+	if in == nil {
+		in = map[string]*Account{}
+		s.owned[a.Resource.Subscription] = in
+	}
+	in[a.Name] = a
 }
 
 func (s *Store) write(ctx context.Context, a *Account) error {
@@ -255,7 +305,7 @@ func partition(name string) []byte { return []byte("account/" + name + "/") }
 func (s *Store) encode(a *Account) ([]byte, error) {
 	r := record{
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
-		Switches: a.Switches, Disabled: a.Disabled, Blob: a.Blob, Table: a.Table,
+		Switches: a.Switches, Disabled: a.Disabled, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
 	}
 	sec := secrets{Delegation: a.Delegation.Base64()}
 	for _, k := range a.Keys {
@@ -287,6 +337,9 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	if err := json.Unmarshal(value[1:], &r); err != nil {
 		return nil, false, fmt.Errorf("an account record is malformed: %w", err)
 	}
+	if r.Deleted {
+		return &Account{Name: r.Name}, true, nil
+	}
 	current = len(s.masters) == 0
 	if r.Sealed != "" {
 		if r.Secrets, current, err = s.open(&r); err != nil {
@@ -298,7 +351,7 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
-		Switches: r.Switches, Disabled: r.Disabled, Blob: r.Blob, Table: r.Table,
+		Switches: r.Switches, Disabled: r.Disabled, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
 	}
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)

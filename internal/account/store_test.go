@@ -57,8 +57,8 @@ func TestStore(t *testing.T) {
 	s, registry := open(t, e)
 	a := account.New("acct1", time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC), account.GenerateKey(), account.GenerateKey())
 	a.RequireHTTPS = true
-	require.NoError(t, s.Create(ctx, a))
-	require.ErrorIs(t, s.Create(ctx, a), account.ErrExists)
+	require.NoError(t, s.Create(ctx, a, 0))
+	require.ErrorIs(t, s.Create(ctx, a, 0), account.ErrExists)
 	require.Same(t, a, registry.Lookup("acct1"))
 
 	require.NoError(t, s.SetProperties(ctx, "acct1", account.BlobService, func(p *account.Properties) (*account.Properties, error) {
@@ -118,7 +118,7 @@ func TestKeysAreSealed(t *testing.T) {
 		return false
 	}
 	s, _ := open(t, e)
-	require.NoError(t, s.Create(ctx, a))
+	require.NoError(t, s.Create(ctx, a, 0))
 	require.True(t, leaks(), "the test finds plain keys")
 
 	// The first start with a master key seals what was plain; another one takes over; without one there is no start.
@@ -146,7 +146,7 @@ func TestParseMasters(t *testing.T) {
 // The caller's name may lie in memory that is used for something else afterwards.
 func TestStoreHasNamesOfItsOwn(t *testing.T) {
 	s, registry := open(t, newEngine(t))
-	require.NoError(t, s.Create(ctx, account.New("acct1", time.Now(), account.GenerateKey())))
+	require.NoError(t, s.Create(ctx, account.New("acct1", time.Now(), account.GenerateKey()), 0))
 	memory := []byte("acct1")
 	require.NoError(t, s.SetProperties(ctx, unsafe.String(&memory[0], len(memory)), account.BlobService, func(*account.Properties) (*account.Properties, error) {
 		return &account.Properties{}, nil

@@ -59,7 +59,9 @@ type Request struct {
 	Version       protocol.Version
 	Client        netip.Addr
 	HTTPS         bool
-	Now           time.Time
+	// TLS is the connection's version of TLS; it is known where the account asks for one.
+	TLS uint16
+	Now time.Time
 
 	// What is addressed: container and blob (with snapshot or version), or table.
 	Container string

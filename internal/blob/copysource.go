@@ -154,7 +154,7 @@ func (s *Service) admit(ctx context.Context, r *rest.Request, src *source.URL, q
 		}
 	}
 	q.Account, q.Headers, q.Query, q.ContentLength = acct.Name, noHeaders{token}, src.Query, -1
-	q.Client, q.HTTPS, q.Now = r.Client, r.HTTPS, r.Now
+	q.Client, q.HTTPS, q.TLS, q.Now = r.Client, r.HTTPS, r.TLSFor(acct), r.Now
 	grant, err := s.authorizer.Authorize(ctx, acct, q, &readsBlob)
 	if err == nil && tags {
 		err = grant.Permits(&besideTags, q.Container)

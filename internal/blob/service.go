@@ -5,6 +5,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -35,6 +36,16 @@ func (s *Service) Authorize(a auth.Authorizer) { s.authorizer = a }
 // Access implements auth.Resources.
 func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
 	return s.blobs.Access(ctx, account, name)
+}
+
+// CreateContainer makes a container without a request, as the command line asks for.
+func (s *Service) CreateContainer(ctx context.Context, account, name string, public auth.PublicAccess) error {
+	return s.blobs.CreateContainer(ctx, account, name, &record.Container{Public: public})
+}
+
+// DeleteAccount deletes all containers of a deleted account.
+func (s *Service) DeleteAccount(ctx context.Context, account string) error {
+	return s.blobs.DeleteAccount(ctx, account)
 }
 
 // Close ends the background work and waits for it. The store stays open.

@@ -79,7 +79,7 @@ func (h *house) serve(t testing.TB, on engine.Store, accounts ...*account.Accoun
 	h.accounts, err = account.OpenStore(context.Background(), h.store, h.registry, masters)
 	require.NoError(t, err)
 	for _, a := range accounts {
-		require.NoError(t, h.accounts.Create(context.Background(), a))
+		require.NoError(t, h.accounts.Create(context.Background(), a, 0))
 	}
 	h.svc = New(store.Options{Store: h.store, Accounts: h.accounts, Now: func() time.Time { return h.now() }, PrivateSources: h.private, AtOnce: h.atOnce, Stall: h.stall})
 	if h.authorizer == nil {

@@ -105,6 +105,10 @@ type Store interface {
 	// collected before.
 	Open(ctx context.Context, ref Ref, offset, length int64) (io.ReadCloser, error)
 
+	// OpenWhole is Open of all of a chunk, and holds it to the CRC-64 that Put gave: the last bytes are handed out only if all before
+	// them and they are what was put, and not what a misplaced file has there. Otherwise it is ErrCorrupt.
+	OpenWhole(ctx context.Context, c Chunk) (io.ReadCloser, error)
+
 	// Health tells what an operator has to know of the disks.
 	Health() Health
 

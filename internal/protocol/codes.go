@@ -60,6 +60,7 @@ var (
 	ErrAuthorizationResourceTypeMismatch  = &Error{Status: 403, Code: "AuthorizationResourceTypeMismatch", Message: "This request is not authorized to perform this operation using this resource type."}
 	ErrKeyBasedAuthenticationNotPermitted = &Error{Status: 403, Code: "KeyBasedAuthenticationNotPermitted", Message: "Key based authentication is not permitted on this storage account."}
 	ErrAccountRequiresHttps               = &Error{Status: 400, Code: "AccountRequiresHttps", Message: "The account being accessed does not support http."}
+	ErrTlsVersionNotPermitted             = &Error{Status: 400, Code: "TlsVersionNotPermitted", Message: "The TLS version of the connection is not permitted on this storage account."}
 	ErrPublicAccessNotPermitted           = &Error{Status: 409, Code: "PublicAccessNotPermitted", Message: "Public access is not permitted on this storage account."}
 	ErrCorsPreflightFailure               = &Error{Status: 403, Code: "CorsPreflightFailure", Message: "CORS not enabled or no matching rule found for this request."}
 	// blob

@@ -232,7 +232,7 @@ func (r *Request) open(s Service) error {
 	if r.AccountName == "" {
 		return protocol.ErrInvalidUri
 	}
-	if r.Account = r.front.Accounts.Lookup(r.AccountName); r.Account == nil {
+	if r.Account, r.uses = r.front.Accounts.Enter(r.AccountName); r.Account == nil {
 		return protocol.ErrResourceNotFound
 	}
 	r.AccountName = r.Account.Name // the same, but for what keeps it longer than the request
@@ -265,6 +265,9 @@ func (r *Request) finish() {
 	}
 	if f := r.front; f.Done != nil {
 		f.Done(r)
+	}
+	if r.uses != nil {
+		r.uses.Leave()
 	}
 	r.release()
 }

@@ -18,7 +18,7 @@ import (
 func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	sub := &Request{
 		ctx: &fasthttp.RequestCtx{}, front: r.front, part: &framing.Head{Length: -1}, Context: r.Context, Now: r.Now, HTTPS: r.HTTPS,
-		Client: r.Client, Account: r.Account, Method: p.Method, Version: r.Version, Explicit: true,
+		Client: r.Client, Account: r.Account, tls: r.tls, Method: p.Method, Version: r.Version, Explicit: true,
 	}
 	sub.ctx.Response.Header.DisableNormalizing()
 	sub.ID, sub.Batch = newID(&sub.idText), r.ID

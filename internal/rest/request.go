@@ -55,7 +55,9 @@ type Request struct {
 	query   fields
 	scratch scratch
 	body    Body
-	held    int64 // of the budget for bodies, in bytes
+	uses    *account.Uses // of Account, until the request ends
+	tls     uint16        // of the connection, once it was asked for
+	held    int64         // of the budget for bodies, in bytes
 	stream  replyStream
 	auth    auth.Request
 	idText  [36]byte
@@ -131,12 +133,23 @@ func (r *Request) Flag(lower string) (bool, error) {
 	return value, nil
 }
 
+// TLSFor is the connection's version of TLS if the account asks for one: it costs something to find out.
+func (r *Request) TLSFor(a *account.Account) uint16 {
+	if r.tls == 0 && r.HTTPS && a.MinimumTLS > 0 && r.conn != nil {
+		r.tls = r.conn.TLSVersion()
+	}
+	return r.tls
+}
+
 // AuthRequest is the request as authorization sees it. It lives as long as the request.
 func (r *Request) AuthRequest() *auth.Request {
 	r.auth = auth.Request{
 		Service: r.Service, Method: r.Method, Account: r.AccountName, Secondary: r.Secondary, PathStyle: r.PathStyle, RawPath: r.RawPath,
 		Headers: &r.headers, Query: &r.query, ContentLength: r.ContentLength(), Version: r.Version,
 		Client: r.Client, HTTPS: r.HTTPS, Now: r.Now, Container: r.Container, Blob: r.Blob, Table: r.Table,
+	}
+	if r.Account != nil {
+		r.auth.TLS = r.TLSFor(r.Account)
 	}
 	return &r.auth
 }

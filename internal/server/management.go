@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,8 +59,8 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	return g
 }
 
-// health is the answer of /healthz.
-type health struct {
+// Health is the answer of /healthz.
+type Health struct {
 	Ready    bool   `json:"ready"`
 	Writable bool   `json:"writable"`
 	Degraded bool   `json:"degraded"`
@@ -67,10 +68,11 @@ type health struct {
 	Healing  int    `json:"extentsToHeal"`
 	Garbage  int64  `json:"garbageBytes"`
 	Stuck    int    `json:"stuckOperations"`
-	Disks    []disk `json:"disks,omitempty"`
+	Disks    []Disk `json:"disks,omitempty"`
 }
 
-type disk struct {
+// Disk is how one data directory is.
+type Disk struct {
 	Path   string `json:"path"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty"`
@@ -80,15 +82,38 @@ type disk struct {
 	Rebuilt int64 `json:"rebuiltBlocks"`
 }
 
+// Words says it in a line for each thing that is not as it should be.
+func (h *Health) Words() string {
+	var says []string
+	switch {
+	case !h.Ready && h.Detail == "":
+		says = append(says, "requests are not served")
+	case h.Detail != "":
+		says = append(says, h.Detail)
+	case !h.Writable:
+		says = append(says, "writes are not taken")
+	case h.Degraded:
+		says = append(says, "serving, but with less redundancy than it has disks for")
+	default:
+		says = append(says, "serving")
+	}
+	for _, d := range h.Disks {
+		if !d.OK {
+			says = append(says, d.Path+": "+d.Detail)
+		}
+	}
+	return strings.Join(says, "\n")
+}
+
 // healthz answers 200 when requests are served and writes taken, else 503; a degraded store that takes writes is healthy.
 func (g *management) healthz(w http.ResponseWriter, _ *http.Request) {
-	var h health
+	var h Health
 	if store := g.store.Load(); store != nil {
 		s := (*store).Health()
-		h = health{Ready: true, Writable: s.Writable, Degraded: s.Degraded, Detail: s.Detail,
+		h = Health{Ready: true, Writable: s.Writable, Degraded: s.Degraded, Detail: s.Detail,
 			Healing: s.Healing, Garbage: s.Garbage, Stuck: s.Stuck}
 		for _, d := range s.Disks {
-			h.Disks = append(h.Disks, disk(d))
+			h.Disks = append(h.Disks, Disk(d))
 		}
 	} else {
 		h.Detail = "starting or stopping"

@@ -166,21 +166,24 @@ func TestManagement(t *testing.T) {
 	for name, c := range map[string]struct {
 		health engine.Health
 		status int
+		words  string
 	}{
-		"well":     {engine.Health{Writable: true, Disks: []engine.DiskHealth{{Path: "/d", OK: true, Free: 1, Total: 2}}}, 200},
-		"degraded": {engine.Health{Writable: true, Degraded: true, Detail: "disk 2 is missing"}, 200},
-		"full":     {engine.Health{Detail: "no space"}, 503},
+		"well": {engine.Health{Writable: true, Disks: []engine.DiskHealth{{Path: "/d", OK: true, Free: 1, Total: 2}}}, 200, "serving"},
+		"degraded": {engine.Health{Writable: true, Degraded: true, Disks: []engine.DiskHealth{{Path: "/d", Detail: "no answer"}}}, 200,
+			"serving, but with less redundancy than it has disks for\n/d: no answer"},
+		"full": {engine.Health{Detail: "no space"}, 503, "no space"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, Options{}, Backend{Blob: newService(ok), Store: sick{health: c.health}})
 			require.Eventually(t, func() bool { return s.Server.management.store.Load() != nil }, 10*time.Second, time.Millisecond)
 			status, body := fetch(t, http.DefaultClient, s.management+"/healthz")
 			require.Equal(t, c.status, status)
-			var h health
+			var h Health
 			require.NoError(t, json.Unmarshal([]byte(body), &h))
 			require.Equal(t, c.health.Writable, h.Writable)
 			require.Equal(t, c.health.Degraded, h.Degraded)
 			require.Equal(t, c.health.Detail, h.Detail)
+			require.Equal(t, c.words, h.Words())
 			status, _ = fetch(t, http.DefaultClient, s.management+"/livez")
 			require.Equal(t, 200, status)
 			collected, err := http.Post(s.management+"/collect", "", nil)

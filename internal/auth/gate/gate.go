@@ -46,6 +46,8 @@ func (g *Gate) Authorize(ctx context.Context, acct *account.Account, r *auth.Req
 		return auth.Grant{}, protocol.ErrAccountIsDisabled
 	case acct.RequireHTTPS && !r.HTTPS:
 		return auth.Grant{}, protocol.ErrAccountRequiresHttps
+	case r.HTTPS && r.TLS < acct.MinimumTLS:
+		return auth.Grant{}, protocol.ErrTlsVersionNotPermitted
 	case needs.Open:
 		return auth.Grant{Scheme: auth.Anonymous}, nil
 	}

@@ -249,7 +249,7 @@ func (rd *Reading) locatePieces(v engine.Reader, p *place, most int) (whole []re
 		if from >= to {
 			return
 		}
-		rd.spans = append(rd.spans, span{ref: c.Ref, offset: from - at, length: to - from})
+		rd.spans = append(rd.spans, spanOf(&c.Chunk, from-at, to-at))
 		if to-from < c.Size {
 			c.Ref = engine.Ref{}
 		}
@@ -338,7 +338,7 @@ func (f *fetched) read(ctx context.Context) io.Reader {
 	}
 	spans := make([]span, len(f.pieces))
 	for i := range f.pieces {
-		spans[i] = span{ref: f.pieces[i].Ref, length: f.pieces[i].Size}
+		spans[i] = spanOf(&f.pieces[i].Chunk, 0, f.pieces[i].Size)
 	}
 	return &lazyReader{spanReader{ctx: ctx, store: f.store, spans: spans}}
 }

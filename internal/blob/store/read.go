@@ -18,6 +18,22 @@ type span struct {
 	zero           bool
 	data           []byte        // the bytes themselves, of small pages
 	opened         io.ReadCloser // opened ahead, so that it stays
+
+	whole bool   // the span is all of the chunk
+	crc64 uint64 // of the chunk, if the span is all of it
+}
+
+// spanOf is the bytes of a chunk between two bounds.
+func spanOf(c *engine.Chunk, from, to int64) span {
+	return span{ref: c.Ref, offset: from, length: to - from, whole: to-from == c.Size, crc64: c.CRC64}
+}
+
+// read opens a span of a chunk. One that is read whole is held to the sum that the blob's record has of it.
+func (sp *span) read(ctx context.Context, store engine.Store) (io.ReadCloser, error) {
+	if sp.whole {
+		return store.OpenWhole(ctx, engine.Chunk{Ref: sp.ref, Size: sp.length, CRC64: sp.crc64})
+	}
+	return store.Open(ctx, sp.ref, sp.offset, sp.length)
 }
 
 // Reading is a blob opened for reading: its record and where the wanted bytes are.
@@ -212,7 +228,7 @@ func (rd *Reading) locate(v engine.Reader, p *place) error {
 	add := func(at int64, chunk *engine.Chunk) {
 		from, to := max(rd.Offset, at), min(end, at+chunk.Size)
 		if from < to {
-			rd.spans = append(rd.spans, span{ref: chunk.Ref, offset: from - at, length: to - from})
+			rd.spans = append(rd.spans, spanOf(chunk, from-at, to-at))
 		}
 	}
 	switch c.Kind {
@@ -269,7 +285,7 @@ func locateList(v engine.Reader, p *place, id engine.Stamp, from, end int64) (sp
 			return false
 		}
 		to := min(end, at+c.Size)
-		spans = append(spans, span{ref: c.Ref, offset: next - at, length: to - next})
+		spans = append(spans, spanOf(&c.Chunk, next-at, to-at))
 		next = to
 		return true
 	})
@@ -302,7 +318,7 @@ func (b *spanReader) openAhead() error {
 	for i := range b.spans {
 		sp := &b.spans[i]
 		var err error
-		if sp.opened, err = b.store.Open(b.ctx, sp.ref, sp.offset, sp.length); err != nil {
+		if sp.opened, err = sp.read(b.ctx, b.store); err != nil {
 			sp.opened = nil
 			return err
 		}
@@ -312,7 +328,7 @@ func (b *spanReader) openAhead() error {
 
 // next opens the next span.
 func (b *spanReader) next() (err error) {
-	sp := b.spans[0]
+	sp := &b.spans[0]
 	switch {
 	case sp.opened != nil:
 		b.open = sp.opened
@@ -321,7 +337,7 @@ func (b *spanReader) next() (err error) {
 	case sp.data != nil:
 		b.open = newBytesBody(sp.data)
 	default:
-		b.open, err = b.store.Open(b.ctx, sp.ref, sp.offset, sp.length)
+		b.open, err = sp.read(b.ctx, b.store)
 	}
 	if err != nil {
 		return err

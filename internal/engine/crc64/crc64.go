@@ -24,8 +24,20 @@ var squares = func() (s [64]uint64) {
 	return s
 }()
 
-// by64K is the operator of the commonest length, a whole block of 64 KiB.
-var by64K = shift(64 << 10)
+// by64K is what a sum becomes when a whole block of 64 KiB follows, the commonest length: by64K[n][b] is that of a sum whose n-th byte
+// is b and whose others are 0.
+var by64K = func() (t [8][256]uint64) {
+	by := shift(64 << 10)
+	for n := range t {
+		for bit := range 8 {
+			one := multiply(by, 1<<(8*n+bit))
+			for b := range 1 << bit {
+				t[n][1<<bit|b] = t[n][b] ^ one
+			}
+		}
+	}
+	return t
+}()
 
 // Sum returns the sum of p. The sum of nothing is 0.
 func Sum(p []byte) uint64 { return crc64nvme.Checksum(p) }
@@ -35,11 +47,17 @@ func Update(sum uint64, p []byte) uint64 { return crc64nvme.Update(sum, p) }
 
 // Combine returns the sum of a followed by b, from their sums and the length of b in bytes.
 func Combine(a, b uint64, lenB int64) uint64 {
-	if lenB <= 0 {
+	switch {
+	case lenB <= 0:
 		return a
+	case a == 0:
+		return b
 	}
 	if lenB == 64<<10 {
-		return multiply(by64K, a) ^ b
+		for n := range by64K {
+			b ^= by64K[n][byte(a>>(8*n))]
+		}
+		return b
 	}
 	return multiply(shift(lenB), a) ^ b
 }

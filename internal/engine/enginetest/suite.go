@@ -461,6 +461,15 @@ func read(s engine.Store, ref engine.Ref, offset, length int64) ([]byte, error) 
 	return b, errors.Join(err, r.Close())
 }
 
+func readWhole(s engine.Store, c engine.Chunk) ([]byte, error) {
+	r, err := s.OpenWhole(background, c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	return b, errors.Join(err, r.Close())
+}
+
 func testChunks(t *testing.T, h Harness) {
 	s := h.Open(t)
 	sizes := []int{1, 511, 4096, 64<<10 - 1, 64 << 10, 64<<10 + 1, 200_000, 1 << 20, engine.MaxChunk}
@@ -500,6 +509,19 @@ func testChunks(t *testing.T, h Harness) {
 			require.Equal(t, n, written)
 			require.True(t, bytes.Equal(st.b, w.Bytes()))
 			require.NoError(t, r.Close())
+
+			got, err := readWhole(s, st.chunk)
+			require.NoError(t, err, "size %d", n)
+			require.True(t, bytes.Equal(st.b, got), "size %d", n)
+			other := st.chunk
+			other.CRC64++
+			got, err = readWhole(s, other)
+			require.ErrorIs(t, err, engine.ErrCorrupt, "size %d", n)
+			require.Less(t, int64(len(got)), n, "what is not what was put is never handed out whole")
+			other = st.chunk
+			other.Size++
+			_, err = readWhole(s, other)
+			require.ErrorIs(t, err, engine.ErrCorrupt, "size %d", n)
 		}
 	}
 	check(s)

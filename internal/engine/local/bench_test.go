@@ -179,27 +179,33 @@ func BenchmarkChunk(b *testing.B) {
 					}
 				})
 			})
-			b.Run("open/"+name, func(b *testing.B) {
-				s := benchStore(b, disks)
-				c, err := s.Put(background, bytes.NewReader(data), int64(size))
-				require.NoError(b, err)
-				defer s.Forget(c.Ref)
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					for pb.Next() {
-						r, err := s.Open(background, c.Ref, 0, int64(size))
-						if err == nil {
-							_, err = r.(io.WriterTo).WriteTo(io.Discard)
-							_ = r.Close() // it was read to its end
-						}
-						if err != nil {
-							b.Error(err)
-							return
-						}
+			for _, whole := range []bool{false, true} { // held to the sum of the chunk, or not
+				b.Run(fmt.Sprintf("open/%s/whole=%v", name, whole), func(b *testing.B) {
+					s := benchStore(b, disks)
+					c, err := s.Put(background, bytes.NewReader(data), int64(size))
+					require.NoError(b, err)
+					defer s.Forget(c.Ref)
+					open := func() (io.ReadCloser, error) { return s.Open(background, c.Ref, 0, int64(size)) }
+					if whole {
+						open = func() (io.ReadCloser, error) { return s.OpenWhole(background, c) }
 					}
+					b.SetBytes(int64(size))
+					b.ReportAllocs()
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							r, err := open()
+							if err == nil {
+								_, err = r.(io.WriterTo).WriteTo(io.Discard)
+								_ = r.Close() // it was read to its end
+							}
+							if err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
 				})
-			})
+			}
 		}
 	}
 }

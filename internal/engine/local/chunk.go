@@ -48,13 +48,29 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, offset, length int64) 
 	if err != nil {
 		return nil, err
 	}
-	return s.openAt(ctx, ref, at, offset, length)
+	return s.openAt(ref, at, func(at engine.Ref) (io.ReadCloser, error) { return s.extents.Open(ctx, at, offset, length) })
+}
+
+// OpenWhole implements engine.Store.
+func (s *Store) OpenWhole(ctx context.Context, c engine.Chunk) (io.ReadCloser, error) {
+	if !s.gate.enter() {
+		return nil, engine.ErrClosed
+	}
+	defer s.gate.leave()
+	if c.Size != extent.Size(c.Ref) {
+		return nil, fmt.Errorf("chunk %x of %d bytes: %w", c.Ref, c.Size, engine.ErrCorrupt)
+	}
+	at, err := s.resolve(c.Ref)
+	if err != nil {
+		return nil, err
+	}
+	return s.openAt(c.Ref, at, func(at engine.Ref) (io.ReadCloser, error) { return s.extents.OpenWhole(ctx, at, c.CRC64) })
 }
 
 // openAt opens a chunk that was found at a place. A collection may have moved it meanwhile, or dropped it.
-func (s *Store) openAt(ctx context.Context, ref, at engine.Ref, offset, length int64) (io.ReadCloser, error) {
+func (s *Store) openAt(ref, at engine.Ref, open func(at engine.Ref) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	for {
-		r, err := s.extents.Open(ctx, at, offset, length)
+		r, err := open(at)
 		if err == nil || !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, engine.ErrUnavailable) {
 			return r, kind(err)
 		}

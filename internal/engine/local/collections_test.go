@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -32,6 +31,7 @@ func TestCollectionsBesideEverything(t *testing.T) {
 			mem := vfs.NewCrashableMem()
 			rng := rand.New(rand.NewPCG(seed, uint64(disks)))
 			b := &bustle{t: t, acked: map[string]uint64{}}
+			b.turn.L = &b.mu
 			for done := 0; done < *collections/2 && !t.Failed(); done += perRound {
 				o.FS = mem
 				s, err := local.Open(o)
@@ -49,6 +49,7 @@ func TestCollectionsBesideEverything(t *testing.T) {
 					require.NoError(t, s.Close())
 				}
 			}
+			t.Logf("%d changes and %d reads beside %d collections", b.changes, b.looks, b.collections)
 		})
 	}
 }
@@ -58,33 +59,81 @@ type bustle struct {
 	t     *testing.T
 	mu    sync.Mutex
 	acked map[string]uint64 // seeds by name
+
+	turn           sync.Cond // of mu: the numbers below have changed
+	over           bool      // the round is
+	writes, reads  int       // that are due
+	changes, looks int       // that were made
+	collections    int
+}
+
+// beside is how many changes, and how many reads, each collection sets off. The next one begins when half of them have ended: what a
+// collection meets is under way, whatever the scheduler does, and no more is done for each than that takes.
+const beside = 6
+
+// take waits for one of what is due; false at the end of the round.
+func (b *bustle) take(due *int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for *due == 0 && !b.over {
+		b.turn.Wait()
+	}
+	if b.over {
+		return false
+	}
+	*due--
+	return true
+}
+
+// made counts what was taken.
+func (b *bustle) made(n *int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	*n++
+	b.turn.Broadcast()
 }
 
 func (b *bustle) round(s *local.Store, rng *rand.Rand, collections int) {
 	var wg sync.WaitGroup
-	var end atomic.Bool
+	b.over, b.writes, b.reads = false, 0, 0
 	for w := range 3 {
 		mine := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		wg.Go(func() {
-			for !end.Load() && !b.t.Failed() {
+			for b.take(&b.writes) {
 				b.write(s, mine, w)
+				b.made(&b.changes)
 			}
 		})
 	}
 	for range 2 {
 		mine := rand.New(rand.NewPCG(rng.Uint64(), 0))
 		wg.Go(func() {
-			for !end.Load() && !b.t.Failed() {
+			for b.take(&b.reads) {
 				b.read(s, mine)
+				b.made(&b.looks)
 			}
 		})
 	}
 	for range collections {
+		b.mu.Lock()
+		writes, reads := b.changes+beside/2, b.looks+beside/2
+		b.writes, b.reads = b.writes+beside, b.reads+beside
+		b.turn.Broadcast()
+		b.mu.Unlock()
 		if err := s.Collect(context.Background()); err != nil {
 			b.t.Errorf("collect: %v", err)
 		}
+		b.collections++
+		b.mu.Lock()
+		for b.changes < writes || b.looks < reads {
+			b.turn.Wait()
+		}
+		b.mu.Unlock()
 	}
-	end.Store(true)
+	b.mu.Lock()
+	b.over = true
+	b.turn.Broadcast()
+	b.mu.Unlock()
 	wg.Wait()
 }
 

@@ -23,7 +23,7 @@ func (s *Store) Collected() { <-s.collected }
 
 // OpenAt opens a chunk that was found at a place some time ago.
 func (s *Store) OpenAt(ctx context.Context, ref, at engine.Ref, offset, length int64) (io.ReadCloser, error) {
-	return s.openAt(ctx, ref, at, offset, length)
+	return s.openAt(ref, at, func(at engine.Ref) (io.ReadCloser, error) { return s.extents.Open(ctx, at, offset, length) })
 }
 
 // Place returns where a chunk lies.

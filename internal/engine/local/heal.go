@@ -99,8 +99,8 @@ func (s *Store) Heal(ctx context.Context) error {
 	if s.meta != nil {
 		tick := time.NewTicker(time.Second * verifyStep / verifyRate)
 		defer tick.Stop()
-		if verr := s.meta.Verify(ctx, pacer(tick.C, verifyStep)); verr != nil {
-			err = errors.Join(err, fmt.Errorf("verify the metadata replicas: %w", verr))
+		if _, serr := s.meta.Scrub(ctx, pacer(tick.C, verifyStep)); serr != nil {
+			err = errors.Join(err, serr)
 		}
 	}
 	return err

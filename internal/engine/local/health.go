@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -52,7 +52,7 @@ func (s *Store) lookAt(i int) {
 		err = fmt.Errorf("its file system does not tell its room: %w", err)
 	}
 	switch b, rerr := readFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName)); {
-	case oserror.IsNotExist(rerr):
+	case errors.Is(rerr, fs.ErrNotExist):
 		err = fmt.Errorf("%s is gone from it: the directory was removed, or its disk unmounted", formatName)
 		s.lose(d.dir, err)
 	case rerr != nil:

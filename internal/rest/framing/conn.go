@@ -62,6 +62,14 @@ func (c *Conn) Client() netip.Addr { return c.client }
 // Secure tells that the connection is TLS.
 func (c *Conn) Secure() bool { return c.secure }
 
+// TLSVersion is the version of TLS as crypto/tls numbers them, 0 without TLS.
+func (c *Conn) TLSVersion() uint16 {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.ConnectionState().Version
+	}
+	return 0
+}
+
 // Head is the framing of the current request.
 func (c *Conn) Head() Head { return c.req }
 

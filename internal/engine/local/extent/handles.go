@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
@@ -285,7 +285,7 @@ func (d *disk) tell(s *Store, err error) {
 		if d.unread.Load() != 0 && d.unread.Swap(0) >= unreadable {
 			s.log.Info("a disk can be read again", zap.String("dir", d.Dir))
 		}
-	case transient(err), errors.Is(err, errForeign), errors.Is(err, errVersion), oserror.IsNotExist(err):
+	case transient(err), errors.Is(err, errForeign), errors.Is(err, errVersion), errors.Is(err, fs.ErrNotExist):
 	case d.unread.Add(1) == unreadable:
 		s.log.Error("a disk cannot be read", zap.String("dir", d.Dir), zap.Error(err))
 	}

@@ -8,12 +8,23 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/crc64"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Open reads length bytes of a chunk from off. The first buffer is read and verified before it returns, so that damage at the
 // beginning is an error and not a broken stream.
 func (s *Store) Open(ctx context.Context, ref engine.Ref, off, length int64) (io.ReadCloser, error) {
+	return s.open(ctx, ref, off, length, nil)
+}
+
+// OpenWhole reads all of a chunk and holds it to its sum: a frame vouches for its place and its payload, the sum for what was put there.
+// The two differ where files of another copy of the store were put in place of this one's.
+func (s *Store) OpenWhole(ctx context.Context, ref engine.Ref, sum uint64) (io.ReadCloser, error) {
+	return s.open(ctx, ref, 0, Size(ref), &sum)
+}
+
+func (s *Store) open(ctx context.Context, ref engine.Ref, off, length int64, sum *uint64) (io.ReadCloser, error) {
 	if s.stopped.Load() {
 		return nil, engine.ErrClosed
 	}
@@ -32,6 +43,9 @@ func (s *Store) Open(ctx context.Context, ref engine.Ref, off, length int64) (io
 		return nil, fmt.Errorf("extent %016x: %w", p.extent, s.lost())
 	}
 	r := &reader{s: s, ctx: ctx, x: x, place: p, off: off, end: off + length}
+	if sum != nil {
+		r.whole, r.want = true, *sum
+	}
 	if err := r.fill(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -56,6 +70,10 @@ type reader struct {
 	place place
 	off   int64 // in the chunk, of the first byte not yet in run
 	end   int64
+
+	whole     bool // all of the chunk is read, and its sum is to be want
+	want, sum uint64
+	summed    int64 // bytes that sum is of
 
 	pool *sync.Pool // that buf came from
 	buf  *[]byte
@@ -118,8 +136,17 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// fill reads and verifies the next blocks.
+// fill reads and verifies the next blocks. After an error they are the next ones still.
 func (r *reader) fill() error {
+	sum, summed := r.sum, r.summed
+	err := r.load()
+	if err != nil {
+		r.sum, r.summed = sum, summed
+	}
+	return err
+}
+
+func (r *reader) load() error {
 	if r.off == r.end {
 		return nil
 	}
@@ -133,7 +160,11 @@ func (r *reader) fill() error {
 	if r.place.shape.packed {
 		r.take(&r.s.rowBufs)
 		b := (*r.buf)[:g.head+int(r.place.shape.size)]
-		if err := r.block(0, r.place.shape.column, b); err != nil {
+		sum, err := r.block(0, r.place.shape.column, b)
+		if err == nil {
+			err = r.add(sum, r.place.shape.size)
+		}
+		if err != nil {
 			return err
 		}
 		r.run, r.off = b[g.head+int(r.off):g.head+int(r.end)], r.end
@@ -163,8 +194,11 @@ func (r *reader) fill() error {
 			}
 			b := (*r.buf)[at:][:g.head+g.length(r.place.shape, first+i, c)]
 			copy(under[:g.head], b)
-			err := r.block(first+i, c, b)
+			sum, err := r.block(first+i, c, b)
 			copy(b, under[:g.head])
+			if err == nil {
+				err = r.add(sum, int64(len(b)-g.head))
+			}
 			if err != nil {
 				return err
 			}
@@ -176,6 +210,19 @@ func (r *reader) fill() error {
 		}
 	}
 	r.run, r.off = run, end
+	return nil
+}
+
+// add takes the sum of the next n bytes into that of the chunk, and holds it to the one that it should be at the end.
+func (r *reader) add(sum uint64, n int64) error {
+	if !r.whole {
+		return nil
+	}
+	r.sum = crc64.Combine(r.sum, sum, n)
+	if r.summed += n; r.summed == r.end && r.sum != r.want {
+		return fmt.Errorf("extent %016x: what lies at %d is not what was put there; perhaps the file is from another copy of the store: %w",
+			r.place.extent, r.place.offset, engine.ErrCorrupt)
+	}
 	return nil
 }
 
@@ -223,17 +270,21 @@ func (f *frame) matches(want *frame) bool {
 		(want.rowLength == 0 || f.rowLength == want.rowLength)
 }
 
-// block reads the frame of row i in column c into b and verifies it, or rebuilds what it holds.
-func (r *reader) block(i, c int, b []byte) error {
+// block reads the frame of row i in column c into b and verifies it, or rebuilds what it holds. It returns the sum of its payload, where
+// the chunk is read whole.
+func (r *reader) block(i, c int, b []byte) (sum uint64, err error) {
 	want := r.expect(i, c)
 	n, err := r.s.readAt(r.x, c, b, int64(want.offset))
 	if diskio.Busy(err) {
-		return diskio.Kind(err)
+		return 0, diskio.Kind(err)
 	}
 	if n == len(b) {
 		if f, err := decodeFrame(b, r.s.tag(r.place.extent, c, int64(want.offset))); err == nil && f.matches(&want) && f.payload(b) != nil {
-			return nil
+			return f.sum, nil
 		}
 	}
-	return r.s.rebuildBlock(r.x, &want, b)
+	if err := r.s.rebuildBlock(r.x, &want, b); err != nil || !r.whole {
+		return 0, err
+	}
+	return crc64.Sum(b[r.s.g.head:]), nil
 }

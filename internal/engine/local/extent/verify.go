@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/crc64"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
@@ -63,7 +64,11 @@ func (s *Store) examine(ctx context.Context, x *extent, heal bool) (rep Report, 
 	x.mu.Lock()
 	heal = heal && x.retired && x.writers == 0
 	x.mu.Unlock()
-
+	for c := range x.cols {
+		if col := x.cols[c].Load(); heal && s.g.m > 0 && col != nil {
+			s.vanished(x, c, col) // then it is made anew, and no block of it repaired
+		}
+	}
 	ends := s.columnEnds(ctx, x, &rep)
 	surface := len(rep.Bad) // what is wrong with headers, footers and whole files
 	var ours [maxColumns]bool
@@ -310,10 +315,28 @@ func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) erro
 	if err != nil {
 		return fmt.Errorf("repair %s: %w", col.path, err)
 	}
-	if err := errors.Join(s.writeSynced(f, col.disk, p, off), f.Close()); err != nil {
+	err = s.writeSynced(f, col.disk, p, off)
+	if err == nil {
+		err = s.readBack(f, col.disk, p, off)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("repair %s at %d: %w", col.path, off, err)
 	}
 	return nil
+}
+
+var errLies = errors.New("the disk does not give back what was just written and synced")
+
+// readBack holds what a disk has, so far as it can be asked, against what was written and synced. One that has something else takes no
+// more writes.
+func (s *Store) readBack(f vfs.File, d *disk, p []byte, off int64) error {
+	diskio.Uncache(f, off, int64(len(p)))
+	got := make([]byte, len(p))
+	_, err := f.ReadAt(got, off)
+	if err == nil && !bytes.Equal(got, p) {
+		err = errLies
+	}
+	return s.judge(d, err)
 }
 
 // rewriteHeader writes the header of a column again, if it is bad and the column is ours. The caller holds x.upkeep.
@@ -457,6 +480,12 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 		return fmt.Errorf("rebuild %s: %w", path, err)
 	}
 	lost := 0
+	type block struct {
+		off int64
+		sum uint64
+		n   int
+	}
+	var written []block
 	fill := func() error {
 		if _, err := f.Write(s.headerOf(x, c, d).encode()); err != nil {
 			return s.judge(d, err)
@@ -476,11 +505,29 @@ func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (e
 				return err
 			}
 			p := r.frame(c)[:s.g.head+int(fr.length)]
+			written = append(written, block{r.off, crc64.Sum(p), len(p)})
 			_, err = f.WriteAt(p, r.off)
 			return s.judge(d, err)
 		}, nil)
+		if err == nil {
+			err = s.judge(d, f.SyncData())
+		}
 		if err != nil {
 			return err
+		}
+		diskio.Uncache(f, 0, end)
+		b := make([]byte, s.g.frame())
+		for _, w := range written {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			_, err := f.ReadAt(b[:w.n], w.off)
+			if err == nil && crc64.Sum(b[:w.n]) != w.sum {
+				err = errLies
+			}
+			if err != nil {
+				return s.judge(d, err)
+			}
 		}
 		return s.writeFooter(ctx, f, x, c, d, end)
 	}

@@ -96,6 +96,7 @@ func (f *file) Preallocate(offset, length int64) error {
 func (f *file) Close() error {
 	var err error
 	if f.sum != nil {
+		defer f.fs.changes(f.name)()
 		b := f.sum.encode()
 		err = f.fs.eachOpen(func(r *replica) error { return writeSidecar(r, f.name, b) })
 	}

@@ -15,7 +15,8 @@
 //
 // # Locks
 //
-// FS.mu guards the drop of replicas and is held while a drop is recorded. It is never taken with a file's mutex held.
+// FS.entries comes before FS.mu, which guards the drop of replicas and is held while a drop is recorded. Neither is taken with a
+// file's mutex held.
 package mirror
 
 import (
@@ -63,6 +64,9 @@ type FS struct {
 	dead error      // sticky: a drop could not be recorded, or no replica is left
 
 	repairs repairs
+	// entries is held for reading while a file that a scrub looks at comes, goes or gets another name, which it does on one replica after
+	// the other; for writing by a scrub that judges whether one lacks it.
+	entries sync.RWMutex
 }
 
 type replica struct {
@@ -200,6 +204,15 @@ func (fs *FS) eachOpen(op func(r *replica) error) error {
 	return fs.settle(alive, errs, failed)
 }
 
+// changes begins a change of an entry that a scrub looks at, and returns what ends it. Logs are made and removed without it.
+func (fs *FS) changes(name string) (end func()) {
+	if growing(name) {
+		return func() {}
+	}
+	fs.entries.RLock()
+	return fs.entries.RUnlock
+}
+
 // settle drops the replicas that failed where others did not.
 func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
 	if failed == 0 {
@@ -220,6 +233,7 @@ func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
 
 // Create implements vfs.FS.
 func (fs *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	defer fs.changes(name)()
 	f := &file{fs: fs, name: name, files: make([]vfs.File, len(fs.replicas))}
 	err := fs.eachOpen(func(r *replica) (err error) {
 		f.files[r.index], err = r.FS.Create(r.path(name), category)
@@ -236,6 +250,7 @@ func (fs *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, err
 
 // Link implements vfs.FS.
 func (fs *FS) Link(oldname, newname string) error {
+	defer fs.changes(newname)()
 	return fs.each(func(r *replica) error {
 		if sealed(oldname) {
 			err := r.FS.Link(r.path(oldname+sumSuffix), r.path(newname+sumSuffix))
@@ -249,6 +264,7 @@ func (fs *FS) Link(oldname, newname string) error {
 
 // Rename implements vfs.FS.
 func (fs *FS) Rename(oldname, newname string) error {
+	defer fs.changes(newname)()
 	return fs.each(func(r *replica) error {
 		if sealed(oldname) {
 			err := r.FS.Rename(r.path(oldname+sumSuffix), r.path(newname+sumSuffix))
@@ -262,6 +278,7 @@ func (fs *FS) Rename(oldname, newname string) error {
 
 // Remove implements vfs.FS.
 func (fs *FS) Remove(name string) error {
+	defer fs.changes(name)()
 	return fs.each(func(r *replica) error {
 		err := r.FS.Remove(r.path(name))
 		if sealed(name) {

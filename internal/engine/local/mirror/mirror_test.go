@@ -98,8 +98,8 @@ func TestABadByteIsReadFromAnotherReplicaAndRepaired(t *testing.T) {
 	assert.Empty(t, d.dropped)
 }
 
-// TestVerifyRepairsEveryReplica: also those that no read comes to while the first is well.
-func TestVerifyRepairsEveryReplica(t *testing.T) {
+// TestScrubRepairsEveryReplica: also those that no read comes to while the first is well.
+func TestScrubRepairsEveryReplica(t *testing.T) {
 	d := newDisks(3)
 	fs := d.open(t)
 	want := random(5*sumBlock + 100)
@@ -108,25 +108,27 @@ func TestVerifyRepairsEveryReplica(t *testing.T) {
 		flip(t, d.fs[i], "disk/meta/000001.sst", at)
 	}
 	paced := 0
-	require.NoError(t, fs.Verify(t.Context(), func(_ context.Context, n int) { paced += n }))
+	_, err := fs.Scrub(t.Context(), func(_ context.Context, n int) { paced += n })
+	require.NoError(t, err)
 	assert.Positive(t, paced)
 	for _, replica := range d.fs {
 		assert.Equal(t, want, read(t, replica, "disk/meta/000001.sst"))
 	}
 	paced = 0
-	require.NoError(t, fs.Verify(t.Context(), func(_ context.Context, n int) { paced += n }))
+	_, err = fs.Scrub(t.Context(), func(_ context.Context, n int) { paced += n })
+	require.NoError(t, err)
 	assert.Equal(t, 3*len(want), paced, "all that is whole is read, and paced")
 	assert.Empty(t, d.dropped)
 }
 
-// TestVerifyEndsWithItsContext: while it waits to go on as well.
-func TestVerifyEndsWithItsContext(t *testing.T) {
+// TestScrubEndsWithItsContext: while it waits to go on as well.
+func TestScrubEndsWithItsContext(t *testing.T) {
 	d := newDisks(2)
 	fs := d.open(t)
 	write(t, fs, "meta/000001.sst", random(100*sumBlock))
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
-	err := fs.Verify(ctx, func(ctx context.Context, _ int) {
+	_, err := fs.Scrub(ctx, func(ctx context.Context, _ int) {
 		calls++
 		cancel()
 		<-ctx.Done()

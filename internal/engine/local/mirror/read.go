@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -260,40 +259,6 @@ func (fs *FS) repair(r *replica, name string, s *sums) {
 		}
 		fs.log.Info("a metadata file was repaired", zap.String("file", r.path(name)))
 	})
-}
-
-// Verify reads every file that has a sidecar on every replica, and repairs what is damaged. A read by Pebble meets only what is
-// wrong on the first replica that has the file; the others are to be whole when that one is gone. Before so many bytes are read it calls
-// pace, which returns when they may be, or when ctx ends.
-func (fs *FS) Verify(ctx context.Context, pace func(ctx context.Context, bytes int)) error {
-	buf := make([]byte, 16*sumBlock)
-	for _, r := range fs.alive() {
-		names, err := r.FS.List(r.path(fs.opts.Dir))
-		if err != nil {
-			return err
-		}
-		for _, base := range names {
-			name := fs.opts.Dir + "/" + base
-			if !sealed(name) || strings.HasSuffix(name, sumSuffix) || strings.HasSuffix(name, tmpSuffix) {
-				continue
-			}
-			s := fs.sidecar(name)
-			if s == nil {
-				continue // it is being written, or has just been removed
-			}
-			whole, err := verify(ctx, r, name, s, buf, pace)
-			switch {
-			case ctx.Err() != nil:
-				return ctx.Err()
-			case errors.Is(err, os.ErrNotExist), diskio.Busy(err):
-			case err != nil || !whole:
-				fs.log.Warn("a metadata file is damaged", zap.String("file", r.path(name)), zap.Error(err))
-				fs.repair(r, name, s)
-			}
-		}
-	}
-	fs.Wait()
-	return nil
 }
 
 // verify tells whether a replica has a file as its checksums say.
