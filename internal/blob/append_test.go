@@ -1,18 +1,11 @@
 package blob
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/appendblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/protocol"
@@ -85,93 +78,8 @@ func TestAppendLimits(t *testing.T) {
 	require.Equal(t, int64(100*miB), appendBlockLimit("2022-11-02"))
 }
 
-// TestConcurrentAppenders: every block lands whole, once, where the answer says.
-func TestConcurrentAppenders(t *testing.T) {
-	ctx := context.Background()
-	_, client := newSDK(t)
-	c := client.NewContainerClient("log")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	a := c.NewAppendBlobClient("a")
-	_, err = a.Create(ctx, nil)
-	require.NoError(t, err)
-	const writers, each = 8, 25
-	var wg sync.WaitGroup
-	offsets := make([]map[string]string, writers)
-	for w := range writers {
-		offsets[w] = map[string]string{}
-		wg.Go(func() {
-			for i := range each {
-				line := fmt.Sprintf("<%d:%03d>", w, i)
-				res, err := a.AppendBlock(ctx, streaming([]byte(line)), nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				offsets[w][*res.BlobAppendOffset] = line
-			}
-		})
-	}
-	wg.Wait()
-	props, err := a.GetProperties(ctx, nil)
-	require.NoError(t, err)
-	require.Equal(t, int32(writers*each), *props.BlobCommittedBlockCount)
-	body := make([]byte, *props.ContentLength)
-	_, err = a.DownloadBuffer(ctx, body, nil)
-	require.NoError(t, err)
-	require.Len(t, body, writers*each*len("<0:000>"))
-	for _, m := range offsets {
-		require.Len(t, m, each)
-		for offset, line := range m {
-			var at int
-			_, err := fmt.Sscan(offset, &at)
-			require.NoError(t, err)
-			require.Equal(t, line, string(body[at:at+len(line)]))
-		}
-	}
-	_, err = a.Seal(ctx, nil)
-	require.NoError(t, err)
-	_, err = a.AppendBlock(ctx, streaming([]byte("x")), nil)
-	require.ErrorContains(t, err, "BlobIsSealed")
-}
-
-// TestStructuredBodies: the SDK's transfer validation, both ways, on every kind of upload.
+// TestStructuredBodies: a message is taken apart and checked, and refused if it is not whole.
 func TestStructuredBodies(t *testing.T) {
-	ctx := context.Background()
-	_, client := newSDK(t)
-	c := client.NewContainerClient("checked")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	data := []byte(strings.Repeat("0123456789abcdef", 2<<16)) // 2 MiB
-	checked := blob.TransferValidationTypeComputeStructuredMessageCRC64(1 << 20)
-	a, b, p := c.NewAppendBlobClient("append"), c.NewBlockBlobClient("block"), c.NewPageBlobClient("page")
-	_, err = a.Create(ctx, nil)
-	require.NoError(t, err)
-	_, err = a.AppendBlock(ctx, streaming(data), &appendblob.AppendBlockOptions{TransactionalValidation: checked})
-	require.NoError(t, err)
-	_, err = b.StageBlock(ctx, "QUFB", streaming(data), &blockblob.StageBlockOptions{TransactionalValidation: checked})
-	require.NoError(t, err)
-	_, err = b.CommitBlockList(ctx, []string{"QUFB"}, nil)
-	require.NoError(t, err)
-	_, err = c.NewBlockBlobClient("put").Upload(ctx, streaming(data), &blockblob.UploadOptions{TransactionalValidation: checked})
-	require.NoError(t, err)
-	_, err = p.Create(ctx, int64(len(data)), nil)
-	require.NoError(t, err)
-	_, err = p.UploadPages(ctx, streaming(data), blob.HTTPRange{Count: int64(len(data))}, &pageblob.UploadPagesOptions{TransactionalValidation: checked})
-	require.NoError(t, err)
-	for _, name := range []string{"append", "block", "put", "page"} {
-		for _, rng := range []blob.HTTPRange{{}, {Offset: 12345, Count: 1 << 20}, {Offset: 1, Count: 1}} {
-			got, err := c.NewBlobClient(name).DownloadStream(ctx, &blob.DownloadStreamOptions{Range: rng, TransactionalValidation: checked})
-			require.NoError(t, err, name)
-			body, err := io.ReadAll(got.Body)
-			require.NoError(t, err, name)
-			want := data[rng.Offset:]
-			if rng.Count > 0 {
-				want = want[:rng.Count]
-			}
-			require.True(t, bytes.Equal(want, body), name)
-		}
-	}
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
 	message, err := io.ReadAll(protocol.NewStructuredEncoder(io.NopCloser(strings.NewReader("content")), 7))

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
@@ -15,45 +13,6 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest/resttest"
 )
-
-func TestBatchSDK(t *testing.T) {
-	ctx := context.Background()
-	_, client := newSDK(t)
-	c := client.NewContainerClient("many")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	for i := range 3 {
-		_, err = c.NewBlockBlobClient(fmt.Sprintf("b %d", i)).UploadBuffer(ctx, []byte("x"), nil)
-		require.NoError(t, err)
-	}
-	tier, err := c.NewBatchBuilder()
-	require.NoError(t, err)
-	require.NoError(t, tier.SetTier("b 0", blob.AccessTierCool, nil))
-	require.NoError(t, tier.SetTier("none", blob.AccessTierCool, nil))
-	res, err := c.SubmitBatch(ctx, tier, nil)
-	require.NoError(t, err)
-	require.Len(t, res.Responses, 2)
-	require.NoError(t, res.Responses[0].Error)
-	require.ErrorContains(t, res.Responses[1].Error, "BlobNotFound")
-	props, err := c.NewBlobClient("b 0").GetProperties(ctx, nil)
-	require.NoError(t, err)
-	require.Equal(t, "Cool", *props.AccessTier)
-	del, err := client.NewBatchBuilder()
-	require.NoError(t, err)
-	for i := range 3 {
-		require.NoError(t, del.Delete("many", fmt.Sprintf("b %d", i), nil))
-	}
-	all, err := client.SubmitBatch(ctx, del, nil)
-	require.NoError(t, err)
-	require.Len(t, all.Responses, 3)
-	for i, r := range all.Responses {
-		require.NoError(t, r.Error)
-		require.Equal(t, i, *r.ContentID)
-	}
-	page, err := c.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{}).NextPage(ctx)
-	require.NoError(t, err)
-	require.Empty(t, page.Segment.BlobItems)
-}
 
 func batchBody(lines ...string) string {
 	var b strings.Builder

@@ -2,20 +2,13 @@ package blob
 
 import (
 	"context"
-	"crypto/md5"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
@@ -28,96 +21,6 @@ func pattern(n, seed int) []byte {
 		b[i] = byte(i*31>>2 + i>>11 + seed)
 	}
 	return b
-}
-
-func TestCopyWithinTheServer(t *testing.T) {
-	ctx := context.Background()
-	h, client := newSDK(t)
-	con := client.NewContainerClient("con")
-	_, err := con.Create(ctx, nil)
-	require.NoError(t, err)
-	big := pattern(10<<20, 1)
-	src := con.NewBlockBlobClient("src ü/1")
-	_, err = src.UploadStream(ctx, strings.NewReader(string(big)), &blockblob.UploadStreamOptions{BlockSize: 4 << 20, Concurrency: 1,
-		HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("text/x"), BlobContentLanguage: to.Ptr("en")}, Metadata: map[string]*string{"Aa": to.Ptr("1")}})
-	require.NoError(t, err)
-	content := func(c *blockblob.Client) string {
-		got, err := c.DownloadStream(ctx, nil)
-		require.NoError(t, err)
-		b, err := io.ReadAll(got.Body)
-		require.NoError(t, err)
-		return string(b)
-	}
-
-	dst := con.NewBlockBlobClient("dst")
-	started, err := dst.StartCopyFromURL(ctx, src.URL(), nil)
-	require.NoError(t, err)
-	require.Equal(t, blob.CopyStatusTypeSuccess, *started.CopyStatus)
-	props, err := dst.GetProperties(ctx, nil)
-	require.NoError(t, err)
-	require.Equal(t, *started.CopyID, *props.CopyID)
-	require.Equal(t, fmt.Sprintf("%d/%d", len(big), len(big)), *props.CopyProgress)
-	require.Equal(t, src.URL(), *props.CopySource)
-	require.Equal(t, "text/x", *props.ContentType)
-	require.Equal(t, "1", *props.Metadata["Aa"])
-	require.Equal(t, string(big), content(dst))
-	list, err := dst.GetBlockList(ctx, blockblob.BlockListTypeCommitted, nil)
-	require.NoError(t, err)
-	require.Len(t, list.CommittedBlocks, 3)
-	_, err = dst.AbortCopyFromURL(ctx, *started.CopyID, nil)
-	require.ErrorContains(t, err, "NoPendingCopyOperation")
-
-	// The copy outlives its source: their chunks are shared and counted.
-	_, err = src.Delete(ctx, nil)
-	require.NoError(t, err)
-	require.NoError(t, h.svc.blobs.Sweep(ctx))
-	require.Equal(t, string(big), content(dst))
-
-	url, err := dst.GetSASURL(sas.BlobPermissions{Read: true}, time.Now().Add(time.Hour), nil)
-	require.NoError(t, err)
-	sync := con.NewBlockBlobClient("sync")
-	copied, err := sync.CopyFromURL(ctx, url, &blob.CopyFromURLOptions{Metadata: map[string]*string{"b": to.Ptr("2")}, BlobTags: map[string]string{"t": "1"}})
-	require.NoError(t, err)
-	require.Len(t, copied.ContentCRC64, 8)
-	require.Equal(t, string(big), content(sync))
-	props, err = sync.GetProperties(ctx, nil)
-	require.NoError(t, err)
-	require.Nil(t, props.Metadata["Aa"])
-	require.Equal(t, "2", *props.Metadata["B"])
-	require.NotContains(t, *props.CopySource, "sig=")
-
-	put := con.NewBlockBlobClient("put")
-	sum := md5.Sum(big)
-	_, err = put.UploadBlobFromURL(ctx, url, &blockblob.UploadBlobFromURLOptions{SourceContentMD5: sum[:], HTTPHeaders: &blob.HTTPHeaders{BlobContentType: to.Ptr("text/y")}})
-	require.NoError(t, err)
-	require.Equal(t, string(big), content(put))
-	props, err = put.GetProperties(ctx, nil)
-	require.NoError(t, err)
-	require.Equal(t, []string{"text/y", "en"}, []string{*props.ContentType, *props.ContentLanguage})
-	require.Nil(t, props.CopyID)
-	sum[0]++
-	_, err = put.UploadBlobFromURL(ctx, url, &blockblob.UploadBlobFromURLOptions{SourceContentMD5: sum[:]})
-	require.ErrorContains(t, err, "Md5Mismatch")
-
-	// A block that is a whole chunk is shared, one that is not is copied.
-	for id, rng := range map[string]blob.HTTPRange{"AAAA": {Offset: 4 << 20, Count: 4 << 20}, "BBBB": {Offset: 100, Count: 5 << 20}} {
-		_, err = put.StageBlockFromURL(ctx, id, url, &blockblob.StageBlockFromURLOptions{Range: rng})
-		require.NoError(t, err)
-	}
-	_, err = put.CommitBlockList(ctx, []string{"BBBB", "AAAA", "BBBB"}, nil)
-	require.NoError(t, err)
-	require.Equal(t, string(big[100:100+5<<20])+string(big[4<<20:8<<20])+string(big[100:100+5<<20]), content(put))
-
-	_, err = sync.CopyFromURL(ctx, dst.URL()+"x", nil)
-	require.ErrorContains(t, err, "CannotVerifyCopySource")
-	_, err = sync.CopyFromURL(ctx, url, &blob.CopyFromURLOptions{SourceModifiedAccessConditions: &blob.SourceModifiedAccessConditions{SourceIfNoneMatch: copySourceTag(t, dst)}})
-	require.ErrorContains(t, err, "304")
-}
-
-func copySourceTag(t *testing.T, c *blockblob.Client) *azcore.ETag {
-	props, err := c.GetProperties(context.Background(), nil)
-	require.NoError(t, err)
-	return props.ETag
 }
 
 // A source elsewhere is read in the background; its destination is closed to writes until then.

@@ -1,22 +1,13 @@
 package blob
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"github.com/stretchr/testify/require"
-
-	"github.com/blobd/blobd/internal/replay"
 )
 
 func TestTagsOnTheWire(t *testing.T) {
@@ -149,63 +140,4 @@ func TestFindFindsCurrentVersions(t *testing.T) {
 	page := find("2")
 	require.Equal(t, 1, strings.Count(page, "<Blob>"))
 	require.Contains(t, page, "<VersionId>"+second+"</VersionId><IsCurrentVersion>true</IsCurrentVersion>")
-}
-
-// TestTagRace: whoever wins, the blob is found by the tags that it has in the end and by no others.
-func TestTagRace(t *testing.T) {
-	ctx := context.Background()
-	h, client := newSDK(t)
-	c := client.NewContainerClient("race")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	seed := replay.Seed(t)
-	b := c.NewBlockBlobClient("b")
-	var wg sync.WaitGroup
-	for w := range 4 {
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(seed, uint64(w)))
-			for range 40 {
-				value := fmt.Sprint(rnd.IntN(3))
-				var err error
-				switch rnd.IntN(4) {
-				case 0:
-					_, err = b.UploadBuffer(ctx, []byte("x"), &blockblob.UploadBufferOptions{Tags: map[string]string{"k": value}})
-				case 1:
-					_, err = b.Delete(ctx, nil)
-				default:
-					_, err = b.SetTags(ctx, map[string]string{"k": value}, nil)
-				}
-				if err != nil && !strings.Contains(err.Error(), "BlobNotFound") {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	stop, swept := make(chan struct{}), make(chan error)
-	go func() {
-		for {
-			if err := h.svc.blobs.SweepTags(ctx); err != nil {
-				swept <- err
-				return
-			}
-			select {
-			case <-stop:
-				swept <- nil
-				return
-			default:
-			}
-		}
-	}()
-	wg.Wait()
-	close(stop)
-	require.NoError(t, <-swept)
-	_, err = b.UploadBuffer(ctx, []byte("x"), nil)
-	require.NoError(t, err)
-	_, err = b.SetTags(ctx, map[string]string{"k": "1"}, &blob.SetTagsOptions{})
-	require.NoError(t, err)
-	for _, value := range []string{"0", "1", "2"} {
-		found, err := client.FilterBlobs(ctx, "k='"+value+"'", &service.FilterBlobsOptions{MaxResults: to.Ptr(int32(10))})
-		require.NoError(t, err)
-		require.Equal(t, value == "1", len(found.Blobs) == 1, value)
-	}
 }

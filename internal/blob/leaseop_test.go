@@ -1,12 +1,9 @@
 package blob
 
 import (
-	"context"
 	"strings"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/lease"
 	"github.com/stretchr/testify/require"
 )
 
@@ -125,36 +122,4 @@ func TestLeasedBlob(t *testing.T) {
 	h.fails(t, 412, "LeaseIdMismatchWithContainerOperation", "GET", "/acct/box?restype=container", "", v, "x-ms-lease-id: "+idB)
 	h.must(t, 200, "PUT", "/acct/box?restype=container&comp=metadata", "", v)
 	h.must(t, 202, "DELETE", "/acct/box?restype=container", "", v, "x-ms-lease-id: "+idA)
-}
-
-func TestLeaseSDK(t *testing.T) {
-	ctx := context.Background()
-	_, client := newSDK(t)
-	c := client.NewContainerClient("leased")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	cl, err := lease.NewContainerClient(c, nil)
-	require.NoError(t, err)
-	_, err = cl.AcquireLease(ctx, 15, nil)
-	require.NoError(t, err)
-	_, err = cl.RenewLease(ctx, nil)
-	require.NoError(t, err)
-	broken, err := cl.BreakLease(ctx, &lease.ContainerBreakOptions{BreakPeriod: to.Ptr(int32(0))})
-	require.NoError(t, err)
-	require.Equal(t, int32(0), *broken.LeaseTime)
-	b := c.NewBlockBlobClient("b")
-	_, err = b.UploadBuffer(ctx, []byte("x"), nil)
-	require.NoError(t, err)
-	bl, err := lease.NewBlobClient(b, nil)
-	require.NoError(t, err)
-	_, err = bl.AcquireLease(ctx, -1, nil)
-	require.NoError(t, err)
-	_, err = bl.ChangeLease(ctx, idB, nil)
-	require.NoError(t, err)
-	_, err = b.Delete(ctx, nil)
-	require.ErrorContains(t, err, "LeaseIdMissing")
-	_, err = bl.ReleaseLease(ctx, nil)
-	require.NoError(t, err)
-	_, err = b.Delete(ctx, nil)
-	require.NoError(t, err)
 }

@@ -5,13 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/blob/store"
@@ -148,92 +144,6 @@ func TestPageRangesDiff(t *testing.T) {
 	h.fails(t, 409, "PreviousSnapshotNotFound", "GET", list+"&prevsnapshot="+s1, "", v)
 	h.must(t, 201, "PUT", "/acct/box/d", "", v, isPage, "x-ms-blob-content-length: 10240")
 	h.fails(t, 409, "BlobOverwritten", "GET", list+"&prevsnapshot="+s2, "", v)
-}
-
-// TestPageBlobSDK writes at random through the SDK, with snapshots, and reads everything back.
-func TestPageBlobSDK(t *testing.T) {
-	ctx := context.Background()
-	h, client := newSDK(t)
-	c := client.NewContainerClient("disks")
-	_, err := c.Create(ctx, nil)
-	require.NoError(t, err)
-	const size = 1 << 20
-	p := c.NewPageBlobClient("disk.vhd")
-	_, err = p.Create(ctx, size, nil)
-	require.NoError(t, err)
-	rnd := rand.New(rand.NewPCG(3, 4))
-	model := make([]byte, size)
-	type shot struct {
-		id    string
-		bytes []byte
-	}
-	var shots []shot
-	for i := range 120 {
-		from := int64(rnd.IntN(size/512)) * 512
-		n := min(size-from, int64(1+rnd.IntN([]int{4, 200}[i%2]))*512)
-		rng := blob.HTTPRange{Offset: from, Count: n}
-		if i%7 == 6 {
-			_, err = p.ClearPages(ctx, rng, nil)
-			clear(model[from : from+n])
-		} else {
-			data := bytes.Repeat([]byte{byte(i + 1)}, int(n))
-			_, err = p.UploadPages(ctx, streaming(data), rng, nil)
-			copy(model[from:], data)
-		}
-		require.NoError(t, err)
-		if i%30 == 29 {
-			s, err := p.CreateSnapshot(ctx, nil)
-			require.NoError(t, err)
-			shots = append(shots, shot{*s.Snapshot, bytes.Clone(model)})
-		}
-	}
-	read := func(b *pageblob.Client) []byte {
-		got, err := b.DownloadStream(ctx, nil)
-		require.NoError(t, err)
-		body, err := io.ReadAll(got.Body)
-		require.NoError(t, err)
-		return body
-	}
-	require.True(t, bytes.Equal(model, read(p)))
-	for _, s := range shots {
-		past, err := p.WithSnapshot(s.id)
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(s.bytes, read(past)))
-		covered := make([]byte, size)
-		for pager := p.NewGetPageRangesPager(&pageblob.GetPageRangesOptions{Snapshot: to.Ptr(s.id), MaxResults: to.Ptr(int32(3))}); pager.More(); {
-			res, err := pager.NextPage(ctx)
-			require.NoError(t, err)
-			for _, r := range res.PageRange {
-				copy(covered[*r.Start:*r.End+1], s.bytes[*r.Start:*r.End+1])
-			}
-		}
-		require.True(t, bytes.Equal(s.bytes, covered), "what is not listed is zero")
-	}
-	// What the diff from the first snapshot lists, laid over it, gives the blob.
-	got := bytes.Clone(shots[0].bytes)
-	for pager := p.NewGetPageRangesDiffPager(&pageblob.GetPageRangesDiffOptions{PrevSnapshot: to.Ptr(shots[0].id), MaxResults: to.Ptr(int32(5))}); pager.More(); {
-		res, err := pager.NextPage(ctx)
-		require.NoError(t, err)
-		for _, r := range res.PageRange {
-			copy(got[*r.Start:*r.End+1], model[*r.Start:*r.End+1])
-		}
-		for _, r := range res.ClearRange {
-			clear(got[*r.Start : *r.End+1])
-		}
-	}
-	require.True(t, bytes.Equal(model, got))
-	res, err := p.UpdateSequenceNumber(ctx, &pageblob.UpdateSequenceNumberOptions{ActionType: to.Ptr(pageblob.SequenceNumberActionTypeIncrement)})
-	require.NoError(t, err)
-	require.Equal(t, int64(1), *res.BlobSequenceNumber)
-	_, err = p.Resize(ctx, 512, nil)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(model[:512], read(p)))
-	require.NoError(t, h.svc.blobs.Sweep(ctx))
-	require.True(t, bytes.Equal(shots[2].bytes, func() []byte {
-		past, err := p.WithSnapshot(shots[2].id)
-		require.NoError(t, err)
-		return read(past)
-	}()))
 }
 
 // TestReadWhileWriting: an answer that is under way is of one state of the blob, whatever is written meanwhile.

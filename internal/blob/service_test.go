@@ -2,22 +2,16 @@ package blob
 
 import (
 	"context"
-	"net/http"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
-	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
@@ -100,20 +94,6 @@ func (h *house) restart(t testing.TB) {
 	require.NoError(t, h.svc.Close())
 	require.NoError(t, h.store.Close())
 	h.open(t)
-}
-
-// newSDK serves the emulator's account with real authorization and returns the Go SDK's client for it.
-func newSDK(t testing.TB) (*house, *service.Client) {
-	t.Helper()
-	h := build(t, func(r auth.Resources) auth.Authorizer { return gate.New(gate.Options{Blob: r}) })
-	cred, err := azblob.NewSharedKeyCredential(account.DevName, account.DevKey)
-	require.NoError(t, err)
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	client, err := service.NewClientWithSharedKeyCredential("http://"+h.Addr+"/"+account.DevName, cred, &service.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport: &http.Client{Transport: transport}, Retry: policy.RetryOptions{MaxRetries: -1}}})
-	require.NoError(t, err)
-	return h, client
 }
 
 // must sends a request and holds the answer to a status.

@@ -9,9 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/anishathalye/porcupine"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
@@ -22,115 +20,6 @@ import (
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
 )
-
-const modelRows = 4
-
-// step is one operation on a partition of modelRows entities: a transaction that does the same to some of them, or a query.
-type step struct {
-	kind  changeKind
-	query bool
-	rows  []int
-	value int32
-}
-
-// outcome is the index of the change that failed, -1 for none, or what a query saw; 0 is no entity.
-type outcome struct {
-	failed int
-	saw    [modelRows]int32
-}
-
-// partitionModel is what transactions and queries mean.
-var partitionModel = porcupine.Model{
-	Init: func() any { return [modelRows]int32{} },
-	Step: func(state, input, output any) (bool, any) {
-		now, in, out := state.([modelRows]int32), input.(step), output.(outcome)
-		if in.query {
-			return now == out.saw, now
-		}
-		next := now
-		for i, r := range in.rows {
-			fails := in.kind == insert && now[r] != 0 || (in.kind == remove || in.kind == replace) && now[r] == 0
-			if fails {
-				return out.failed == i, now
-			}
-			next[r] = in.value
-			if in.kind == remove {
-				next[r] = 0
-			}
-		}
-		return out.failed == -1, next
-	},
-	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
-}
-
-// values collects the values of the model's rows on a page.
-type values struct{ saw [modelRows]int32 }
-
-func (v *values) add(_, rk []byte, row entity.Row) (bool, error) {
-	props := row.Properties()
-	props.Next()
-	v.saw[rk[0]-'0'] = int32(props.Value().Int())
-	return false, nil
-}
-
-func (s *Service) do(tb *table, in step) (out outcome, err error) {
-	if in.query {
-		f, _ := filter.Parse("PartitionKey eq 'p'")
-		var v values
-		_, err := s.run(context.Background(), tb, &query{filter: f, top: maxPageRows, time: maxPageTime}, &v)
-		return outcome{saw: v.saw}, err
-	}
-	var changes []change
-	for _, r := range in.rows {
-		changes = append(changes, change{kind: in.kind, pk: "p", rk: fmt.Sprint(r),
-			row: entity.AppendRow(nil, 0, []entity.Property{{Name: "V", Value: entity.Int32Value(in.value)}})})
-	}
-	_, err = s.write(context.Background(), tb, changes)
-	var failed *changeError
-	if errors.As(err, &failed) {
-		return outcome{failed: failed.index}, nil
-	}
-	return outcome{failed: -1}, err
-}
-
-func TestTransactionsAreLinearizable(t *testing.T) {
-	const clients, steps = 8, 60
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	s := newService(t, enginetest.New(t))
-	tb := s.mustCreate(t, "people")
-	start := time.Now()
-	histories := make([][]porcupine.Operation, clients)
-	var wg sync.WaitGroup
-	for c := range clients {
-		g := rand.New(rand.NewPCG(seed, uint64(c)))
-		wg.Go(func() {
-			for i := range steps {
-				in := step{query: g.IntN(3) == 0, kind: []changeKind{insert, insertOrReplace, replace, remove}[g.IntN(4)], value: int32(1 + c*steps + i)}
-				in.rows = g.Perm(modelRows)[:1+g.IntN(modelRows)]
-				call := time.Since(start)
-				out, err := s.do(tb, in)
-				if err != nil {
-					t.Errorf("%+v: %v", in, err)
-					return
-				}
-				histories[c] = append(histories[c], porcupine.Operation{ClientId: c, Input: in, Call: int64(call), Output: out, Return: int64(time.Since(start))})
-			}
-		})
-	}
-	wg.Wait()
-	require.True(t, porcupine.CheckOperations(partitionModel, slices.Concat(histories...)), "seed %d: the history is not linearizable", seed)
-}
-
-func TestModelRefusesLostWrites(t *testing.T) {
-	one := step{kind: insert, rows: []int{0, 1}, value: 7}
-	history := func(saw [modelRows]int32) []porcupine.Operation {
-		return []porcupine.Operation{{ClientId: 0, Input: one, Call: 0, Output: outcome{failed: -1}, Return: 1}, {ClientId: 1, Input: step{query: true}, Call: 2, Output: outcome{saw: saw}, Return: 3}}
-	}
-	require.True(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{7, 7})))
-	require.False(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{})), "lost")
-	require.False(t, porcupine.CheckOperations(partitionModel, history([modelRows]int32{7})), "half")
-}
 
 // TestETagsLoseNoUpdate has 64 clients count in 8 entities of one partition, each update on condition of the ETag it read.
 func TestETagsLoseNoUpdate(t *testing.T) {

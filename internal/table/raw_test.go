@@ -1,6 +1,7 @@
 package table_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -8,10 +9,17 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth/gate"
+	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/rest/resttest"
+	"github.com/blobd/blobd/internal/table"
 )
 
 const (
@@ -20,6 +28,37 @@ const (
 	jsonBody = "Content-Type: application/json"
 	plain    = "Accept: application/json;odata=nometadata"
 )
+
+var ctx = context.Background()
+
+// server is the service behind the front, with the emulator's account.
+type server struct {
+	*resttest.Server
+	t     testing.TB
+	store engine.Store
+	svc   *table.Service
+}
+
+func serve(t testing.TB) *server { return serveOn(t, enginetest.New(t)) }
+
+func serveOn(t testing.TB, store engine.Store) *server {
+	registry := account.NewRegistry()
+	kept, err := account.OpenStore(ctx, store, registry, nil)
+	require.NoError(t, err)
+	require.NoError(t, kept.Configure(ctx, account.Development(time.Now())))
+	svc := table.New(table.Options{Store: store, Accounts: kept})
+	svc.Authorize(gate.New(gate.Options{Table: svc}))
+	t.Cleanup(svc.Close)
+	s := resttest.Start(t, &rest.Front{Accounts: registry, Table: svc})
+	return &server{s, t, store, svc}
+}
+
+// open is the service with everybody let in.
+func open(t testing.TB) *server {
+	s := serve(t)
+	s.svc.Authorize(resttest.AllowAll{})
+	return s
+}
 
 // openPeople is the service with everybody let in and a table.
 func openPeople(t *testing.T) *server {

@@ -1,4 +1,5 @@
-package main
+// Package process runs the real binary: what is told, what is measured and what survives is the process's.
+package process
 
 import (
 	"bufio"
@@ -31,9 +32,19 @@ import (
 	"github.com/blobd/blobd/internal/account"
 )
 
-// These tests run the real binary: what is told, what is measured and what survives is the process's.
-
 var binary string
+
+// The exit codes of a program that was refused: while it ran, or for what it was told.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// endpoints is what the program writes into its --ready-file.
+type endpoints struct {
+	Blob, Table, Management string
+	PID                     int
+}
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "blobd-process")
@@ -42,7 +53,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "blobd")
-	build := exec.Command("go", "build", "-o", binary, ".")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/blobd")
+	build.Dir = "../.."
 	build.Stderr = os.Stderr
 	code := 1
 	if err := build.Run(); err == nil {

@@ -1,4 +1,4 @@
-package sas
+package auth_test
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/authtest"
+	"github.com/blobd/blobd/internal/auth/sas"
 )
 
 // What the Go SDK signs is accepted, for blobs of odd names too.
@@ -79,7 +80,7 @@ func TestGoSDK(t *testing.T) {
 	require.Equal(t, auth.AccountSAS, grant.Scheme)
 
 	// A user delegation SAS, with the key that the server derives.
-	key := DelegationKey{
+	key := sas.DelegationKey{
 		ObjectID: "11111111-1111-1111-1111-111111111111", TenantID: "22222222-2222-2222-2222-222222222222",
 		Start: start.Format(time.RFC3339), Expiry: expiry.Format(time.RFC3339), Service: "b", Version: "2026-12-06",
 	}
@@ -149,7 +150,7 @@ func (noToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acc
 }
 
 // delegationCredential is what the SDK makes of the answer of Get User Delegation Key.
-func delegationCredential(t *testing.T, k DelegationKey) *service.UserDelegationCredential {
+func delegationCredential(t *testing.T, k sas.DelegationKey) *service.UserDelegationCredential {
 	body := fmt.Sprintf("<UserDelegationKey><SignedOid>%s</SignedOid><SignedTid>%s</SignedTid><SignedStart>%s</SignedStart><SignedExpiry>%s</SignedExpiry>"+
 		"<SignedService>%s</SignedService><SignedVersion>%s</SignedVersion><Value>%s</Value></UserDelegationKey>",
 		k.ObjectID, k.TenantID, k.Start, k.Expiry, k.Service, k.Version, k.Value(dev))
@@ -167,7 +168,7 @@ var (
 
 // authorize does as the gate does.
 func authorize(r *auth.Request, needs *auth.Needs, resources auth.Resources) (auth.Grant, error) {
-	token, err := Parse(r, false)
+	token, err := sas.Parse(r, false)
 	if err != nil {
 		return auth.Grant{}, err
 	}

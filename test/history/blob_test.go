@@ -1,6 +1,10 @@
-package blob
+// Package history has concurrent clients use the services, and holds what they were answered to one order: a history is linearizable if
+// each request can be thought to have happened at one moment between its sending and its answer. ETags are part of it: they tell which
+// state a request saw or made.
+package history
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -13,14 +17,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/replay"
+	"github.com/blobd/blobd/internal/rest"
 )
 
-// A history of concurrent requests is linearizable if each can be thought to have happened at one moment between its sending and
-// its answer. ETags of answers are part of it: they tell which state a request saw or made.
-
 type linInput struct {
-	name, op string // put, create, replace (If-Match), get, delete, append, tag
+	name, op string // put, create, replace (If-Match), get, delete, append, start
 	value    string
 	tag      string // If-Match
 }
@@ -29,7 +35,7 @@ type linOutput struct {
 	status int
 	value  string
 	tag    string // ETag
-	offset int
+	offset int    // of what was appended
 }
 
 type linState struct {
@@ -90,15 +96,72 @@ var linModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %+v", input, output) },
 }
 
-func TestLinearizable(t *testing.T) {
+// blobs is the Blob service, without HTTP, with a container "box".
+type blobs struct {
+	*store.Service
+	account *account.Account
+}
+
+// do asks for what in says; tags are those of a new blob.
+func (b *blobs) do(in linInput, tags []protocol.Pair) (out linOutput) {
+	at := store.Target{Account: b.account, Container: "box", Name: in.name, Version: protocol.Newest, Now: record.StampOf(time.Now())}
+	if in.op == "create" {
+		at.Cond = protocol.NewConditions("", "*", time.Time{}, time.Time{})
+	} else if in.op == "replace" {
+		at.Cond = protocol.NewConditions(in.tag, "", time.Time{}, time.Time{})
+	}
+	rec, err := b.ask(&at, in, tags, &out)
+	switch {
+	case err != nil:
+		return linOutput{status: rest.WireError(err).Status}
+	case rec != nil:
+		out.tag = protocol.ETag(rec.Changed)
+	}
+	return out
+}
+
+func (b *blobs) ask(at *store.Target, in linInput, tags []protocol.Pair, out *linOutput) (rec *record.Blob, err error) {
+	ctx := context.Background()
+	upload := &store.Upload{Body: strings.NewReader(in.value), Size: int64(len(in.value))}
+	made := &store.Creation{Target: *at, Blob: &record.Blob{Type: record.BlockBlob, Tags: tags}}
+	switch in.op {
+	case "get":
+		rd, err := b.Open(ctx, &store.ReadRequest{Target: *at})
+		if err != nil {
+			return nil, err
+		}
+		content, err := rd.All()
+		out.status, out.value = 200, string(content)
+		return rd.Blob, err
+	case "delete":
+		out.status = 202
+		_, err = b.Delete(ctx, &store.DeleteRequest{Target: *at})
+		return nil, err
+	case "append":
+		out.status = 201
+		rec, _, err = b.Append(ctx, &store.AppendRequest{Target: *at, Position: -1, MaxSize: -1}, upload)
+		if err == nil {
+			out.offset = int(rec.Size) - len(in.value)
+		}
+		return rec, err
+	case "start":
+		made.Blob.Type = record.AppendBlob
+		err = b.CreateEmpty(ctx, made)
+	default:
+		_, err = b.Put(ctx, made, upload)
+	}
+	out.status = 201
+	return made.Blob, err
+}
+
+func TestBlobsAreLinearizable(t *testing.T) {
 	seed := replay.Seed(t)
-	for _, c := range []struct {
-		name   string
-		option option
-	}{{"plain", func(*house, *account.Account) {}}, {"versions", versioned}} {
-		t.Run(c.name, func(t *testing.T) {
-			h := newHouse(t, c.option)
-			h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	for _, versions := range []bool{false, true} {
+		t.Run(fmt.Sprint("versions ", versions), func(t *testing.T) {
+			b := &blobs{store.New(store.Options{Store: enginetest.New(t)}), &account.Account{Name: "acct"}}
+			b.account.Versioning = versions
+			defer b.Close()
+			require.NoError(t, b.CreateContainer(context.Background(), "acct", "box", &record.Container{}))
 			const clients, each = 6, 120
 			began := time.Now()
 			histories := make([][]porcupine.Operation, clients)
@@ -106,52 +169,30 @@ func TestLinearizable(t *testing.T) {
 			for id := range clients {
 				wg.Go(func() {
 					rnd := rand.New(rand.NewPCG(seed, uint64(id)))
-					conn := h.Dial()
 					seen := map[string]string{}
 					for i := range each {
 						in := linInput{name: []string{"a", "b"}[rnd.IntN(2)], value: fmt.Sprintf("<%d.%d>", id, i)}
 						in.op = []string{"put", "put", "create", "replace", "replace", "get", "get", "get", "delete", "append", "append", "append", "append", "start"}[rnd.IntN(14)]
-						method, query, body, header := "PUT", "", in.value, []string{v}
 						switch in.op {
-						case "get":
-							method, body = "GET", ""
-						case "delete":
-							method, body = "DELETE", ""
-						case "append":
-							query = "?comp=appendblock"
 						case "start":
-							in.value, body = "", ""
-							header = append(header, isAppend)
-						case "create":
-							header = append(header, isBlock, "If-None-Match: *")
+							in.value = ""
 						case "replace":
 							if in.tag = seen[in.name]; in.tag == "" {
 								in.tag = `"0x1"`
 							}
-							header = append(header, isBlock, "If-Match: "+in.tag)
-						default:
-							header = append(header, isBlock)
 						}
-						if in.op != "append" && in.op != "get" && in.op != "delete" && rnd.IntN(3) == 0 && body != "" {
+						if in.op != "append" && rnd.IntN(3) == 0 {
 							in.value = strings.Repeat(in.value, 4000) // more than fits inline
-							body = in.value
 						}
+						var tags []protocol.Pair
 						if (in.op == "put" || in.op == "start") && rnd.IntN(2) == 0 {
-							header = append(header, "x-ms-tags: k="+strconv.Itoa(id))
+							tags = []protocol.Pair{{Name: "k", Value: strconv.Itoa(id)}}
 						}
 						call := time.Since(began)
-						r := conn.Do(method, "/acct/box/"+in.name+query, body, header...)
-						out := linOutput{status: r.Status, tag: r.Header.Get("ETag")}
-						if in.op == "get" && r.Status == 200 {
-							out.value = string(r.Body)
-						}
-						out.offset, _ = strconv.Atoi(r.Header.Get("x-ms-blob-append-offset"))
+						out := b.do(in, tags)
 						histories[id] = append(histories[id], porcupine.Operation{ClientId: id, Input: in, Call: int64(call), Output: out, Return: int64(time.Since(began))})
 						if out.tag != "" {
 							seen[in.name] = out.tag
-						}
-						if r.Status >= 300 && body != "" {
-							conn = h.Dial()
 						}
 					}
 				})

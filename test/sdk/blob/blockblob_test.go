@@ -1,4 +1,4 @@
-package blob
+package blob_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 func TestSDKBlockBlob(t *testing.T) {
 	ctx := context.Background()
-	_, client := newSDK(t)
+	client := newClient(t)
 	c := client.NewContainerClient("things")
 	_, err := c.Create(ctx, &container.CreateOptions{Metadata: map[string]*string{"Colour": to.Ptr("red")}})
 	require.NoError(t, err)
@@ -99,7 +99,7 @@ func (*nopCloser) Close() error { return nil }
 // Structured messages, both ways: the SDK checks what it gets, the service what it is sent.
 func TestSDKStructuredBody(t *testing.T) {
 	ctx := context.Background()
-	_, client := newSDK(t)
+	client := newClient(t)
 	c := client.NewContainerClient("con")
 	_, err := c.Create(ctx, nil)
 	require.NoError(t, err)

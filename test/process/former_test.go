@@ -1,4 +1,4 @@
-package main
+package process
 
 import (
 	"archive/tar"
@@ -35,7 +35,7 @@ import (
 //
 // A store is named after the build that made it, its disks and its end. To add those of the build in bin/blobd:
 //
-//	go test ./cmd/blobd -run TestStoresOfFormerBuilds -former bin/blobd -former-name v2
+//	go -C test test ./process -run TestStoresOfFormerBuilds -former ../bin/blobd -former-name v2
 var (
 	formerMaker = flag.String("former", "", "make the stores of this binary, for TestStoresOfFormerBuilds to keep")
 	formerName  = flag.String("former-name", "", "what to call its build")
