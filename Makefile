@@ -64,7 +64,7 @@ faults: ## An error of each kind, a shortage and a stall at every file operation
 collections: ## COLLECTIONS (default 100,000) collections beside copies, snapshots, deletes, reads and power cuts, under the race detector
 	$(GO) test -race -run '^TestCollectionsBesideEverything$$' -count 1 -timeout 12h ./internal/engine/local -args -collections $(COLLECTIONS)
 
-test-clients: ## The Python SDKs, az CLI, rclone and restic against the real binary; what is missing is installed
+test-clients: ## The Python SDKs, adlfs, pyarrow, deltalake, polars, duckdb, obstore, mlflow, dvc, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh
 
 docs: ## Generate docs/compatibility.md from the operation tables

@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -56,6 +57,13 @@ def server(tmp_path_factory):
 @pytest.fixture
 def name():
     return "py" + uuid.uuid4().hex
+
+
+@pytest.fixture
+def container(server, name):
+    """The name of a container of this test's own."""
+    BlobServiceClient.from_connection_string(server.connection).create_container(name)
+    return name
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the heavier clients against the real binary: the Python SDKs, az CLI, rclone and restic. Installs what is missing into
-# ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
+# Runs the heavier clients against the real binary: the Python SDKs and what is built on them, az CLI, rclone and restic. Installs what
+# is missing into ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
 # TAGS=invariants has blobd check itself meanwhile.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,16 +8,17 @@ root=$(cd "$here/../.." && pwd)
 tools=${BLOBD_CLIENTS:-$HOME/.cache/blobd-clients}
 mkdir -p "$tools/bin"
 
-venv() { # venv NAME REQUIREMENTS: made anew when the requirements change
-  local dir=$tools/$1 req=$here/$2
-  if ! cmp -s "$req" "$dir/installed.txt"; then
+venv() { # venv NAME REQUIREMENTS CONSTRAINTS: made anew when they change
+  local dir=$tools/$1
+  local -a files=("$here/$2" "${3:+$here/}${3:-/dev/null}")
+  if ! cat "${files[@]}" | cmp -s - "$dir/installed.txt"; then
     rm -rf "$dir"
     python3 -m venv "$dir"
-    "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$req"
-    cp "$req" "$dir/installed.txt"
+    "$dir/bin/pip" install --quiet --disable-pip-version-check -r "${files[0]}" -c "${files[1]}"
+    cat "${files[@]}" >"$dir/installed.txt"
   fi
 }
-venv sdk requirements-sdk.txt
+venv sdk requirements-sdk.txt constraints-sdk.txt
 venv az requirements-az.txt
 
 (cd "$here/rclone" && go build -o "$tools/bin/rclone" .)
