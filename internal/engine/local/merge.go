@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // mergerName is kept by Pebble on disk. Operands and values are zigzag varints (docs/format.md, "Key space").
@@ -49,6 +51,7 @@ type valueMerger struct {
 }
 
 func (m *valueMerger) MergeNewer(value []byte) error {
+	invariants.Look(1)
 	v, err := decodeInt(value)
 	if err != nil {
 		return err

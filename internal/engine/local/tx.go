@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,6 +21,7 @@ type tx struct {
 	stamp     engine.Stamp
 	limit     engine.Stamp // stamp limit in the batch, or 0
 	retained  []engine.Ref
+	released  []engine.Ref
 	frees     bool  // it deletes or releases
 	taken     int64 // of the store's room
 	err       error // first defect of the caller or failure of the batch
@@ -35,7 +37,7 @@ func (t *tx) reset() {
 	if t.batch != nil {
 		_ = t.batch.Close() // returns it to Pebble's pool; no outcome
 	}
-	*t = tx{reader: reader{key: t.key[:0], closers: t.closers[:0]}, retained: t.retained[:0]}
+	*t = tx{reader: reader{key: t.key[:0], closers: t.closers[:0]}, retained: t.retained[:0], released: t.released[:0]}
 }
 
 // Stamp implements engine.Tx.
@@ -135,14 +137,35 @@ func (t *tx) Add(counter []byte, delta int64) {
 // Retain implements engine.Tx.
 func (t *tx) Retain(ref engine.Ref) {
 	t.retained = append(t.retained, ref)
-	t.merge(sysRef, ref[:], 1)
 }
 
 // Release implements engine.Tx.
 func (t *tx) Release(ref engine.Ref) {
 	t.frees = true
-	t.merge(sysRef, ref[:], -1)
+	t.released = append(t.released, ref)
 	t.store.released.Store(true)
+}
+
+// countOwners writes the changes of the numbers of owners, one for each chunk: reading a number takes as long as it has changes that
+// are not yet merged on disk, and a list may name one chunk many times.
+func (t *tx) countOwners() {
+	t.countEach(t.retained, 1)
+	t.countEach(t.released, -1)
+}
+
+// countEach sorts refs.
+func (t *tx) countEach(refs []engine.Ref, by int64) {
+	if len(refs) > 1 {
+		slices.SortFunc(refs, func(a, b engine.Ref) int { return bytes.Compare(a[:], b[:]) })
+	}
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n] == refs[0] {
+			n++
+		}
+		t.merge(sysRef, refs[0][:], by*int64(n))
+		refs = refs[n:]
+	}
 }
 
 // maxFreeing bounds what a transaction may write that is let through on a full disk because it makes room: records of what was
@@ -172,8 +195,8 @@ func (t *tx) takeRoom() error {
 // checkRetained verifies that the chunks that the transaction retains have an owner or a pin, so that they are not collected
 // from under it.
 func (t *tx) checkRetained() error {
-	for _, ref := range t.retained {
-		if t.store.pins.pinned(ref) {
+	for i, ref := range t.retained { // sorted
+		if i > 0 && ref == t.retained[i-1] || t.store.pins.pinned(ref) {
 			continue
 		}
 		n, err := t.integer(sysRef, ref[:])

@@ -105,6 +105,7 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	if err := fn(t); err != nil {
 		return 0, err
 	}
+	t.countOwners()
 	if t.err != nil {
 		return 0, t.err
 	}
