@@ -16,22 +16,13 @@ func appendBlockLimit(v protocol.Version) int64 {
 	return 100 * miB
 }
 
-// emptyBody refuses a body on an operation that makes an empty blob.
-func emptyBody(r *rest.Request) error {
-	if n := r.Body().Len(); n != 0 {
-		return protocol.InvalidHeader("Content-Length", strconv.FormatInt(n, 10))
-	}
-	return nil
-}
-
 // createAppendBlob is Put Blob for an append blob.
 func (s *Service) createAppendBlob(r *rest.Request) error {
-	if err := emptyBody(r); err != nil {
-		return err
-	}
-	n, err := decodeNew(r, record.AppendBlob)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.emptyBody()
+	n := d.creation(record.AppendBlob)
+	if d.err != nil {
+		return d.err
 	}
 	return s.createEmpty(r, &n)
 }
@@ -46,29 +37,17 @@ func (s *Service) createEmpty(r *rest.Request, n *store.Creation) error {
 	return nil
 }
 
-func decodeAppend(r *rest.Request) (a store.AppendRequest, err error) {
-	if a.Target, err = decodeAccess(r); err != nil {
-		return a, err
-	}
-	if a.Position, err = sizeHeader(r, "x-ms-blob-condition-appendpos"); err != nil {
-		return a, err
-	}
-	a.MaxSize, err = sizeHeader(r, "x-ms-blob-condition-maxsize")
-	return a, err
+func (d *decoder) append() store.AppendRequest {
+	return store.AppendRequest{Target: d.target(), Position: d.size("x-ms-blob-condition-appendpos"), MaxSize: d.size("x-ms-blob-condition-maxsize")}
 }
 
 // appendBlock is Append Block.
 func (s *Service) appendBlock(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	a, err := decodeAppend(r)
-	if err != nil {
-		return err
-	}
-	up, err := decodePart(r, appendBlockLimit(r.Version))
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.supported()
+	a, up := d.append(), d.part(appendBlockLimit(r.Version))
+	if d.err != nil {
+		return d.err
 	}
 	rec, got, err := s.blobs.Append(r.Context, &a, &up)
 	if err != nil {
@@ -91,9 +70,10 @@ func replyAppend(r *rest.Request, rec *record.Blob, n int64) {
 
 // sealBlob is Append Blob Seal.
 func (s *Service) sealBlob(r *rest.Request) error {
-	a, err := decodeAppend(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a := d.append()
+	if d.err != nil {
+		return d.err
 	}
 	rec, err := s.blobs.Seal(r.Context, &a)
 	if err != nil {

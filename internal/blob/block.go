@@ -14,20 +14,12 @@ import (
 
 // putBlock is Put Block.
 func (s *Service) putBlock(r *rest.Request) error {
-	id, err := decodeBlockID(r)
-	if err != nil {
-		return err
-	}
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	up, err := decodePart(r, putBlockLimit(r.Version))
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	id := d.blockID()
+	d.supported()
+	a, up := d.target(), d.part(putBlockLimit(r.Version))
+	if d.err != nil {
+		return d.err
 	}
 	got, err := s.blobs.StageBlock(r.Context, &a, id, &up)
 	if err != nil {
@@ -40,31 +32,24 @@ func (s *Service) putBlock(r *rest.Request) error {
 	return nil
 }
 
-func decodeBlockID(r *rest.Request) (string, error) {
-	text, ok := r.QueryOK("blockid")
+func (d *decoder) blockID() string {
+	text, ok := d.r.QueryOK("blockid")
 	if !ok {
-		return "", protocol.MissingQuery("blockid")
+		d.fail(protocol.MissingQuery("blockid"))
 	}
 	id, ok := parseBlockID(text)
 	if !ok {
-		return "", protocol.InvalidQuery("blockid", text, "Not a valid base64 string.")
+		d.fail(protocol.InvalidQuery("blockid", text, "Not a valid base64 string."))
 	}
-	return id, nil
+	return id
 }
 
 // putBlockList is Put Block List.
 func (s *Service) putBlockList(r *rest.Request) error {
-	n, err := decodeNew(r, record.BlockBlob)
-	if err != nil {
-		return err
-	}
-	want, err := decodeSums(r, "content-md5", "x-ms-content-crc64")
-	if err != nil {
-		return err
-	}
-	doc, err := r.ReadBody(store.MaxBlockListXML)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	n, want, doc := d.creation(record.BlockBlob), d.bodySums(), d.document(store.MaxBlockListXML)
+	if d.err != nil {
+		return d.err
 	}
 	got, err := want.CheckBytes(doc)
 	if err != nil {
@@ -96,9 +81,10 @@ func (s *Service) getBlockList(r *rest.Request) error {
 	default:
 		return protocol.InvalidQuery("blocklisttype", kind, "")
 	}
-	a, slot, err := decodeReading(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a, slot := d.target(), d.slot()
+	if d.err != nil {
+		return d.err
 	}
 	if r.Grant.Scheme == auth.Anonymous {
 		uncommitted = false

@@ -19,19 +19,14 @@ const (
 
 // createContainer is Create Container.
 func (s *Service) createContainer(r *rest.Request) error {
-	c := &record.Container{DefaultScope: strings.Clone(r.Header("x-ms-default-encryption-scope"))}
+	d := decoder{r: r}
+	c := &record.Container{DefaultScope: strings.Clone(r.Header("x-ms-default-encryption-scope")), Public: d.public(), Metadata: d.metadata(),
+		DenyScopeOverride: d.flag("x-ms-deny-encryption-scope-override")}
 	if c.DefaultScope == record.AccountScope {
 		c.DefaultScope = ""
 	}
-	var err error
-	if c.Public, err = decodePublic(r); err != nil {
-		return err
-	}
-	if c.Metadata, err = decodeMetadata(r); err != nil {
-		return err
-	}
-	if c.DenyScopeOverride, err = r.Flag("x-ms-deny-encryption-scope-override"); err != nil {
-		return err
+	if d.err != nil {
+		return d.err
 	}
 	if err := s.blobs.CreateContainer(r.Context, r.Account.Name, r.Container, c); err != nil {
 		return err
@@ -43,11 +38,11 @@ func (s *Service) createContainer(r *rest.Request) error {
 
 var publicNames = [...]string{auth.PublicContainer: "container", auth.PublicBlob: "blob"}
 
-// decodePublic reads x-ms-blob-public-access; absent is private.
-func decodePublic(r *rest.Request) (auth.PublicAccess, error) {
-	text, ok := r.HeaderOK("x-ms-blob-public-access")
+// public reads x-ms-blob-public-access; absent is private.
+func (d *decoder) public() auth.PublicAccess {
+	text, ok := d.r.HeaderOK("x-ms-blob-public-access")
 	if !ok {
-		return auth.PublicNever, nil
+		return auth.PublicNever
 	}
 	level := auth.PublicNever
 	switch strings.ToLower(text) {
@@ -56,12 +51,12 @@ func decodePublic(r *rest.Request) (auth.PublicAccess, error) {
 	case "blob":
 		level = auth.PublicBlob
 	default:
-		return 0, protocol.InvalidHeader("x-ms-blob-public-access", text)
+		d.fail(protocol.InvalidHeader("x-ms-blob-public-access", text))
 	}
-	if r.Account.DenyPublicAccess {
-		return 0, protocol.ErrPublicAccessNotPermitted
+	if d.r.Account.DenyPublicAccess {
+		d.fail(protocol.ErrPublicAccessNotPermitted)
 	}
-	return level, nil
+	return level
 }
 
 // getContainerProperties is Get Container Properties.
@@ -110,13 +105,10 @@ func (s *Service) getContainerMetadata(r *rest.Request) error {
 
 // setContainerMetadata is Set Container Metadata.
 func (s *Service) setContainerMetadata(r *rest.Request) error {
-	metadata, err := decodeMetadata(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeContainer(r, false)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	metadata, a := d.metadata(), d.container(false)
+	if d.err != nil {
+		return d.err
 	}
 	changed, err := s.blobs.SetContainerMetadata(r.Context, &a, metadata)
 	if err != nil {
@@ -129,21 +121,13 @@ func (s *Service) setContainerMetadata(r *rest.Request) error {
 
 // setContainerACL is Set Container ACL.
 func (s *Service) setContainerACL(r *rest.Request) error {
-	public, err := decodePublic(r)
-	if err != nil {
-		return err
-	}
-	doc, err := r.ReadBody(maxPoliciesXML)
-	if err != nil {
-		return err
-	}
+	d := decoder{r: r}
+	public, doc := d.public(), d.document(maxPoliciesXML)
 	policies, err := auth.ParsePolicies(doc, policyLetters)
-	if err != nil {
-		return err
-	}
-	a, err := decodeContainer(r, true)
-	if err != nil {
-		return err
+	d.fail(err)
+	a := d.container(true)
+	if d.err != nil {
+		return d.err
 	}
 	changed, err := s.blobs.SetContainerACL(r.Context, &a, public, policies)
 	if err != nil {
@@ -168,9 +152,10 @@ func (s *Service) getContainerACL(r *rest.Request) error {
 
 // deleteContainer is Delete Container.
 func (s *Service) deleteContainer(r *rest.Request) error {
-	a, err := decodeContainer(r, true)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a := d.container(true)
+	if d.err != nil {
+		return d.err
 	}
 	if err := s.blobs.DeleteContainer(r.Context, &a); err != nil {
 		return err

@@ -12,57 +12,38 @@ import (
 )
 
 // copyTags reads x-ms-tags and x-ms-copy-source-tag-option.
-func copyTags(r *rest.Request) (tags []protocol.Pair, fromSource bool, err error) {
-	if tags, err = decodeTags(r); err != nil {
-		return nil, false, err
+func (d *decoder) copyTags() (tags []protocol.Pair, fromSource bool) {
+	tags = d.tags()
+	option := d.r.Header("x-ms-copy-source-tag-option")
+	fromSource = strings.EqualFold(option, "COPY")
+	switch {
+	case fromSource && tags != nil:
+		d.fail(protocol.ErrBothUserTagsAndSourceTagsCopyPresent)
+	case !fromSource && option != "" && !strings.EqualFold(option, "REPLACE"):
+		d.fail(protocol.InvalidHeader("x-ms-copy-source-tag-option", option))
 	}
-	switch option := r.Header("x-ms-copy-source-tag-option"); {
-	case option == "", strings.EqualFold(option, "REPLACE"):
-	case strings.EqualFold(option, "COPY"):
-		if tags != nil {
-			return nil, false, protocol.ErrBothUserTagsAndSourceTagsCopyPresent
-		}
-		fromSource = true
-	default:
-		return nil, false, protocol.InvalidHeader("x-ms-copy-source-tag-option", option)
-	}
-	return tags, fromSource, nil
+	return tags, fromSource
 }
 
-// decodeCopy reads a copy of a source of at most limit bytes.
-func (s *Service) decodeCopy(r *rest.Request, limit int64) (c store.CopyRequest, err error) {
-	if err := refuseUnsupported(r); err != nil {
-		return c, err
+// copyRequest reads a copy of a source of at most limit bytes.
+func (s *Service) copyRequest(d *decoder, limit int64) store.CopyRequest {
+	d.supported()
+	c := store.CopyRequest{Source: s.source(d, limit), Target: d.target(), Scope: d.scope(), Metadata: d.metadata()}
+	c.Tags, c.SourceTags = d.copyTags()
+	if text := d.r.Header("x-ms-access-tier"); text != "" {
+		c.Tier = d.tier(text)
 	}
-	if c.Source, err = s.decodeSource(r, limit); err != nil {
-		return c, err
-	}
-	if c.Target, err = decodeAccess(r); err != nil {
-		return c, err
-	}
-	c.Scope = decodeScope(r)
-	if c.Metadata, err = decodeMetadata(r); err != nil {
-		return c, err
-	}
-	if c.Tags, c.SourceTags, err = copyTags(r); err != nil {
-		return c, err
-	}
-	c.Source.CopyTags = c.SourceTags
-	if text := r.Header("x-ms-access-tier"); text != "" {
-		if c.Tier, err = record.ParseTierName(text, r.Version); err != nil {
-			return c, err
-		}
-	}
-	c.Source.Archive = c.Tier != record.TierUnset && c.Tier != record.TierArchive
-	c.Seal, err = r.Flag("x-ms-seal-blob")
-	return c, err
+	c.Seal = d.flag("x-ms-seal-blob")
+	c.Source.CopyTags, c.Source.Archive = c.SourceTags, c.Tier != record.TierUnset && c.Tier != record.TierArchive
+	return c
 }
 
 // copyBlob is Copy Blob.
 func (s *Service) copyBlob(r *rest.Request) error {
-	c, err := s.decodeCopy(r, math.MaxInt64)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	c := s.copyRequest(&d, math.MaxInt64)
+	if d.err != nil {
+		return d.err
 	}
 	rec, err := s.blobs.Copy(r.Context, &c)
 	if err != nil {
@@ -87,12 +68,11 @@ func setCopied(r *rest.Request, rec *record.Blob) {
 
 // copyFromURL is Copy Blob From URL.
 func (s *Service) copyFromURL(r *rest.Request) error {
-	c, err := s.decodeCopy(r, store.MaxSyncCopy)
-	if err != nil {
-		return err
-	}
-	if c.Source.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
-		return err
+	d := decoder{r: r}
+	c := s.copyRequest(&d, store.MaxSyncCopy)
+	c.Source.Want = d.sourceSums()
+	if d.err != nil {
+		return d.err
 	}
 	made, err := s.blobs.CopyFromURL(r.Context, &c)
 	if err != nil {
@@ -116,16 +96,11 @@ func setCopiedSums(r *rest.Request, made *store.Copied) {
 
 // putBlobFromURL is Put Blob From URL: a block blob with the content of another, and its properties unless the request has some.
 func (s *Service) putBlobFromURL(r *rest.Request) error {
-	given, err := decodeBlob(r, record.BlockBlob)
-	if err != nil {
-		return err
-	}
-	c, err := s.decodeCopy(r, maxPutBlob)
-	if err != nil {
-		return err
-	}
-	if c.Source.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64"); err != nil {
-		return err
+	d := decoder{r: r}
+	given, c := d.blob(record.BlockBlob), s.copyRequest(&d, maxPutBlob)
+	c.Source.Want = d.sourceSums()
+	if d.err != nil {
+		return d.err
 	}
 	c.HTTP, c.MD5 = given.HTTP, given.MD5
 	if !strings.EqualFold(r.Header("x-ms-copy-source-blob-properties"), "false") {
@@ -143,12 +118,11 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 
 // copyIncremental is Incremental Copy Blob.
 func (s *Service) copyIncremental(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	src, err := s.decodeSource(r, math.MaxInt64)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.supported()
+	src := s.source(&d, math.MaxInt64)
+	if d.err != nil {
+		return d.err
 	}
 	if text, _ := src.URL.Query.Get("snapshot"); text == "" {
 		return protocol.ErrIncrementalCopySourceMustBeSnapshot
@@ -157,9 +131,9 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 		return protocol.ErrInvalidSourceBlobUrl // of another server
 	}
 	src.SourceTerms = store.SourceTerms{Limit: src.Limit} // it knows no conditions on the source
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	a := d.target()
+	if d.err != nil {
+		return d.err
 	}
 	rec, err := s.blobs.CopyIncremental(r.Context, &a, src)
 	if err != nil {
@@ -186,9 +160,10 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if !ok {
 		return protocol.InvalidQuery("copyid", text, "")
 	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a := d.target()
+	if d.err != nil {
+		return d.err
 	}
 	if err := s.blobs.AbortCopy(r.Context, &a, id); err != nil {
 		return err

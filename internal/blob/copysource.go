@@ -12,52 +12,47 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/source"
 	"github.com/blobd/blobd/internal/blob/store"
-	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// decodeSource reads x-ms-copy-source, and what is asked of the source.
-func (s *Service) decodeSource(r *rest.Request, limit int64) (*store.Source, error) {
+// source reads x-ms-copy-source, and what is asked of the source.
+func (s *Service) source(d *decoder, limit int64) *store.Source {
+	r := d.r
+	src := &store.Source{Authorization: r.Header("x-ms-copy-source-authorization"), Connected: r.WhileConnected,
+		Now: record.StampOf(r.Now), RangeText: r.Header("x-ms-source-range")}
 	text := r.Header("x-ms-copy-source")
 	if text == "" {
-		return nil, protocol.MissingHeader("x-ms-copy-source")
+		d.fail(protocol.MissingHeader("x-ms-copy-source"))
+		return src
 	}
 	u, err := source.Parse(text)
 	if err != nil {
-		return nil, err
+		d.fail(err)
+		return src
 	}
-	src := &store.Source{URL: u, Authorization: r.Header("x-ms-copy-source-authorization"), Connected: r.WhileConnected,
-		Now: record.StampOf(r.Now), RangeText: r.Header("x-ms-source-range")}
 	var claimed bool
 	if src.Own, claimed = s.claim(r, u); claimed && (src.Own.Container == "" || src.Own.Name == "") {
-		return nil, protocol.InvalidHeader("x-ms-copy-source", text)
+		d.fail(protocol.InvalidHeader("x-ms-copy-source", text))
 	}
-	src.Limit = limit
-	if src.Cond, err = protocol.ParseConditions(r, &protocol.SourceConditions); err != nil {
-		return nil, err
-	}
-	if text := r.Header("x-ms-source-if-tags"); text != "" {
-		if src.Tags, err = tagquery.ParseWhere(text, tagquery.If); err != nil {
-			return nil, err
-		}
-	}
+	src.URL, src.Limit, src.Cond, src.Tags = u, limit, d.conditions(&protocol.SourceConditions), d.ifTags("x-ms-source-if-tags")
 	if src.RangeText != "" {
 		if src.Range, src.Ranged = protocol.ParseRange(src.RangeText); !src.Ranged {
-			return nil, protocol.InvalidHeader("x-ms-source-range", src.RangeText)
+			d.fail(protocol.InvalidHeader("x-ms-source-range", src.RangeText))
 		}
 	}
-	return src, nil
+	return src
 }
 
-// decodeSummed is decodeSource for what is held to the sums that the request names.
-func (s *Service) decodeSummed(r *rest.Request, limit int64) (*store.Source, error) {
-	src, err := s.decodeSource(r, limit)
-	if err != nil {
-		return nil, err
-	}
-	src.Want, err = decodeSums(r, "x-ms-source-content-md5", "x-ms-source-content-crc64")
-	return src, err
+// summedSource is source for what is held to the sums that the request names.
+func (s *Service) summedSource(d *decoder, limit int64) *store.Source {
+	src := s.source(d, limit)
+	src.Want = d.sourceSums()
+	return src
+}
+
+func (d *decoder) sourceSums() store.Sums {
+	return d.sums("x-ms-source-content-md5", "x-ms-source-content-crc64")
 }
 
 // claim recognises a source on this server, by host or by path, and finds what it names.

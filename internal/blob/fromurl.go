@@ -9,20 +9,12 @@ import (
 
 // putBlockFromURL is Put Block From URL.
 func (s *Service) putBlockFromURL(r *rest.Request) error {
-	id, err := decodeBlockID(r)
-	if err != nil {
-		return err
-	}
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
-	}
-	src, err := s.decodeSummed(r, putBlockLimit(r.Version))
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	id := d.blockID()
+	d.supported()
+	a, src := d.target(), s.summedSource(&d, putBlockLimit(r.Version))
+	if d.err != nil {
+		return d.err
 	}
 	got, err := s.blobs.StageFromURL(r.Context, &a, id, src)
 	if err != nil {
@@ -36,16 +28,11 @@ func (s *Service) putBlockFromURL(r *rest.Request) error {
 
 // appendBlockFromURL is Append Block From URL.
 func (s *Service) appendBlockFromURL(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	a, err := decodeAppend(r)
-	if err != nil {
-		return err
-	}
-	src, err := s.decodeSummed(r, appendBlockLimit(r.Version))
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.supported()
+	a, src := d.append(), s.summedSource(&d, appendBlockLimit(r.Version))
+	if d.err != nil {
+		return d.err
 	}
 	rec, n, got, err := s.blobs.AppendFromURL(r.Context, &a, src)
 	if err != nil {
@@ -59,29 +46,21 @@ func (s *Service) appendBlockFromURL(r *rest.Request) error {
 
 // putPageFromURL is Put Page From URL.
 func (s *Service) putPageFromURL(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
+	d := decoder{r: r}
+	d.supported()
 	if mode := r.Header("x-ms-page-write"); protocol.Word(mode) != "update" {
-		return protocol.InvalidHeader("x-ms-page-write", mode)
+		d.fail(protocol.InvalidHeader("x-ms-page-write", mode))
 	}
 	if r.Header("x-ms-source-range") == "" {
-		return protocol.MissingHeader("x-ms-source-range")
+		d.fail(protocol.MissingHeader("x-ms-source-range"))
 	}
-	from, to, err := decodePages(r)
-	if err != nil {
-		return err
-	}
+	from, to := d.pages()
 	if to-from > maxPutPage {
-		return protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.Itoa(maxPutPage))
+		d.fail(protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.Itoa(maxPutPage)))
 	}
-	a, err := decodePageTerms(r)
-	if err != nil {
-		return err
-	}
-	src, err := s.decodeSummed(r, maxPutPage)
-	if err != nil {
-		return err
+	a, src := d.pageTerms(), s.summedSource(&d, maxPutPage)
+	if d.err != nil {
+		return d.err
 	}
 	rec, got, err := s.blobs.PagesFromURL(r.Context, &a, from, to, src)
 	if err != nil {

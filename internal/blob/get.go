@@ -18,19 +18,12 @@ const maxRangeSum = 4 * miB
 
 // getBlob is Get Blob.
 func (s *Service) getBlob(r *rest.Request) error {
-	var err error
-	q := store.ReadRequest{Rooms: r}
-	if q.Target, q.Slot, err = decodeReading(r); err != nil {
-		return err
-	}
+	d := decoder{r: r}
+	q := store.ReadRequest{Rooms: r, Target: d.target(), Slot: d.slot()}
 	q.Range, q.Ranged = protocol.RequestRange(r)
-	wantMD5, err := r.Flag("x-ms-range-get-content-md5")
-	if err != nil {
-		return err
-	}
-	wantCRC, err := r.Flag("x-ms-range-get-content-crc64")
-	if err != nil {
-		return err
+	wantMD5, wantCRC := d.flag("x-ms-range-get-content-md5"), d.flag("x-ms-range-get-content-crc64")
+	if d.err != nil {
+		return d.err
 	}
 	switch {
 	case wantMD5 && wantCRC:
@@ -116,9 +109,10 @@ func (s *Service) getMetadata(r *rest.Request) error {
 
 // look reads the record of the addressed blob on the request's terms, and tells whether it is the current one of its name.
 func (s *Service) look(r *rest.Request) (rec *record.Blob, current bool, err error) {
-	a, slot, err := decodeReading(r)
-	if err != nil {
-		return nil, false, err
+	d := decoder{r: r}
+	a, slot := d.target(), d.slot()
+	if d.err != nil {
+		return nil, false, d.err
 	}
 	return s.blobs.Look(r.Context, &a, slot)
 }

@@ -1,126 +1,14 @@
 package blob
 
 import (
-	"encoding/base64"
 	"strconv"
-	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
-	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
 )
-
-// decodeHTTP reads the x-ms-blob-* content headers. With plain, the headers of the request itself stand in for absent ones, as
-// Put Blob has it. Strings are cloned.
-func decodeHTTP(r *rest.Request, plain bool) record.HTTPProperties {
-	get := func(own, standard string) string {
-		v, ok := r.HeaderOK(own)
-		if !ok && plain {
-			v = r.Header(standard)
-		}
-		return strings.Clone(v)
-	}
-	return record.HTTPProperties{
-		ContentType:        get("x-ms-blob-content-type", "content-type"),
-		ContentEncoding:    get("x-ms-blob-content-encoding", "content-encoding"),
-		ContentLanguage:    get("x-ms-blob-content-language", "content-language"),
-		ContentDisposition: strings.Clone(r.Header("x-ms-blob-content-disposition")),
-		CacheControl:       get("x-ms-blob-cache-control", "cache-control"),
-	}
-}
-
-// decodeMetadata reads the x-ms-meta- headers.
-func decodeMetadata(r *rest.Request) ([]protocol.Pair, error) {
-	const prefix = "x-ms-meta-"
-	var m protocol.Metadata
-	var err error
-	r.Headers(prefix, func(name, _, value string) {
-		if err == nil {
-			err = m.Add(name[len(prefix):], value)
-		}
-	})
-	if err != nil || len(m.Pairs) == 0 {
-		return nil, err
-	}
-	return m.Pairs, nil
-}
-
-// decodeTags reads x-ms-tags.
-func decodeTags(r *rest.Request) ([]protocol.Pair, error) {
-	text := r.Header("x-ms-tags")
-	if text == "" {
-		return nil, nil
-	}
-	return tagquery.ParseHeader(text)
-}
-
-// decodeBlob reads what a request that makes a blob says of it: properties, metadata, tags, tier, MD5 to be stored.
-func decodeBlob(r *rest.Request, t record.Type) (rec *record.Blob, err error) {
-	if err := refuseUnsupported(r); err != nil {
-		return nil, err
-	}
-	rec = &record.Blob{Type: t, HTTP: decodeHTTP(r, r.Query("comp") == "")}
-	if rec.HTTP.ContentType == "" {
-		rec.HTTP.ContentType = record.DefaultContentType
-	}
-	if rec.Metadata, err = decodeMetadata(r); err != nil {
-		return nil, err
-	}
-	if rec.Tags, err = decodeTags(r); err != nil {
-		return nil, err
-	}
-	if rec.MD5, err = decodeStoredMD5(r); err != nil {
-		return nil, err
-	}
-	if text := r.Header("x-ms-access-tier"); text != "" {
-		tier, err := record.ParseTier(text, t, r.Version)
-		if err != nil {
-			return nil, err
-		}
-		rec.Tier = record.Tiering{Tier: tier, Changed: record.StampOf(r.Now)}
-	}
-	return rec, nil
-}
-
-// decodeStoredMD5 reads x-ms-blob-content-md5.
-func decodeStoredMD5(r *rest.Request) (string, error) {
-	text := r.Header("x-ms-blob-content-md5")
-	if text == "" {
-		return "", nil
-	}
-	sum, err := protocol.ParseMD5("x-ms-blob-content-md5", text)
-	if err != nil {
-		return "", err
-	}
-	return string(sum[:]), nil
-}
-
-// maxAnyMD5 bounds what decodeAnyMD5 takes, in bytes, as it is a part of the record.
-const maxAnyMD5 = 1024
-
-// decodeAnyMD5 reads x-ms-blob-content-md5 where nothing is compared with it: Set Blob Properties stores one of any length.
-func decodeAnyMD5(r *rest.Request) (string, error) {
-	const name = "x-ms-blob-content-md5"
-	sum, err := base64.StdEncoding.DecodeString(r.Header(name))
-	if err != nil || len(sum) > maxAnyMD5 {
-		return "", protocol.InvalidHeader(name, r.Header(name))
-	}
-	return string(sum), nil
-}
-
-// refuseUnsupported refuses features that blobd does not have yet, rather than overlook what they ask for: customer-provided
-// keys and immutability.
-func refuseUnsupported(r *rest.Request) (err error) {
-	for _, name := range [...]string{"x-ms-encryption-key", "x-ms-encryption-key-sha256", "x-ms-immutability-policy-until-date", "x-ms-immutability-policy-mode", "x-ms-legal-hold"} {
-		if v, ok := r.HeaderOK(name); ok && !(name == "x-ms-legal-hold" && protocol.Word(v) == "false") {
-			return protocol.ErrUnsupportedHeader.With("HeaderName", name)
-		}
-	}
-	return nil
-}
 
 // setChanged answers with ETag and Last-Modified.
 func setChanged(r *rest.Request, changed record.Stamp) {

@@ -10,16 +10,11 @@ import (
 
 // snapshotBlob is Snapshot Blob.
 func (s *Service) snapshotBlob(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	metadata, err := decodeMetadata(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.supported()
+	metadata, a := d.metadata(), d.target()
+	if d.err != nil {
+		return d.err
 	}
 	snap, id, err := s.blobs.Snapshot(r.Context, &a, metadata)
 	if err != nil {
@@ -32,37 +27,28 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 	return nil
 }
 
-func decodeDelete(r *rest.Request) (q store.DeleteRequest, err error) {
-	if q.Slot, err = decodeSlot(r); err != nil {
-		return q, err
-	}
-	if q.Target, err = decodeAccess(r); err != nil {
-		return q, err
-	}
-	switch strings.ToLower(r.Header("x-ms-delete-snapshots")) {
+func (d *decoder) delete() store.DeleteRequest {
+	q := store.DeleteRequest{Slot: d.slot(), Target: d.target()}
+	switch text := d.r.Header("x-ms-delete-snapshots"); strings.ToLower(text) {
 	case "":
 	case "include":
 		q.Snapshots = store.SnapshotsInclude
 	case "only":
 		q.Snapshots = store.SnapshotsOnly
 	default:
-		return q, protocol.InvalidHeader("x-ms-delete-snapshots", r.Header("x-ms-delete-snapshots"))
+		d.fail(protocol.InvalidHeader("x-ms-delete-snapshots", text))
 	}
 	if q.Snapshots != store.SnapshotsRefuse && !q.Slot.IsBase() {
 		name, what := "versionid", "Version id"
 		if q.Slot.Snapshot != 0 {
 			name, what = "snapshot", "Snapshot"
 		}
-		return q, protocol.InvalidQuery(name, r.Query(name), "This operation is only allowed on the root blob. "+what+" should not be provided.")
+		d.fail(protocol.InvalidQuery(name, d.r.Query(name), "This operation is only allowed on the root blob. "+what+" should not be provided."))
 	}
-	switch kind := r.Query("deletetype"); strings.ToLower(kind) {
-	case "":
-	case "permanent":
-		if q.Permanent = true; q.Slot.IsBase() {
-			return q, protocol.InvalidQuery("deletetype", kind, "")
-		}
-	default:
-		return q, protocol.InvalidQuery("deletetype", kind, "")
+	kind := d.r.Query("deletetype")
+	q.Permanent = strings.EqualFold(kind, "permanent")
+	if kind != "" && !q.Permanent || q.Permanent && q.Slot.IsBase() {
+		d.fail(protocol.InvalidQuery("deletetype", kind, ""))
 	}
 	letter := byte('d')
 	switch {
@@ -71,17 +57,18 @@ func decodeDelete(r *rest.Request) (q store.DeleteRequest, err error) {
 	case q.Slot.Version != 0:
 		letter = 'x'
 	}
-	if !r.Grant.Letters.Has(letter) {
-		return q, protocol.ErrAuthorizationPermissionMismatch
+	if !d.r.Grant.Letters.Has(letter) {
+		d.fail(protocol.ErrAuthorizationPermissionMismatch)
 	}
-	return q, nil
+	return q
 }
 
 // deleteBlob is Delete Blob: of a blob, a snapshot or a version.
 func (s *Service) deleteBlob(r *rest.Request) error {
-	q, err := decodeDelete(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	q := d.delete()
+	if d.err != nil {
+		return d.err
 	}
 	kept, err := s.blobs.Delete(r.Context, &q)
 	if err != nil {

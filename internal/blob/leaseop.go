@@ -12,74 +12,72 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-// decodeLease reads a lease operation. Versions before 2012-02-12 have leases of 60 seconds only.
-func decodeLease(r *rest.Request) (q lease.Request, err error) {
-	action, ok := r.HeaderOK("x-ms-lease-action")
+// lease reads a lease operation. Versions before 2012-02-12 have leases of 60 seconds only.
+func (d *decoder) lease() (q lease.Request) {
+	action, ok := d.r.HeaderOK("x-ms-lease-action")
 	if !ok {
-		return q, protocol.MissingHeader("x-ms-lease-action")
+		d.fail(protocol.MissingHeader("x-ms-lease-action"))
 	}
-	needID, needProposed := false, false
+	needID := true
 	switch strings.ToLower(action) {
 	case "acquire":
-		q.Action, q.Duration = lease.Acquire, 60
-		text, ok := r.HeaderOK("x-ms-lease-duration")
-		if !ok && r.Version >= protocol.V20120212 {
-			return q, protocol.MissingHeader("x-ms-lease-duration")
+		q.Action, needID = lease.Acquire, false
+		if _, ok := d.r.HeaderOK("x-ms-lease-duration"); !ok && d.r.Version >= protocol.V20120212 {
+			d.fail(protocol.MissingHeader("x-ms-lease-duration"))
 		}
-		if ok {
-			n, err := strconv.ParseInt(text, 10, 32)
-			if err != nil || n != lease.Infinite && (n < 15 || n > 60) {
-				return q, protocol.InvalidHeader("x-ms-lease-duration", text)
-			}
-			q.Duration = int32(n)
+		if q.Duration = d.seconds("x-ms-lease-duration", 60); q.Duration != lease.Infinite && q.Duration < 15 {
+			d.fail(protocol.InvalidHeader("x-ms-lease-duration", d.r.Header("x-ms-lease-duration")))
 		}
 	case "renew":
-		q.Action, needID = lease.Renew, true
+		q.Action = lease.Renew
 	case "change":
-		q.Action, needID, needProposed = lease.Change, true, true
+		q.Action = lease.Change
 	case "release":
-		q.Action, needID = lease.Release, true
+		q.Action = lease.Release
 	case "break":
-		q.Action, q.Period = lease.Break, -1
-		if text, ok := r.HeaderOK("x-ms-lease-break-period"); ok {
-			n, err := strconv.ParseInt(text, 10, 32)
-			if err != nil || n < 0 || n > 60 {
-				return q, protocol.InvalidHeader("x-ms-lease-break-period", text)
-			}
-			q.Period = int32(n)
+		q.Action, needID = lease.Break, false
+		_, given := d.r.HeaderOK("x-ms-lease-break-period")
+		if q.Period = d.seconds("x-ms-lease-break-period", -1); given && q.Period < 0 {
+			d.fail(protocol.InvalidHeader("x-ms-lease-break-period", d.r.Header("x-ms-lease-break-period")))
 		}
 	default:
-		return q, protocol.InvalidHeader("x-ms-lease-action", action)
+		d.fail(protocol.InvalidHeader("x-ms-lease-action", action))
 	}
 	if needID {
-		if q.ID, err = leaseHeader(r, "x-ms-lease-id"); err == nil && q.ID == (lease.ID{}) {
-			err = protocol.MissingHeader("x-ms-lease-id")
-		}
-		if err != nil {
-			return q, err
+		if q.ID = d.leaseID("x-ms-lease-id"); q.ID == (lease.ID{}) {
+			d.fail(protocol.MissingHeader("x-ms-lease-id"))
 		}
 	}
-	if q.Proposed, err = leaseHeader(r, "x-ms-proposed-lease-id"); err != nil {
-		return q, err
-	}
-	if needProposed && q.Proposed == (lease.ID{}) {
-		return q, protocol.MissingHeader("x-ms-proposed-lease-id")
-	}
-	if q.Named = q.Proposed != (lease.ID{}); q.Action == lease.Acquire && !q.Named {
+	q.Proposed = d.leaseID("x-ms-proposed-lease-id")
+	q.Named = q.Proposed != (lease.ID{})
+	switch {
+	case q.Action == lease.Change && !q.Named:
+		d.fail(protocol.MissingHeader("x-ms-proposed-lease-id"))
+	case q.Action == lease.Acquire && !q.Named:
 		q.Proposed = lease.ID(uuid.New())
 	}
-	return q, nil
+	return q
+}
+
+// seconds reads a header that holds a number of at most 60.
+func (d *decoder) seconds(name string, absent int32) int32 {
+	text, ok := d.r.HeaderOK(name)
+	if !ok {
+		return absent
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n > 60 {
+		d.fail(protocol.InvalidHeader(name, text))
+	}
+	return int32(n)
 }
 
 // leaseBlob is Lease Blob.
 func (s *Service) leaseBlob(r *rest.Request) error {
-	q, err := decodeLease(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	q, a := d.lease(), d.target()
+	if d.err != nil {
+		return d.err
 	}
 	res, changed, err := s.blobs.LeaseBlob(r.Context, &a, &q)
 	if err != nil {
@@ -91,13 +89,10 @@ func (s *Service) leaseBlob(r *rest.Request) error {
 
 // leaseContainer is Lease Container.
 func (s *Service) leaseContainer(r *rest.Request) error {
-	q, err := decodeLease(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeContainer(r, true)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	q, a := d.lease(), d.container(true)
+	if d.err != nil {
+		return d.err
 	}
 	res, changed, err := s.blobs.LeaseContainer(r.Context, &a, &q)
 	if err != nil {

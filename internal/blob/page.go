@@ -19,95 +19,63 @@ const (
 
 // createPageBlob is Put Blob for a page blob.
 func (s *Service) createPageBlob(r *rest.Request) error {
-	if err := emptyBody(r); err != nil {
-		return err
-	}
-	n, err := decodeNew(r, record.PageBlob)
-	if err != nil {
-		return err
-	}
-	if n.Blob.Size, err = decodePageBlobSize(r); err != nil {
-		return err
-	}
-	if n.Blob.Sequence, err = decodeSequence(r); err != nil {
-		return err
+	d := decoder{r: r}
+	d.emptyBody()
+	n := d.creation(record.PageBlob)
+	n.Blob.Size, n.Blob.Sequence = d.pageBlobSize(), max(d.size("x-ms-blob-sequence-number"), 0)
+	if d.err != nil {
+		return d.err
 	}
 	return s.createEmpty(r, &n)
 }
 
-// decodePageBlobSize reads x-ms-blob-content-length.
-func decodePageBlobSize(r *rest.Request) (int64, error) {
+// pageBlobSize reads x-ms-blob-content-length.
+func (d *decoder) pageBlobSize() int64 {
 	const name = "x-ms-blob-content-length"
-	n, err := sizeHeader(r, name)
+	n := d.size(name)
 	switch {
-	case err != nil:
-		return 0, err
 	case n < 0:
-		return 0, protocol.MissingHeader(name)
+		d.fail(protocol.MissingHeader(name))
 	case n%record.PageSize != 0 || n > record.MaxPageBlob:
-		return 0, protocol.InvalidHeader(name, r.Header(name))
+		d.fail(protocol.InvalidHeader(name, d.r.Header(name)))
 	}
-	return n, nil
+	return n
 }
 
-// decodeSequence reads x-ms-blob-sequence-number, 0 if it is absent.
-func decodeSequence(r *rest.Request) (int64, error) {
-	n, err := sizeHeader(r, "x-ms-blob-sequence-number")
-	return max(n, 0), err
+func (d *decoder) pageTerms() store.PageRequest {
+	return store.PageRequest{Target: d.target(), LE: d.size("x-ms-if-sequence-number-le"), LT: d.size("x-ms-if-sequence-number-lt"), EQ: d.size("x-ms-if-sequence-number-eq")}
 }
 
-func decodePageTerms(r *rest.Request) (a store.PageRequest, err error) {
-	if a.Target, err = decodeAccess(r); err != nil {
-		return a, err
+// pages reads the range of a page write, which must be whole pages.
+func (d *decoder) pages() (from, to int64) {
+	rng, ok := protocol.RequestRange(d.r)
+	switch {
+	case !ok && d.r.Header("x-ms-range") == "" && d.r.Header("range") == "":
+		d.fail(protocol.MissingHeader("Range"))
+	case !ok, rng.Last >= record.MaxPageBlob, rng.First%record.PageSize != 0, (rng.Last+1)%record.PageSize != 0, rng.First > rng.Last:
+		d.fail(protocol.ErrInvalidPageRange)
 	}
-	if a.LE, err = sizeHeader(r, "x-ms-if-sequence-number-le"); err != nil {
-		return a, err
-	}
-	if a.LT, err = sizeHeader(r, "x-ms-if-sequence-number-lt"); err != nil {
-		return a, err
-	}
-	a.EQ, err = sizeHeader(r, "x-ms-if-sequence-number-eq")
-	return a, err
-}
-
-// decodePages reads the range of a page write, which must be whole pages.
-func decodePages(r *rest.Request) (from, to int64, err error) {
-	rng, ok := protocol.RequestRange(r)
-	if !ok {
-		if r.Header("x-ms-range") == "" && r.Header("range") == "" {
-			return 0, 0, protocol.MissingHeader("Range")
-		}
-		return 0, 0, protocol.ErrInvalidPageRange
-	}
-	if rng.Last >= record.MaxPageBlob || rng.First%record.PageSize != 0 || (rng.Last+1)%record.PageSize != 0 || rng.First > rng.Last {
-		return 0, 0, protocol.ErrInvalidPageRange
-	}
-	return rng.First, rng.Last + 1, nil
+	return rng.First, rng.Last + 1
 }
 
 // putPage is Put Page: an update or a clear.
 func (s *Service) putPage(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
+	d := decoder{r: r}
+	d.supported()
 	mode := strings.ToLower(r.Header("x-ms-page-write"))
-	if mode == "" {
-		return protocol.MissingHeader("x-ms-page-write")
+	switch mode {
+	case "":
+		d.fail(protocol.MissingHeader("x-ms-page-write"))
+	case "update", "clear":
+	default:
+		d.fail(protocol.InvalidHeader("x-ms-page-write", r.Header("x-ms-page-write")))
 	}
-	if mode != "update" && mode != "clear" {
-		return protocol.InvalidHeader("x-ms-page-write", r.Header("x-ms-page-write"))
-	}
-	from, to, err := decodePages(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodePageTerms(r)
-	if err != nil {
-		return err
-	}
+	from, to := d.pages()
+	a := d.pageTerms()
 	if mode == "clear" {
-		if err := emptyBody(r); err != nil {
-			return err
+		d.emptyBody()
+		if d.err != nil {
+			return d.err
 		}
 		rec, err := s.blobs.ClearPages(r.Context, &a, from, to)
 		if err != nil {
@@ -118,15 +86,15 @@ func (s *Service) putPage(r *rest.Request) error {
 		r.Reply(201)
 		return nil
 	}
-	up, err := decodeUpload(r, maxPutPage)
-	if err != nil {
-		return err
-	}
+	up := d.upload(maxPutPage)
 	switch {
 	case to-from > maxPutPage:
-		return protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.Itoa(maxPutPage))
+		d.fail(protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.Itoa(maxPutPage)))
 	case up.Size != to-from:
-		return protocol.InvalidHeader("Content-Length", strconv.FormatInt(r.Body().Len(), 10))
+		d.fail(protocol.InvalidHeader("Content-Length", strconv.FormatInt(r.Body().Len(), 10)))
+	}
+	if d.err != nil {
+		return d.err
 	}
 	rec, got, err := s.blobs.WritePages(r.Context, &a, from, &up)
 	if err != nil {
@@ -148,15 +116,12 @@ func replyPages(r *rest.Request, rec *record.Blob) {
 // setPageProperties is Set Blob Properties with a new size or sequence number. The content headers change only if one of them is
 // there.
 func (s *Service) setPageProperties(r *rest.Request) error {
-	c, err := store.PageChange{Size: -1}, error(nil)
+	d := decoder{r: r}
+	c := store.PageChange{Size: -1, HTTP: decodeHTTP(r, false)}
 	if _, ok := r.HeaderOK("x-ms-blob-content-length"); ok {
-		if c.Size, err = decodePageBlobSize(r); err != nil {
-			return err
-		}
+		c.Size = d.pageBlobSize()
 	}
-	if c.Number, err = sizeHeader(r, "x-ms-blob-sequence-number"); err != nil {
-		return err
-	}
+	c.Number = d.size("x-ms-blob-sequence-number")
 	switch strings.ToLower(r.Header("x-ms-sequence-number-action")) {
 	case "":
 	case "max":
@@ -166,21 +131,18 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 	case "increment":
 		c.Action = store.SequenceIncrement
 	default:
-		return protocol.InvalidHeader("x-ms-sequence-number-action", r.Header("x-ms-sequence-number-action"))
+		d.fail(protocol.InvalidHeader("x-ms-sequence-number-action", r.Header("x-ms-sequence-number-action")))
 	}
 	switch {
 	case (c.Action == store.SequenceMax || c.Action == store.SequenceSet) && c.Number < 0:
-		return protocol.MissingHeader("x-ms-blob-sequence-number")
+		d.fail(protocol.MissingHeader("x-ms-blob-sequence-number"))
 	case c.Action == store.SequenceIncrement && c.Number >= 0:
-		return protocol.InvalidHeader("x-ms-blob-sequence-number", r.Header("x-ms-blob-sequence-number"))
+		d.fail(protocol.InvalidHeader("x-ms-blob-sequence-number", r.Header("x-ms-blob-sequence-number")))
 	}
-	c.HTTP = decodeHTTP(r, false)
-	if c.MD5, err = decodeAnyMD5(r); err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	c.MD5 = d.anyMD5()
+	a := d.target()
+	if d.err != nil {
+		return d.err
 	}
 	after, err := s.blobs.SetPageProperties(r.Context, &a, &c)
 	if err != nil {
@@ -194,27 +156,23 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 
 // getPageRanges is Get Page Ranges, and with prevsnapshot its diff.
 func (s *Service) getPageRanges(r *rest.Request) error {
-	q, err := store.PageQuery{Limit: math.MaxInt}, error(nil)
-	if q.Target, q.Slot, err = decodeReading(r); err != nil {
-		return err
-	}
-	if q.Previous, err = decodePrevious(r); err != nil {
-		return err
-	}
+	d := decoder{r: r}
+	q := store.PageQuery{Limit: math.MaxInt, Target: d.target(), Slot: d.slot(), Previous: d.previous()}
 	paged := r.Version >= protocol.V20201002
 	if paged {
 		n, given, err := decodeMax(r)
-		if err != nil {
-			return err
-		}
+		d.fail(err)
 		if q.Limit = maxPageRanges; given {
 			q.Limit = min(q.Limit, n)
 		}
 		if text := r.Query("marker"); text != "" {
 			if q.Start, err = strconv.ParseInt(text, 10, 64); err != nil || q.Start < 0 || q.Start%record.PageSize != 0 {
-				return protocol.InvalidQuery("marker", text, "")
+				d.fail(protocol.InvalidQuery("marker", text, ""))
 			}
 		}
+	}
+	if d.err != nil {
+		return d.err
 	}
 	q.Range, q.Ranged = protocol.RequestRange(r)
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
@@ -246,26 +204,21 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 	return nil
 }
 
-// decodePrevious reads which snapshot the answer is to be compared with; 0 for none.
-func decodePrevious(r *rest.Request) (record.Stamp, error) {
-	name, text := "prevsnapshot", r.Query("prevsnapshot")
-	if from := r.Header("x-ms-previous-snapshot-url"); from != "" {
-		_, query, _ := strings.Cut(from, "?")
-		for item := range strings.SplitSeq(query, "&") {
-			if k, v, _ := strings.Cut(item, "="); strings.EqualFold(k, "snapshot") {
-				text = rest.DecodeQuery(v)
-			}
-		}
-		if text == "" {
-			return 0, protocol.InvalidHeader("x-ms-previous-snapshot-url", from)
+// previous reads which snapshot the answer is to be compared with; 0 for none.
+func (d *decoder) previous() record.Stamp {
+	from := d.r.Header("x-ms-previous-snapshot-url")
+	if from == "" {
+		return d.stamp("prevsnapshot")
+	}
+	_, query, _ := strings.Cut(from, "?")
+	text := d.r.Query("prevsnapshot")
+	for item := range strings.SplitSeq(query, "&") {
+		if k, v, _ := strings.Cut(item, "="); strings.EqualFold(k, "snapshot") {
+			text = rest.DecodeQuery(v)
 		}
 	}
 	if text == "" {
-		return 0, nil
+		d.fail(protocol.InvalidHeader("x-ms-previous-snapshot-url", from))
 	}
-	previous, ok := protocol.ParseSnapshotID(text)
-	if !ok || previous == 0 {
-		return 0, protocol.InvalidQuery(name, text, "")
-	}
-	return previous, nil
+	return d.parseStamp("prevsnapshot", text)
 }

@@ -10,14 +10,10 @@ import (
 // setProperties is Set Blob Properties: all five content headers and the MD5 are set, absent ones cleared. A page blob's size and
 // sequence number are set by the same operation (see page.go).
 func (s *Service) setProperties(r *rest.Request) error {
-	props := decodeHTTP(r, false)
-	md5, err := decodeAnyMD5(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	props, md5, a := decodeHTTP(r, false), d.anyMD5(), d.target()
+	if d.err != nil {
+		return d.err
 	}
 	after, err := s.blobs.SetProperties(r.Context, &a, &props, md5)
 	if err != nil {
@@ -31,16 +27,11 @@ func (s *Service) setProperties(r *rest.Request) error {
 
 // setMetadata is Set Blob Metadata.
 func (s *Service) setMetadata(r *rest.Request) error {
-	if err := refuseUnsupported(r); err != nil {
-		return err
-	}
-	metadata, err := decodeMetadata(r)
-	if err != nil {
-		return err
-	}
-	a, err := decodeAccess(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	d.supported()
+	metadata, a := d.metadata(), d.target()
+	if d.err != nil {
+		return d.err
 	}
 	after, err := s.blobs.SetMetadata(r.Context, &a, metadata)
 	if err != nil {

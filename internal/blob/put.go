@@ -42,40 +42,36 @@ func withStructure(limit func(protocol.Version) int64) func(protocol.Version) in
 	return func(v protocol.Version) int64 { return limit(v) + limit(v)>>10 + 4096 }
 }
 
-// decodeUpload reads the content of an upload of at most limit bytes, out of its structured message if it comes in one, and the
-// sums that it must have.
-func decodeUpload(r *rest.Request, limit int64) (up store.Upload, err error) {
-	if up.Want, err = decodeSums(r, "content-md5", "x-ms-content-crc64"); err != nil {
-		return up, err
-	}
-	up.Body, up.Size = r.Body(), r.Body().Len()
-	if text, ok := r.HeaderOK("x-ms-structured-body"); ok {
+// upload reads the content of an upload of at most limit bytes, out of its structured message if it comes in one, and the sums that
+// it must have.
+func (d *decoder) upload(limit int64) (up store.Upload) {
+	up.Want = d.bodySums()
+	up.Body, up.Size = d.r.Body(), d.r.Body().Len()
+	if text, ok := d.r.HeaderOK("x-ms-structured-body"); ok {
+		const length = "x-ms-structured-content-length"
 		if text != protocol.StructuredBody {
-			return up, protocol.InvalidHeader("x-ms-structured-body", text)
+			d.fail(protocol.InvalidHeader("x-ms-structured-body", text))
 		}
-		length := r.Header("x-ms-structured-content-length")
-		if length == "" {
-			return up, protocol.MissingHeader("x-ms-structured-content-length")
+		if d.r.Header(length) == "" {
+			d.fail(protocol.MissingHeader(length))
 		}
-		n, err := strconv.ParseInt(length, 10, 64)
-		if err != nil || n < 0 {
-			return up, protocol.InvalidHeader("x-ms-structured-content-length", length)
-		}
-		body := protocol.NewStructuredReader(r.Body(), up.Size, n)
+		n := d.size(length)
+		body := protocol.NewStructuredReader(d.r.Body(), up.Size, n)
 		up.Body, up.Size, up.Finish = body, n, func() error { return finishStructure(body) }
 	}
 	if up.Size > limit {
-		return up, protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10))
+		d.fail(protocol.ErrRequestBodyTooLarge.With("MaxLimit", strconv.FormatInt(limit, 10)))
 	}
-	return up, nil
+	return up
 }
 
-// decodePart is decodeUpload for a part of a blob, which must not be empty.
-func decodePart(r *rest.Request, limit int64) (up store.Upload, err error) {
-	if up, err = decodeUpload(r, limit); err == nil && up.Size == 0 {
-		err = protocol.InvalidHeader("Content-Length", "0")
+// part is upload for a part of a blob, which must not be empty.
+func (d *decoder) part(limit int64) store.Upload {
+	up := d.upload(limit)
+	if up.Size == 0 {
+		d.fail(protocol.InvalidHeader("Content-Length", "0"))
 	}
-	return up, err
+	return up
 }
 
 // finishStructure checks that a structured message ends well; its trailer comes after the last byte of content.
@@ -100,13 +96,10 @@ func setStructured(r *rest.Request, up *store.Upload) {
 
 // putBlob is Put Blob for a block blob.
 func (s *Service) putBlob(r *rest.Request) error {
-	n, err := decodeNew(r, record.BlockBlob)
-	if err != nil {
-		return err
-	}
-	up, err := decodeUpload(r, putBlobLimit(r.Version))
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	n, up := d.creation(record.BlockBlob), d.upload(putBlobLimit(r.Version))
+	if d.err != nil {
+		return d.err
 	}
 	if n.Blob.MD5 != "" { // the sum to be stored is held to the content, and wins over Content-MD5
 		up.Want.MD5, up.Want.HasMD5 = [16]byte([]byte(n.Blob.MD5)), true
@@ -123,26 +116,6 @@ func (s *Service) putBlob(r *rest.Request) error {
 	setStructured(r, &up)
 	r.Reply(201)
 	return nil
-}
-
-// decodeSums reads the checksum headers; only one of them may be there.
-func decodeSums(r *rest.Request, md5Header, crcHeader string) (s store.Sums, err error) {
-	if text := r.Header(md5Header); text != "" {
-		if s.MD5, err = protocol.ParseMD5(md5Header, text); err != nil {
-			return s, err
-		}
-		s.HasMD5 = true
-	}
-	if text := r.Header(crcHeader); text != "" {
-		if s.CRC64, err = protocol.ParseCRC64(crcHeader, text); err != nil {
-			return s, err
-		}
-		s.HasCRC = true
-	}
-	if s.HasMD5 && s.HasCRC {
-		return s, protocol.ErrBothCrc64AndMd5HeaderPresent
-	}
-	return s, nil
 }
 
 // setSums answers a write of a part with the sum that the client sent, else with the CRC-64.

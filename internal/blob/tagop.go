@@ -11,26 +11,21 @@ import (
 var blobConditions = protocol.ConditionNames{Match: "x-ms-blob-if-match", NoneMatch: "x-ms-blob-if-none-match",
 	Modified: "x-ms-blob-if-modified-since", Unmodified: "x-ms-blob-if-unmodified-since"}
 
-func decodeTagAccess(r *rest.Request) (a store.Target, err error) {
-	if a, err = decodeAccess(r); err != nil {
-		return a, err
-	}
-	own, err := protocol.ParseConditions(r, &blobConditions)
-	if err == nil && own.Any() {
+// tagTarget is target with conditions of either name.
+func (d *decoder) tagTarget() store.Target {
+	a := d.target()
+	if own := d.conditions(&blobConditions); own.Any() {
 		a.Cond = own
 	}
-	return a, err
+	return a
 }
 
 // getBlobTags is Get Blob Tags.
 func (s *Service) getBlobTags(r *rest.Request) error {
-	a, err := decodeTagAccess(r)
-	if err != nil {
-		return err
-	}
-	slot, err := decodeSlot(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a, slot := d.tagTarget(), d.slot()
+	if d.err != nil {
+		return d.err
 	}
 	rec, _, err := s.blobs.Look(r.Context, &a, slot)
 	if err != nil {
@@ -43,21 +38,10 @@ func (s *Service) getBlobTags(r *rest.Request) error {
 
 // setBlobTags is Set Blob Tags. It changes neither ETag nor Last-Modified.
 func (s *Service) setBlobTags(r *rest.Request) error {
-	a, err := decodeTagAccess(r)
-	if err != nil {
-		return err
-	}
-	slot, err := decodeSlot(r)
-	if err != nil {
-		return err
-	}
-	want, err := decodeSums(r, "content-md5", "x-ms-content-crc64")
-	if err != nil {
-		return err
-	}
-	doc, err := r.ReadBody(tagquery.MaxXML)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	a, slot, want, doc := d.tagTarget(), d.slot(), d.bodySums(), d.document(tagquery.MaxXML)
+	if d.err != nil {
+		return d.err
 	}
 	if _, err := want.CheckBytes(doc); err != nil {
 		return err

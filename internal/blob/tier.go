@@ -14,17 +14,11 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 	if text == "" {
 		return protocol.MissingHeader("x-ms-access-tier")
 	}
-	to, err := record.ParseTierName(text, r.Version)
-	if err != nil {
-		return err
-	}
-	high, err := decodePriority(r)
-	if err != nil {
-		return err
-	}
-	a, slot, err := decodeReading(r)
-	if err != nil {
-		return err
+	d := decoder{r: r}
+	to := d.tier(text)
+	high, a, slot := d.priority(), d.target(), d.slot()
+	if d.err != nil {
+		return d.err
 	}
 	after, err := s.blobs.SetTier(r.Context, &a, slot, to, high)
 	if err != nil {
@@ -38,16 +32,19 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 	return nil
 }
 
-// decodePriority reads x-ms-rehydrate-priority.
-func decodePriority(r *rest.Request) (high bool, err error) {
-	switch text := r.Header("x-ms-rehydrate-priority"); {
-	case text == "", strings.EqualFold(text, "Standard"):
-		return false, nil
-	case strings.EqualFold(text, "High"):
-		return true, nil
-	default:
-		return false, protocol.InvalidHeader("x-ms-rehydrate-priority", text)
+func (d *decoder) tier(name string) record.Tier {
+	tier, err := record.ParseTierName(name, d.r.Version)
+	d.fail(err)
+	return tier
+}
+
+// priority reads x-ms-rehydrate-priority.
+func (d *decoder) priority() (high bool) {
+	text := d.r.Header("x-ms-rehydrate-priority")
+	if high = strings.EqualFold(text, "High"); !high && text != "" && !strings.EqualFold(text, "Standard") {
+		d.fail(protocol.InvalidHeader("x-ms-rehydrate-priority", text))
 	}
+	return high
 }
 
 // setTier answers with the tier headers. Page and append blobs of a standard account have none.
