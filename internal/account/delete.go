@@ -32,7 +32,23 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if a == nil {
 		return ErrMissing
 	}
-	name = a.Name // the argument may lie in a request's memory
+	return s.delete(ctx, a)
+}
+
+// DeleteOwned is Delete of an account as it was found, in whatever state it is now; one of the same name that was made since stays.
+func (s *Store) DeleteOwned(ctx context.Context, a *Account) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.saved[a.Name]
+	if now == nil || !now.Created.Equal(a.Created) || now.Resource == nil || a.Resource == nil || now.Resource.Subscription != a.Resource.Subscription {
+		return ErrMissing
+	}
+	return s.delete(ctx, now)
+}
+
+// delete is called with the lock held.
+func (s *Store) delete(ctx context.Context, a *Account) error {
+	name := a.Name
 	mark, err := json.Marshal(record{Name: name, Created: a.Created.UTC(), Deleted: true})
 	if err != nil {
 		return fmt.Errorf("delete account %s: %w", name, err)

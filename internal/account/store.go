@@ -419,3 +419,6 @@ func (s *Store) unseal(context string, sealed []byte) (plain []byte, master int,
 
 // Lookup returns the account of that name as it is served, nil if there is none.
 func (s *Store) Lookup(name string) *Account { return s.registry.Lookup(name) }
+
+// Enter is Registry.Enter: the account cannot make room for another of its name until the use ends.
+func (s *Store) Enter(name string) (*Account, *Uses) { return s.registry.Enter(name) }

@@ -26,6 +26,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/blobd/blobd/internal/directory/issuer"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -105,6 +106,9 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // URL is the iss of the tokens.
 func (i *Issuer) URL() string { return i.base + "/" + Tenant + "/v2.0" }
+
+// Client returns a client that asks the issuer within this process.
+func (i *Issuer) Client() *http.Client { return issuer.Client(i) }
 
 // AuthorizationURI is what a challenge names.
 func (i *Issuer) AuthorizationURI() string { return i.base + "/" + Tenant + "/oauth2/authorize" }
@@ -400,13 +404,13 @@ func Listen(addr, secret string, certificate func(*tls.ClientHelloInfo) (*tls.Ce
 		scheme = "https"
 		ln = tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: []string{"http/1.1"}})
 	}
-	issuer, err := New(scheme+"://"+ln.Addr().String(), secret, time.Now)
+	own, err := New(scheme+"://"+ln.Addr().String(), secret, time.Now)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	s := &Server{
-		Issuer: issuer, served: make(chan error, 1),
-		http: &http.Server{Handler: issuer, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10},
+		Issuer: own, served: make(chan error, 1),
+		http: &http.Server{Handler: own, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10},
 	}
 	go func() { s.served <- s.http.Serve(ln) }()
 	return s, nil

@@ -1,4 +1,4 @@
-package devissuer
+package issuer
 
 import (
 	"bytes"
@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// Client returns a client whose every request goes to the issuer within this process, whatever address it names.
-func (i *Issuer) Client() *http.Client { return &http.Client{Transport: inner{i}} }
+// Client returns a client whose every request goes to a handler within this process, whatever address it names.
+func Client(h http.Handler) *http.Client { return &http.Client{Transport: inner{h}} }
 
-type inner struct{ issuer *Issuer }
+type inner struct{ handler http.Handler }
 
 // RoundTrip implements http.RoundTripper.
 func (t inner) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -18,7 +18,7 @@ func (t inner) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = http.NoBody
 	}
 	w := &answer{header: http.Header{}, status: http.StatusOK}
-	t.issuer.ServeHTTP(w, r)
+	t.handler.ServeHTTP(w, r)
 	return &http.Response{
 		StatusCode: w.status, Status: http.StatusText(w.status), Header: w.header, Request: r,
 		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -1,0 +1,3 @@
+package directory
+
+func init() { hashMemory = 64 }

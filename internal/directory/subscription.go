@@ -1,0 +1,198 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Subscription is what accounts belong to. It is immutable, as is a Group.
+type Subscription struct {
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	Created     time.Time `json:"created"`
+	MaxAccounts int       `json:"maxAccounts"`
+	Disabled    bool      `json:"disabled,omitempty"`
+}
+
+// DefaultMaxAccounts is how many accounts a subscription may have if nothing else is said, as in Azure.
+const DefaultMaxAccounts = 250
+
+// Group is a resource group.
+type Group struct {
+	Subscription string            `json:"subscription"`
+	Name         string            `json:"name"` // as it was written first
+	Location     string            `json:"location"`
+	Tags         map[string]string `json:"tags,omitempty"`
+}
+
+// AddSubscription makes a subscription.
+func (d *Directory) AddSubscription(ctx context.Context, name string, maxAccounts int) (*Subscription, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	if maxAccounts < 0 {
+		return nil, fmt.Errorf("a subscription may have 0 or more accounts")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.subscriptions {
+		if strings.EqualFold(s.Name, name) {
+			return nil, fmt.Errorf("subscription %s: %w", name, ErrExists)
+		}
+	}
+	s := &Subscription{ID: uuid.NewString(), Name: name, Created: d.now().UTC(), MaxAccounts: maxAccounts}
+	if err := d.keep(ctx, keptSubscription, s.ID, s); err != nil {
+		return nil, err
+	}
+	d.subscriptions[s.ID] = s
+	return s, nil
+}
+
+// SetSubscription changes how many accounts a subscription may have, and whether it is disabled: then it is read only.
+func (d *Directory) SetSubscription(ctx context.Context, id string, change func(*Subscription)) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.subscriptions[id]
+	if old == nil {
+		return ErrMissing
+	}
+	s := *old
+	change(&s)
+	s.ID = old.ID
+	if err := d.keep(ctx, keptSubscription, s.ID, &s); err != nil {
+		return err
+	}
+	d.subscriptions[s.ID] = &s
+	return nil
+}
+
+// RemoveSubscription removes a subscription without resource groups, with the role assignments in it.
+func (d *Directory) RemoveSubscription(ctx context.Context, id string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.subscriptions[id] == nil {
+		return ErrMissing
+	}
+	if len(d.groups[id]) > 0 {
+		return fmt.Errorf("the subscription has resource groups: delete them first")
+	}
+	if err := d.unassignUnder(ctx, "/subscriptions/"+id); err != nil {
+		return err
+	}
+	if err := d.drop(ctx, keptSubscription, id); err != nil {
+		return err
+	}
+	delete(d.subscriptions, id)
+	return nil
+}
+
+// Subscription finds one by its id, nil if there is none.
+func (d *Directory) Subscription(id string) *Subscription {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.subscriptions[strings.ToLower(id)]
+}
+
+// FindSubscription finds one by its id or name, nil if there is none.
+func (d *Directory) FindSubscription(which string) *Subscription {
+	for _, s := range d.Subscriptions() {
+		if strings.EqualFold(s.ID, which) || strings.EqualFold(s.Name, which) {
+			return s
+		}
+	}
+	return nil
+}
+
+// Subscriptions returns all, by their names' order.
+func (d *Directory) Subscriptions() []*Subscription {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	all := make([]*Subscription, 0, len(d.subscriptions))
+	for _, s := range d.subscriptions {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *Subscription) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	return all
+}
+
+var groupName = regexp.MustCompile(`^[\p{L}\p{N}_().-]{1,90}$`)
+
+// ValidGroupName tells the names that resource groups may have.
+func ValidGroupName(name string) bool {
+	return groupName.MatchString(name) && !strings.HasSuffix(name, ".")
+}
+
+func (d *Directory) noteGroup(g *Group) {
+	in := d.groups[g.Subscription]
+	if in == nil {
+		in = map[string]*Group{}
+		d.groups[g.Subscription] = in
+	}
+	in[strings.ToLower(g.Name)] = g
+}
+
+func groupID(subscription, name string) string {
+	return subscription + "/" + fmt.Sprintf("%x", strings.ToLower(name))
+}
+
+// Group finds a resource group, nil if there is none.
+func (d *Directory) Group(subscription, name string) *Group {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.groups[strings.ToLower(subscription)][strings.ToLower(name)]
+}
+
+// Groups returns the resource groups of a subscription, by their names' order.
+func (d *Directory) Groups(subscription string) []*Group {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var all []*Group
+	for _, g := range d.groups[strings.ToLower(subscription)] {
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b *Group) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	return all
+}
+
+// PutGroup makes a resource group, or replaces its tags; its name and location stay as they were first.
+func (d *Directory) PutGroup(ctx context.Context, g *Group) (kept *Group, created bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.subscriptions[g.Subscription] == nil {
+		return nil, false, ErrMissing
+	}
+	c := *g
+	old := d.groups[g.Subscription][strings.ToLower(g.Name)]
+	if old != nil {
+		c.Name, c.Location = old.Name, old.Location
+	}
+	if err := d.keep(ctx, keptGroup, groupID(c.Subscription, c.Name), &c); err != nil {
+		return nil, false, err
+	}
+	d.noteGroup(&c)
+	return &c, old == nil, nil
+}
+
+// RemoveGroup removes a resource group with the role assignments in it. What it has of resources is the caller's.
+func (d *Directory) RemoveGroup(ctx context.Context, subscription, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.groups[subscription][strings.ToLower(name)]
+	if g == nil {
+		return ErrMissing
+	}
+	if err := d.unassignUnder(ctx, "/subscriptions/"+subscription+"/resourceGroups/"+g.Name); err != nil {
+		return err
+	}
+	if err := d.drop(ctx, keptGroup, groupID(subscription, g.Name)); err != nil {
+		return err
+	}
+	delete(d.groups[subscription], strings.ToLower(name))
+	return nil
+}
