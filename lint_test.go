@@ -45,6 +45,7 @@ var floors = [][]string{
 var fences = map[string][]string{
 	"github.com/valyala/fasthttp":   {"internal/rest", "internal/server", "bench"},
 	"github.com/cockroachdb/pebble": {"internal/engine/local", "internal/engine/enginetest", "bench"},
+	"github.com/apache/arrow-go":    {"internal/blob"},
 	"github.com/alecthomas/kong":    {"cmd", "bench"},
 	"github.com/stretchr/testify":   {"internal/engine/enginetest", "internal/rest/resttest", "internal/auth/authtest", "bench", "test"},
 }

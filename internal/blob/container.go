@@ -231,7 +231,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	}
 	b = protocol.AppendElement(b, "NextMarker", next)
 	page.b = append(b, "</EnumerationResults>"...)
-	page.reply(r)
+	page.reply(r, "application/xml")
 	return nil
 }
 

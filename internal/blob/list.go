@@ -40,6 +40,9 @@ func decodeMax(r *rest.Request) (n int, given bool, err error) {
 func decodeList(r *rest.Request) (q store.ListRequest, err error) {
 	q.Now = record.StampOf(r.Now)
 	q.Prefix, q.Delimiter, q.StartFrom = r.Query("prefix"), r.Query("delimiter"), r.Query("startfrom")
+	if wantsArrow(r) { // the only listing that knows it
+		q.EndBefore = r.Query("endbefore")
+	}
 	if q.Max, _, err = decodeMax(r); err != nil {
 		return q, err
 	}
@@ -101,6 +104,9 @@ func (s *Service) listBlobs(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	if wantsArrow(r) {
+		return s.listArrow(r, c, &q)
+	}
 	page := newPage()
 	page.include, page.version, page.now, q.Entry = q.Include, r.Version, q.Now, &page.entry
 	b := append(page.b, protocol.XMLHead...)
@@ -135,7 +141,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		page.b = append(appendMarker(append(page.b, "<NextMarker>"...), next), "</NextMarker>"...)
 	}
 	page.b = append(page.b, "</EnumerationResults>"...)
-	page.reply(r)
+	page.reply(r, "application/xml")
 	return nil
 }
 
@@ -198,9 +204,15 @@ func newPage() *page {
 }
 
 // reply sends the page, whose buffer is given back when that is done.
-func (p *page) reply(r *rest.Request) {
-	r.SetHeader("Content-Type", "application/xml")
+func (p *page) reply(r *rest.Request, contentType string) {
+	r.SetHeader("Content-Type", contentType)
 	r.ReplyStream(200, int64(len(p.b)), p)
+}
+
+// Write appends to the page.
+func (p *page) Write(b []byte) (int, error) {
+	p.b = append(p.b, b...)
+	return len(b), nil
 }
 
 func (p *page) Read(to []byte) (int, error) {

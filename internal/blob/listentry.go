@@ -166,6 +166,10 @@ func appendCopy(b []byte, c *record.Copy) []byte {
 	}
 	if c.Incremental {
 		b = append(b, "<IncrementalCopy>true</IncrementalCopy>"...)
+		if c.Snapshot != 0 {
+			b = protocol.AppendSnapshotID(append(b, "<CopyDestinationSnapshot>"...), c.Snapshot)
+			b = append(b, "</CopyDestinationSnapshot>"...)
+		}
 	}
 	return b
 }

@@ -63,7 +63,7 @@ var features = []struct {
 		{"The operations of immutability policies, legal holds and Query Blob Contents: refused (the code is documented, where it applies is not)", "409 BlobOperationNotSupported", "501 NotImplemented", "no", "the feature"},
 		{"Malformed structured body; a lease named after its end (as above)", "400 InvalidInput; 412 LeaseLost", "not compared", "not documented", "not documented"},
 		{"Block lists of 50 000 blocks of 4 000 MiB", "yes, in several transactions above 512 GiB", "not compared", "blocks of 100 MiB", "yes"},
-		{"Listings as Arrow", "answered in XML, as the protocol allows", "XML", "XML", "yes"},
+		{"List Blobs as Apache Arrow, `endBefore`", "yes, from 2026-10-06; XML before, where `endBefore` has no effect", "XML", "XML", "yes"},
 	}},
 	{"Tables", [][5]string{
 		{"Every EDM type, JSON at three levels of metadata", "yes", "yes", "yes", "yes"},

@@ -358,6 +358,57 @@ func TestListBlobs(t *testing.T) {
 	})
 }
 
+// The Go SDK asks for listings as Arrow: they have what those in XML have.
+func TestListBlobsAsArrow(t *testing.T) {
+	s := shared(t)
+	c := s.service(t).NewContainerClient(newContainer(t, s))
+	for _, n := range []string{"a", "b", "c", "d", "dir/é\x01", "dir/\uFFFF", "e"} {
+		b := c.NewBlockBlobClient(n)
+		_, err := b.Upload(ctx, body(n), &blockblob.UploadOptions{Metadata: map[string]*string{"m": to.Ptr("<1>")}, Tags: map[string]string{"k": "v w"}})
+		require.NoError(t, err)
+	}
+	_, err := c.NewBlobClient("a").CreateSnapshot(ctx, nil)
+	require.NoError(t, err)
+	include := container.ListBlobsInclude{Metadata: true, Tags: true, Snapshots: true, Copy: true}
+	flat := func(o *container.ListBlobsFlatOptions, format container.StorageResponseFormat) (items []*container.BlobItem) {
+		o.ResponseFormat, o.Include, o.MaxResults = format, include, to.Ptr(int32(3))
+		for pager := c.NewListBlobsFlatPager(o); pager.More(); {
+			page, err := pager.NextPage(ctx)
+			require.NoError(t, err)
+			want := map[container.StorageResponseFormat]string{container.StorageResponseFormatArrow: "application/vnd.apache.arrow.stream", container.StorageResponseFormatXML: "application/xml"}
+			require.Equal(t, want[format], *page.ContentType)
+			for _, item := range page.Segment.BlobItems {
+				for _, text := range []**string{&item.Properties.ContentEncoding, &item.Properties.ContentLanguage, &item.Properties.CacheControl, &item.Properties.ContentDisposition} {
+					if *text != nil && **text == "" { // an empty element, which is no value in Arrow
+						*text = nil
+					}
+				}
+				item.OrMetadata = nil // an empty element
+				items = append(items, item)
+			}
+		}
+		return items
+	}
+	columns := flat(&container.ListBlobsFlatOptions{}, container.StorageResponseFormatArrow)
+	require.Len(t, columns, 8)
+	plain := flat(&container.ListBlobsFlatOptions{}, container.StorageResponseFormatXML)
+	for i := range plain {
+		require.Equal(t, *plain[i].Name, *columns[i].Name)
+		require.True(t, plain[i].Properties.LastModified.Equal(*columns[i].Properties.LastModified))
+		require.True(t, plain[i].Properties.CreationTime.Equal(*columns[i].Properties.CreationTime))
+		columns[i].Properties.LastModified, columns[i].Properties.CreationTime = plain[i].Properties.LastModified, plain[i].Properties.CreationTime
+		require.Equal(t, plain[i], columns[i])
+	}
+	part := flat(&container.ListBlobsFlatOptions{StartFrom: to.Ptr("b"), EndBefore: to.Ptr("d")}, container.StorageResponseFormatArrow)
+	require.Len(t, part, 2)
+	require.Equal(t, "b c", *part[0].Name+" "+*part[1].Name)
+	page, err := c.NewListBlobsHierarchyPager("/", &container.ListBlobsHierarchyOptions{ResponseFormat: container.StorageResponseFormatArrow}).NextPage(ctx)
+	require.NoError(t, err)
+	require.Len(t, page.Segment.BlobItems, 5)
+	require.Len(t, page.Segment.BlobPrefixes, 1)
+	require.Equal(t, "dir/", *page.Segment.BlobPrefixes[0].Name)
+}
+
 func TestOddNames(t *testing.T) {
 	s := shared(t)
 	c := s.service(t).NewContainerClient(newContainer(t, s))

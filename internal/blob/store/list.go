@@ -29,6 +29,7 @@ const (
 type ListRequest struct {
 	Prefix, Delimiter string
 	Marker, StartFrom string // where to begin: a page's marker, a name
+	EndBefore         string // the first name that is no longer listed; empty for none
 	Max               int
 	Include           Include
 	Now               engine.Stamp
@@ -91,6 +92,11 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 	}
 	if from := append(append([]byte(nil), generation...), q.Marker...); bytes.Compare(from, lower) > 0 {
 		lower = from
+	}
+	if q.EndBefore != "" {
+		if end := record.AppendEscaped(append([]byte(nil), generation...), q.EndBefore); upper == nil || bytes.Compare(end, upper) < 0 {
+			upper = end
+		}
 	}
 	if upper != nil && bytes.Compare(lower, upper) >= 0 {
 		return nil, nil
