@@ -11,7 +11,7 @@ PKGS     := ./...
 TESTS    := $(GO) -C test
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage hostile presence lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections
+.PHONY: help build run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ presence: ## Every file of small stores removed and cut at every block, every su
 
 hostile: ## 10,000 restarts of small stores whose clients write what the store itself does, and forge it; 200 of them are in unit
 	$(GO) test -run '^TestHostileContent$$' -count 1 -timeout 1h -v ./internal/engine/local -args -hostile 10000
+
+scrub: ## 3,000 passes of a scrub over flipped bits and missing files, for each layout
+	$(GO) test -run '^TestScrub' -count 1 -v -timeout 1h ./internal/engine/local -args -scrubflips 3000
 
 faults: ## An error of each kind, a shortage and a stall at every file operation of a script (make test has a slice of it)
 	BLOBD_EVERY_FILE_OPERATION=1 $(GO) test -run '^(TestFailingFileOperations|TestAStallAtEveryFileOperation|TestAShortageAtEveryFileOperation)$$' -count 1 -timeout 1h ./internal/engine/local

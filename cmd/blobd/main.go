@@ -31,6 +31,7 @@ type cli struct {
 	Config  kong.ConfigFlag `help:"Read settings from a YAML file whose keys are the names of the flags. The command line and the environment win over it." placeholder:"FILE"`
 	Serve   serveCommand    `cmd:"" default:"withargs" help:"Serve storage. This is what blobd does when no command is given."`
 	Health  healthCommand   `cmd:"" help:"Ask a running server whether it is well: exit status 0 when it serves and takes writes."`
+	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 }
 

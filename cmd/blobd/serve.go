@@ -68,6 +68,8 @@ type serveCommand struct {
 	DiskTimeout    time.Duration `help:"Leave a disk out that does not answer within so long, and use it again when it does; 0 waits for ever." default:"10s" group:"Limits"`
 	StopTimeout    time.Duration `help:"At the stop, wait so long for requests under way." default:"30s" group:"Limits"`
 
+	ScrubRate int64 `help:"Bytes a second that are read of all disks together to find damage and heal it; 0 for none but what is asked for (default: ${default})." default:"16777216" placeholder:"BYTES" group:"Disks"`
+
 	Without []string `help:"Turn off parts that are there for speed alone: ${parts}, or all. docs/operations.md tells how to see whether one pays." placeholder:"PART,..." group:"Speed"`
 }
 
@@ -116,7 +118,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return usageError{err}
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout})
+	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout, ScrubRate: scrubRate(c.ScrubRate)})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
@@ -148,6 +150,14 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 		err = errors.Join(err, fmt.Errorf("close the data: %w", closeErr))
 	}
 	return err
+}
+
+// scrubRate is the rate as the store takes it.
+func scrubRate(rate int64) int64 {
+	if rate == 0 {
+		return -1
+	}
+	return rate
 }
 
 // off turns the word into the absence of an address.
@@ -184,6 +194,7 @@ func (c *serveCommand) check() error {
 		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},
 		{"--header-timeout", c.HeaderTimeout > 0, "more than no time, as in 30s or 2m"},
 		{"--stall-timeout", c.StallTimeout > 0, "more than no time, as in 30s or 2m"},
+		{"--scrub-rate", c.ScrubRate == 0 || c.ScrubRate >= 4096, "0 (none) or 4096 bytes a second and more"},
 		{"--disk-timeout", c.DiskTimeout >= 0, "0 (no limit) or more, as in 10s"},
 		{"--stop-timeout", c.StopTimeout >= 0, "no time or more, as in 0s or 30s"},
 	} {

@@ -29,6 +29,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 )
 
 // Kinds of failure. Implementations wrap them with what failed; callers use errors.Is.
@@ -177,6 +178,39 @@ type Health struct {
 	Stuck    int   // file operations that nobody waits for any more, as their disk does not answer
 	Files    int   // content files open for reading
 	MaxFiles int   // and how many may be
+	Scrub    Scrub
+}
+
+// Scrub is how far the store has read itself to find damage before it is too late to heal it.
+type Scrub struct {
+	State    string    // off, waiting, running, paused; empty: the store does not scrub
+	Rate     int64     // bytes a second
+	Pass     uint64    // number of the pass under way, or of the last
+	Started  time.Time // of that pass
+	Finished time.Time // of the last pass that came to its end; zero if none did
+	Read     int64     // bytes that the pass has read
+	Total    int64     // bytes that it reads in all, about
+	Found    int64     // things that the pass found not as they were written
+	Healed   int64     // of them, so many are again
+	Lost     int64     // and so many nothing can bring back
+
+	ReadBytes, FoundAll, HealedAll int64    // since the process began
+	Damaged                        []Damage // what is damaged for good as far as is known, the first of it
+	DamagedAll                     int      // how much there is of that
+}
+
+// Damage is something stored that cannot be read and that nothing is left to rebuild from.
+type Damage struct {
+	What  string   // a chunk, or a file of the metadata
+	Names []string // what is kept there, as the services name it, some of it
+}
+
+// Scrubber is implemented by stores that read themselves.
+type Scrubber interface {
+	// StartScrub begins a pass now, or goes on with the one that was paused.
+	StartScrub() error
+	// PauseScrub ends the reading until StartScrub, also over restarts.
+	PauseScrub() error
 }
 
 // DiskHealth is the state of one data directory.

@@ -17,7 +17,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// management is the address for operators: /livez, /healthz, /metrics and /collect. It carries no data and no keys, and
+// management is the address for operators: /livez, /healthz, /metrics, /collect and /scrub. It carries no data and no keys, and
 // no debugging doors unless they are asked for.
 // All methods do nothing on nil.
 type management struct {
@@ -33,6 +33,8 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("POST /collect", g.collect)
+	mux.HandleFunc("GET /scrub", g.scrub)
+	mux.HandleFunc("POST /scrub", g.steerScrub)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	write := 30 * time.Second
 	if profiling {
@@ -69,6 +71,7 @@ type Health struct {
 	Garbage  int64  `json:"garbageBytes"`
 	Stuck    int    `json:"stuckOperations"`
 	Disks    []Disk `json:"disks,omitempty"`
+	Scrub    *Scrub `json:"scrub,omitempty"`
 }
 
 // Disk is how one data directory is.
@@ -115,15 +118,22 @@ func (g *management) healthz(w http.ResponseWriter, _ *http.Request) {
 		for _, d := range s.Disks {
 			h.Disks = append(h.Disks, Disk(d))
 		}
+		h.Scrub = scrubOf(s.Scrub)
 	} else {
 		h.Detail = "starting or stopping"
 	}
+	status := http.StatusOK
+	if !h.Ready || !h.Writable {
+		status = http.StatusServiceUnavailable
+	}
+	answer(w, status, h)
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	if !h.Ready || !h.Writable {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	_ = json.NewEncoder(w).Encode(h) // a failure is the client's
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a failure is the client's
 }
 
 // collect frees what is garbage and answers when that is done.

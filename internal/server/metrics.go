@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -210,6 +211,37 @@ var (
 	maxFilesDesc    = prometheus.NewDesc("blobd_content_files_limit", "Content files that may be open for reading.", nil, nil)
 )
 
+var (
+	scrubAgeDesc     = prometheus.NewDesc("blobd_scrub_last_full_pass_age_seconds", "Time since the store had read itself whole; absent before it has.", nil, nil)
+	scrubRunningDesc = prometheus.NewDesc("blobd_scrub_running", "1 if the store is reading itself.", nil, nil)
+	scrubPausedDesc  = prometheus.NewDesc("blobd_scrub_paused", "1 if an operator has paused the scrub.", nil, nil)
+	scrubDoneDesc    = prometheus.NewDesc("blobd_scrub_progress_ratio", "How much of the pass under way is done, 0 to 1.", nil, nil)
+	scrubBytesDesc   = prometheus.NewDesc("blobd_scrub_read_bytes_total", "Bytes that the scrub has read, of all disks.", nil, nil)
+	scrubFoundDesc   = prometheus.NewDesc("blobd_scrub_found_total", "Blocks, headers, columns and metadata files that the scrub found not as they were written.", nil, nil)
+	scrubHealedDesc  = prometheus.NewDesc("blobd_scrub_healed_total", "What of that is as it was again.", nil, nil)
+	damagedDesc      = prometheus.NewDesc("blobd_damaged_for_good", "Chunks and metadata files that nothing is left to rebuild from.", nil, nil)
+)
+
+// collectScrub shows how far the store has read itself.
+func collectScrub(s engine.Scrub, to chan<- prometheus.Metric) {
+	if s.State == "" {
+		return
+	}
+	emit := func(d *prometheus.Desc, kind prometheus.ValueType, v float64) {
+		to <- prometheus.MustNewConstMetric(d, kind, v)
+	}
+	if !s.Finished.IsZero() {
+		emit(scrubAgeDesc, prometheus.GaugeValue, max(0, time.Since(s.Finished).Seconds()))
+	}
+	emit(scrubRunningDesc, prometheus.GaugeValue, flag(s.State == "running"))
+	emit(scrubPausedDesc, prometheus.GaugeValue, flag(s.State == "paused"))
+	emit(scrubDoneDesc, prometheus.GaugeValue, min(1, float64(s.Read)/float64(max(1, s.Total))))
+	emit(scrubBytesDesc, prometheus.CounterValue, float64(s.ReadBytes))
+	emit(scrubFoundDesc, prometheus.CounterValue, float64(s.FoundAll))
+	emit(scrubHealedDesc, prometheus.CounterValue, float64(s.HealedAll))
+	emit(damagedDesc, prometheus.GaugeValue, float64(s.DamagedAll))
+}
+
 // Describe implements prometheus.Collector.
 func (c storeCollector) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
 
@@ -226,6 +258,7 @@ func (c storeCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(stuckDesc, float64(h.Stuck))
 	gauge(filesDesc, float64(h.Files))
 	gauge(maxFilesDesc, float64(h.MaxFiles))
+	collectScrub(h.Scrub, to)
 	for _, d := range h.Disks {
 		to <- prometheus.MustNewConstMetric(diskRebuiltDesc, prometheus.CounterValue, float64(d.Rebuilt), d.Path)
 		gauge(diskOKDesc, flag(d.OK), d.Path)

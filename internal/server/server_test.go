@@ -207,6 +207,50 @@ func TestManagement(t *testing.T) {
 	}
 }
 
+// scrubbing is a store that scrubs.
+type scrubbing struct {
+	sick
+	did []string
+}
+
+func (s *scrubbing) StartScrub() error { s.did = append(s.did, "start"); return nil }
+func (s *scrubbing) PauseScrub() error { s.did = append(s.did, "pause"); return nil }
+
+func TestManagementOfTheScrub(t *testing.T) {
+	store := &scrubbing{sick: sick{health: engine.Health{Writable: true, Scrub: engine.Scrub{State: "running", Pass: 3, Rate: 5, Read: 25, Total: 100,
+		Found: 2, Healed: 1, Lost: 1, ReadBytes: 70, FoundAll: 4, HealedAll: 3, Finished: time.Now().Add(-time.Hour),
+		Damaged: []engine.Damage{{What: "chunk 1", Names: []string{"acct/c/b"}}}, DamagedAll: 1}}}}
+	s := start(t, Options{}, Backend{Blob: newService(ok), Store: store})
+	require.Eventually(t, func() bool { return s.Server.management.store.Load() != nil }, 10*time.Second, time.Millisecond)
+	post := func(query string) int {
+		r, err := http.Post(s.management+"/scrub"+query, "", nil)
+		require.NoError(t, err)
+		require.NoError(t, r.Body.Close())
+		return r.StatusCode
+	}
+	require.Equal(t, 200, post("?do=start"))
+	require.Equal(t, 200, post("?do=pause"))
+	require.Equal(t, 400, post(""))
+	require.Equal(t, []string{"start", "pause"}, store.did)
+	status, body := fetch(t, http.DefaultClient, s.management+"/scrub")
+	require.Equal(t, 200, status)
+	var got Scrub
+	require.NoError(t, json.Unmarshal([]byte(body), &got))
+	require.Equal(t, []Damage{{What: "chunk 1", Names: []string{"acct/c/b"}}}, got.Damaged)
+	require.Equal(t, "running", got.State)
+	_, body = fetch(t, http.DefaultClient, s.management+"/healthz")
+	require.Contains(t, body, `"what":"chunk 1"`)
+	_, text := fetch(t, http.DefaultClient, s.management+"/metrics")
+	for _, line := range []string{"blobd_scrub_running 1", "blobd_scrub_paused 0", "blobd_scrub_progress_ratio 0.25", "blobd_scrub_read_bytes_total 70",
+		"blobd_scrub_found_total 4", "blobd_scrub_healed_total 3", "blobd_damaged_for_good 1", "blobd_scrub_last_full_pass_age_seconds 36"} {
+		require.Contains(t, text, line)
+	}
+	plain := start(t, Options{}, Backend{Blob: newService(ok), Store: sick{health: engine.Health{Writable: true}}})
+	require.Eventually(t, func() bool { return plain.Server.management.store.Load() != nil }, 10*time.Second, time.Millisecond)
+	status, _ = fetch(t, http.DefaultClient, plain.management+"/scrub")
+	require.Equal(t, 404, status)
+}
+
 func TestNotReadyUntilServed(t *testing.T) {
 	s, err := Listen(Options{ManagementAddr: "127.0.0.1:0", Log: zap.NewNop()})
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/scrub"
 )
 
 // CheckSpace looks at the disks now, and not when the second is over.
@@ -52,4 +53,10 @@ func (s *Store) InUse(dir string) bool {
 		}
 	}
 	return false
+}
+
+// ScrubPass makes a pass of the scrub, or the rest of one, and tells what it found.
+func (s *Store) ScrubPass(ctx context.Context) (scrub.Found, error) {
+	err := s.scrubber.Pass(ctx)
+	return s.scrubber.Status().Read, err
 }

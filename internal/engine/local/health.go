@@ -110,6 +110,11 @@ func (s *Store) Health() engine.Health {
 		h.Degraded = true
 		note(fmt.Sprintf("%d extents wait to be healed", h.Healing))
 	}
+	h.Scrub = s.scrubHealth()
+	if n := h.Scrub.DamagedAll; n > 0 {
+		h.Degraded = true
+		note(fmt.Sprintf("%d chunks or files are damaged for good: see scrub", n))
+	}
 	h.Garbage = s.garbage.Load()
 	h.Stuck = s.io.Stuck()
 	h.Files, h.MaxFiles = s.extents.OpenFiles()

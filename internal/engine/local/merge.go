@@ -16,11 +16,13 @@ const mergerName = "blobd.merge.1"
 // Keys of engine.SpaceSystem, after the space byte.
 const (
 	sysCounter    = 'c' // + counter name: sum of what was added
+	sysDamaged    = 'd' // + 'c' and Ref, or 'f' and a file: what a scrub could not bring back; value: names of what is kept there
 	sysForward    = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
 	sysLost       = 'l' // + extent id, 8 bytes: the operator has accepted that its files are lost; no value
 	sysIncomplete = 'h' // + extent id, 8 bytes: a disk was missing when a chunk in it was stored; no value
 	sysRef        = 'r' // + Ref: number of owners of a chunk; absent means zero
 	sysStamp      = 's' // every stamp given is below its value
+	sysScrub      = 'v' // how far the scrub is; written by Set
 )
 
 // merger sums the operands of counters and reference counts and takes the maximum for the stamp limit. An entry whose sum is zero

@@ -33,6 +33,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 	"github.com/blobd/blobd/internal/engine/local/rowcache"
+	"github.com/blobd/blobd/internal/engine/local/scrub"
 	"github.com/blobd/blobd/internal/speedup"
 )
 
@@ -53,6 +54,7 @@ type Options struct {
 	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
 	OpTimeout    time.Duration    // that a file operation may take; default: however long it takes
 	MaxFiles     int              // files kept open for reading: of metadata two thirds, of extents a sixth; default 1536
+	ScrubRate    int64            // bytes a second that a scrub reads; below 0: none unless it is asked for; default DefaultScrubRate
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
 	Now          func() time.Time // default: time.Now
 }
@@ -84,6 +86,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxFiles == 0 {
 		o.MaxFiles = DefaultMaxFiles
+	}
+	if o.ScrubRate == 0 {
+		o.ScrubRate = DefaultScrubRate
 	}
 	if o.SealGarbage == 0 {
 		o.SealGarbage = collectSeal
@@ -134,6 +139,9 @@ type Store struct {
 	collectDue chan struct{}                       // receives when a collection cannot wait
 	collected  chan struct{}                       // closed when the collection of the start has ended
 	damaged    map[engine.Ref]bool                 // chunks that a collection could not read; guarded by collector
+
+	scrubber *scrub.Scrubber
+	damage   damages // what it could not bring back
 
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -208,6 +216,7 @@ func Open(opts Options) (_ *Store, err error) {
 	}
 	s.background.Go(func() { s.runHealer(ctx) })
 	s.background.Go(func() { s.runConfirm(ctx) })
+	s.background.Go(func() { s.scrubber.Run(ctx) })
 	return s, nil
 }
 
@@ -298,7 +307,7 @@ func (s *Store) load() error {
 		return fmt.Errorf("read the stamp limit: %w", err)
 	}
 	s.clock.start(engine.Stamp(limit))
-	return errors.Join(s.loadForwarded(), s.loadIncomplete(), s.checkExtents())
+	return errors.Join(s.loadForwarded(), s.loadIncomplete(), s.checkExtents(), s.openScrub())
 }
 
 // Close implements engine.Store. What is in memory only is flushed, so that the next start has no log to read.

@@ -81,6 +81,16 @@ func (s *Store) Scrub(ctx context.Context, id uint64, pace Pace) (Scrubbed, erro
 	return b.got, err
 }
 
+// Settled tells whether nobody writes to an extent any more, nor will.
+func (s *Store) Settled(id uint64) bool {
+	x := s.acquire(id)
+	if x == nil {
+		return true
+	}
+	defer s.release(x)
+	return !s.isOpen(x)
+}
+
 func (s *Store) isOpen(x *extent) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -105,6 +115,7 @@ func (b *scrubbing) begin() (wrong bool) {
 		}
 		if _, err := col.disk.FS.Stat(col.path); errors.Is(err, os.ErrNotExist) {
 			wrong = true
+			b.lacks(c, col)
 			continue
 		}
 		h, err := s.files.acquire(s, x, c, col)
@@ -136,6 +147,18 @@ func (b *scrubbing) begin() (wrong bool) {
 	b.summed, b.fresh = headerSize, headerSize
 	b.uncache(headerSize)
 	return wrong
+}
+
+// lacks notes that the file of a column is gone, so that it is made anew and no block of it repaired.
+func (b *scrubbing) lacks(c int, col *column) {
+	switch {
+	case b.open:
+		b.got.Open = true
+	case b.s.g.m > 0:
+		b.x.upkeep.Lock()
+		defer b.x.upkeep.Unlock()
+		b.s.vanished(b.x, c, col)
+	}
 }
 
 // spare tells whether there is a disk on which a missing column of x can be rebuilt.
