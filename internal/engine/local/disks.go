@@ -115,15 +115,29 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 // inspect locks a directory and reads its format file. Nothing is made: a directory that is not there may be one that is not mounted.
 // What is wrong with this disk alone becomes its detail; what must not go on is an error.
 func (set *diskSet) inspect(d *disk) error {
-	if _, err := set.fs.Stat(d.dir); errors.Is(err, os.ErrNotExist) {
+	switch info, err := set.fs.Stat(d.dir); {
+	case errors.Is(err, os.ErrNotExist):
 		d.blank = true
 		return nil
-	} else if err != nil {
+	case errors.Is(err, diskio.ErrNotPlain), err == nil && !info.IsDir():
+		return errors.New("not a directory: --data names the directory that is to hold the data, or holds it")
+	case err != nil:
 		d.detail = err.Error()
 		return nil
 	}
 	if err := set.lockDir(d); err != nil {
 		return err
+	}
+	for _, sub := range []string{metaDir, extentDir} {
+		sub = set.fs.PathJoin(d.dir, sub)
+		info, err := set.fs.Stat(sub)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is a file; move it away, and put back the folder that was there: %w", sub, engine.ErrCorrupt)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			d.detail = err.Error()
+			return nil
+		}
 	}
 	b, err := readFile(set.fs, set.fs.PathJoin(d.dir, formatName))
 	if err == nil {

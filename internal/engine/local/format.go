@@ -178,6 +178,9 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	if info.IsDir() {
+		return nil, errors.Join(fmt.Errorf("%s is a folder: %w", name, diskio.ErrNotPlain), f.Close())
+	}
 	b := make([]byte, info.Size())
 	n, err := io.ReadFull(f, b)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // What a store keeps is for the user it runs as, and nobody else, whatever the umask: it holds the keys of accounts, and content that has
@@ -25,8 +27,80 @@ type privateFS struct{ vfs.FS }
 // RealFiles tells logfs that files are the system's.
 func (p privateFS) RealFiles() {}
 
+// plain refuses what is neither a file nor a folder. To open a named pipe may wait for ever, and a link leads to where another disk's
+// files may be, or to one that is not mounted. Only a data directory, or one above it, may be a link.
+func plain(name string) error {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return nil // what is to be done with it says so
+	}
+	what := ""
+	switch mode := info.Mode(); {
+	case mode.IsRegular(), mode.IsDir():
+		return nil
+	case mode&os.ModeSymlink != 0:
+		base := filepath.Base(name)
+		if to, err := os.Stat(name); err == nil && to.IsDir() && base != metaDir && base != extentDir {
+			return nil
+		}
+		what = "a symbolic link"
+	case mode&os.ModeNamedPipe != 0:
+		what = "a named pipe"
+	case mode&os.ModeSocket != 0:
+		what = "a socket"
+	case mode&os.ModeDevice != 0:
+		what = "a device"
+	default:
+		what = mode.Type().String()
+	}
+	return fmt.Errorf("%s is %s; move it away, and put back the file or folder that was there: %w", name, what, diskio.ErrNotPlain)
+}
+
+// Open implements vfs.FS.
+func (p privateFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
+	return p.FS.Open(name, opts...)
+}
+
+// OpenDir implements vfs.FS.
+func (p privateFS) OpenDir(name string) (vfs.File, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
+	return p.FS.OpenDir(name)
+}
+
+// ReuseForWrite implements vfs.FS.
+func (p privateFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := errors.Join(plain(oldname), plain(newname)); err != nil {
+		return nil, err
+	}
+	return p.FS.ReuseForWrite(oldname, newname, category)
+}
+
+// List implements vfs.FS.
+func (p privateFS) List(dir string) ([]string, error) {
+	if err := plain(dir); err != nil {
+		return nil, err
+	}
+	return p.FS.List(dir)
+}
+
+// Stat implements vfs.FS.
+func (p privateFS) Stat(name string) (vfs.FileInfo, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
+	return p.FS.Stat(name)
+}
+
 // Create implements vfs.FS. Before the mode is right the directory keeps others out.
 func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
 	f, err := p.FS.Create(name, category)
 	if err != nil {
 		return nil, err
@@ -36,6 +110,9 @@ func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 
 // OpenReadWrite implements vfs.FS. It makes a file that is not there.
 func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
 	f, err := p.FS.OpenReadWrite(name, category, opts...)
 	if err != nil {
 		return nil, err
@@ -62,8 +139,11 @@ func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
 	return os.Chmod(dir, privateDir)
 }
 
-// Lock implements vfs.FS.
+// Lock implements vfs.FS. The directory is locked as well: a file may be removed, and another made and locked in its place.
 func (p privateFS) Lock(name string) (io.Closer, error) {
+	if err := plain(name); err != nil {
+		return nil, err
+	}
 	c, err := p.FS.Lock(name)
 	if err != nil {
 		return nil, err
@@ -71,8 +151,17 @@ func (p privateFS) Lock(name string) (io.Closer, error) {
 	if err := os.Chmod(name, privateFile); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return c, nil
+	dir, err := lockDirectory(filepath.Dir(name))
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return both{c, dir}, nil
 }
+
+// both closes two.
+type both [2]io.Closer
+
+func (b both) Close() error { return errors.Join(b[0].Close(), b[1].Close()) }
 
 // Unwrap implements vfs.FS.
 func (p privateFS) Unwrap() vfs.FS { return p.FS }

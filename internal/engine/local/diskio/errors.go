@@ -10,6 +10,9 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 )
 
+// ErrNotPlain: what has the name of a file or folder of the store is something else. The disk is well; what the file held is not there.
+var ErrNotPlain = fmt.Errorf("neither a file nor a folder: %w", engine.ErrCorrupt)
+
 // Busy tells whether a file operation failed for want of what the process or the machine is short of at the moment: descriptors or
 // memory. That says nothing of the disk, and to try again helps.
 func Busy(err error) bool {

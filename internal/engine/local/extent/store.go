@@ -75,6 +75,8 @@ type Store struct {
 	last      uint64  // newest id; guarded by appending
 	deferred  *extent // dropped, but its files keep its id from being given again; guarded by appending
 
+	odd []uint64 // ids in the names of what is no file; of Open
+
 	mu      sync.RWMutex
 	extents map[uint64]*extent
 
@@ -196,6 +198,15 @@ func (s *Store) scan(d *disk) error {
 			s.log.Warn("a file that is no column lies among the extents", zap.String("path", path))
 			continue
 		}
+		switch info, err := d.FS.Stat(path); {
+		case err == nil && info.IsDir():
+			err = fmt.Errorf("%s is a folder: %w", path, diskio.ErrNotPlain)
+			fallthrough
+		case errors.Is(err, diskio.ErrNotPlain):
+			s.log.Error("a column is missing, and something else has its name", zap.Error(err))
+			s.odd = append(s.odd, id)
+			continue
+		}
 		x := s.extents[id]
 		if x == nil {
 			x = &extent{id: id, found: true, retired: true, cols: make([]atomic.Pointer[column], maxColumns)}
@@ -207,7 +218,6 @@ func (s *Store) scan(d *disk) error {
 			continue
 		}
 		x.cols[c].Store(&column{disk: d, path: path})
-		s.last = max(s.last, id)
 	}
 	return nil
 }
@@ -223,13 +233,34 @@ func makeDir(fs vfs.FS, dir string) error {
 	return diskio.SyncDir(fs, fs.PathDir(dir))
 }
 
+// leap is how far the number of an extent may be ahead of those that a header vouches for. A name alone is anybody's, and new extents get
+// higher numbers than all that are there.
+const leap = 1 << 20
+
 // recover settles the extents found: their width and their end. None of them is appended to again.
 func (s *Store) recover() error {
+	named := s.odd
 	for _, x := range s.extents {
-		err := s.inspect(x)
+		ours, err := s.inspect(x)
 		if err != nil {
 			return fmt.Errorf("extent %016x: %w", x.id, err)
 		}
+		if ours {
+			s.last = max(s.last, x.id)
+		} else {
+			named = append(named, x.id)
+		}
+	}
+	slices.Sort(named)
+	for _, id := range named {
+		if id <= s.last || id-s.last <= leap {
+			s.last = max(s.last, id)
+		} else if x := s.extents[id]; x != nil {
+			s.log.Error("files that are no extent of this store lie among them, under a number that is far ahead; they are left alone", zap.String("extent", fmt.Sprintf("%016x", id)))
+			delete(s.extents, id)
+		}
+	}
+	for _, x := range s.extents {
 		x.cols = x.cols[:s.g.columns()]
 		if x.data >= 0 {
 			continue
@@ -248,8 +279,8 @@ func (s *Store) recover() error {
 }
 
 // inspect reads the first column of an extent that tells whose it is, and what its footer says, if there is one. Extents of
-// another k+m than the store's are refused: it is fixed when the store is made.
-func (s *Store) inspect(x *extent) error {
+// another k+m than the store's are refused: it is fixed when the store is made. ours tells that there is such a column.
+func (s *Store) inspect(x *extent) (ours bool, err error) {
 	x.end, x.data = headerSize, unknown
 	for c := range x.cols {
 		col := x.cols[c].Load()
@@ -258,13 +289,13 @@ func (s *Store) inspect(x *extent) error {
 		}
 		h, e, err := s.readEnds(col, x, c)
 		if errors.Is(err, errVersion) {
-			return fmt.Errorf("%s: %w", col.path, err)
+			return false, fmt.Errorf("%s: %w", col.path, err)
 		}
 		if err != nil || h.store != s.opts.StoreID || h.disk != col.disk.ID || h.version != s.version(x.id) {
 			continue // another column may tell; this one is judged when it is opened
 		}
 		if int(h.k) != s.g.k || int(h.m) != s.g.m {
-			return fmt.Errorf("it has %d+%d columns, the store is set to %d+%d", h.k, h.m, s.g.k, s.g.m)
+			return false, fmt.Errorf("it has %d+%d columns, the store is set to %d+%d", h.k, h.m, s.g.k, s.g.m)
 		}
 		switch {
 		case e.foot != nil:
@@ -272,9 +303,9 @@ func (s *Store) inspect(x *extent) error {
 		case e.former != nil:
 			x.end, x.data = e.former.length, e.former.data
 		}
-		return nil
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // readEnds reads the header of a column, and its footer if it has one.
