@@ -23,9 +23,10 @@ const module = "github.com/blobd/blobd/"
 // floors lists the packages from the ground up; a package stands on the floor of its longest listed parent. Imports go down,
 // or stay among packages of one line.
 var floors = [][]string{
-	{"internal/invariants", "internal/replay", "internal/speedup", "internal/view"},
+	{"internal/invariants", "internal/replay", "internal/speedup", "internal/tally", "internal/view"},
 	{"internal/md5lanes"},
 	{"internal/engine"},
+	{"internal/sweeper"},
 	{"internal/protocol"},
 	{"internal/account"},
 	{"internal/directory"},

@@ -96,7 +96,7 @@ func TestDeletionAndWriters(t *testing.T) {
 	wg.Wait()
 	tb, err := s.find(context.Background(), "acct", "people")
 	require.NoError(t, err)
-	s.nudge()
+	s.sweeper.Wake()
 	s.Close()
 	require.NoError(t, s.sweepAll(context.Background()))
 	require.NoError(t, s.store.View(context.Background(), nil, func(r engine.Reader) error {

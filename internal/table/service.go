@@ -17,6 +17,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/sweeper"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
 )
@@ -35,9 +36,7 @@ type Service struct {
 	seed   maphash.Seed
 	names  [64]sync.Mutex
 
-	wake     chan struct{} // one token: there is something to sweep
-	stop     context.CancelFunc
-	sweeping sync.WaitGroup
+	sweeper sweeper.Sweeper // empties deleted tables: those that an earlier run of the process left, and then each that is deleted
 }
 
 // Options are what the service is made of.
@@ -53,12 +52,11 @@ func New(o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{
 		store: o.Store, accounts: o.Accounts, log: o.Logger,
-		most: maxTables, router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), stop: stop,
+		most: maxTables, router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(),
 	}
-	s.sweeping.Go(func() { s.sweep(ctx) })
+	s.sweeper.Start(s.log, "sweep deleted tables", s.sweepAll)
 	return s
 }
 
@@ -66,10 +64,7 @@ func New(o Options) *Service {
 func (s *Service) Authorize(a auth.Authorizer) { s.authorizer = a }
 
 // Close waits for the sweeper. No request is under way or comes after.
-func (s *Service) Close() {
-	s.stop()
-	s.sweeping.Wait()
-}
+func (s *Service) Close() { s.sweeper.Close() }
 
 // table is a table in use: what is known of it, and the gate between its writers and its deletion.
 type table struct {
@@ -252,7 +247,7 @@ func (s *Service) DeleteTable(ctx context.Context, account, name string) error {
 		return protocol.ErrTableNotFound
 	}
 	if err == nil {
-		s.nudge()
+		s.sweeper.Wake()
 	}
 	return err
 }

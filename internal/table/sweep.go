@@ -3,46 +3,10 @@ package table
 import (
 	"bytes"
 	"context"
-	"errors"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/table/entity"
 )
-
-// nudge tells the sweeper that there is work. A token that is there already will do.
-func (s *Service) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// sweep empties deleted tables until ctx ends: those that an earlier run of the process left, and then each that is deleted.
-func (s *Service) sweep(ctx context.Context) {
-	for {
-		pause := time.Duration(0)
-		if err := s.sweepAll(ctx); err != nil && ctx.Err() == nil {
-			if errors.Is(err, engine.ErrClosed) {
-				return
-			}
-			s.log.Error("sweeping deleted tables failed, will try again", zap.Error(err))
-			pause = time.Minute
-		}
-		var again <-chan time.Time
-		if pause > 0 {
-			again = time.After(pause)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-again:
-		}
-	}
-}
 
 // sweepAll empties every table in the queue.
 func (s *Service) sweepAll(ctx context.Context) error {

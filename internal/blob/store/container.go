@@ -190,7 +190,7 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 		return nil
 	})
 	if err == nil {
-		s.wake()
+		s.sweeper.Wake()
 	}
 	return err
 }

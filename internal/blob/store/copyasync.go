@@ -175,7 +175,7 @@ func (s *Service) runCopy(p *place, job *pull) {
 		delete(s.copies, job.id)
 		if s.copiesWait && s.copies != nil {
 			s.copiesWait = false
-			s.wake()
+			s.sweeper.Wake()
 		}
 		s.copyMu.Unlock()
 	}()

@@ -20,7 +20,7 @@ type laidSource struct {
 
 func (ls *laidSource) done() {
 	ls.svc.pins.add(ls.from.key, ls.id, -1)
-	ls.svc.wake()
+	ls.svc.sweeper.Wake()
 	ls.laying.done()
 }
 

@@ -41,7 +41,7 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 		if err := work.Wait(); err != nil {
 			return err
 		}
-		s.wake()
+		s.sweeper.Wake()
 	}
 }
 

@@ -50,7 +50,7 @@ func (l *laying) begin(ctx context.Context, s *Service, to *place, kind record.C
 func (l *laying) done() {
 	if l.to != nil {
 		l.svc.pins.add(l.to.key, l.made.ID, -1)
-		l.svc.wake()
+		l.svc.sweeper.Wake()
 		l.to = nil
 	}
 }

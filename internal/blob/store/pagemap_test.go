@@ -25,7 +25,7 @@ type pageRig struct {
 }
 
 func newPageRig(t testing.TB) *pageRig {
-	svc := &Service{store: enginetest.New(t), work: make(chan struct{}, 1)}
+	svc := &Service{store: enginetest.New(t)}
 	return &pageRig{t: t, svc: svc, p: newPlace(&account.Account{Name: "a"}, 1, "disk")}
 }
 
@@ -271,7 +271,7 @@ func TestPinnedMap(t *testing.T) {
 	r.svc.pins.add(r.p.key, old.ID, -1)
 	require.False(t, r.work(100))
 	require.Equal(t, "nEw", string(r.read(c, 0, 3)))
-	require.Empty(t, r.svc.pins.maps)
+	require.Zero(t, r.svc.pins.Len())
 	require.Equal(t, 1+3, r.count(engine.SpacePage), "the map; n, E and w")
 }
 

@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/tally"
 	"github.com/blobd/blobd/internal/view"
 )
 
@@ -274,32 +274,17 @@ func (t *txn) enqueueFolds() error {
 	return it.Close()
 }
 
-// pagePins counts the readers of page maps and chunk lists that cannot take all they read in one View. The sweeper leaves what is
-// pinned alone. A pinned map is not written in place: a
-// write gives the blob another one, and the pinned one is swept when its readers are gone. They live in memory, as readers do.
-type pagePins struct {
-	mu   sync.Mutex
-	maps map[string]int // by partition and map
-}
+// pagePins counts the readers of page maps and chunk lists that cannot take all they read in one View, by partition and map. The
+// sweeper leaves what is pinned alone. A pinned map is not written in place: a write gives the blob another one, and the pinned one is
+// swept when its readers are gone. They live in memory, as readers do.
+type pagePins struct{ tally.Tally[string] }
 
-func pinKey(partition []byte, id engine.Stamp) []byte {
-	return record.AppendContentKey(nil, partition, record.KeyPageMap, id)
+func pinKey(partition []byte, id engine.Stamp) string {
+	return view.String(record.AppendContentKey(nil, partition, record.KeyPageMap, id))
 }
 
 func (p *pagePins) held(partition []byte, id engine.Stamp) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.maps) > 0 && p.maps[view.String(pinKey(partition, id))] > 0
+	return p.Len() > 0 && p.Has(pinKey(partition, id))
 }
 
-func (p *pagePins) add(partition []byte, id engine.Stamp, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.maps == nil {
-		p.maps = map[string]int{}
-	}
-	k := string(pinKey(partition, id))
-	if p.maps[k] += n; p.maps[k] == 0 {
-		delete(p.maps, k)
-	}
-}
+func (p *pagePins) add(partition []byte, id engine.Stamp, n int) { p.Add(pinKey(partition, id), n) }

@@ -196,7 +196,7 @@ func (s *Service) pinList(ctx context.Context, p *place, rd *Reading, look func(
 	s.pins.add(p.key, id, 1)
 	unpin := func() {
 		s.pins.add(p.key, id, -1)
-		s.wake()
+		s.sweeper.Wake()
 	}
 	err = s.store.View(ctx, p.key, look)
 	if moved = err == nil && (rd.Blob.Content.Kind != record.ContentList || rd.Blob.Content.ID != id); moved || err != nil {
@@ -529,7 +529,7 @@ func (s *Service) pinPages(ctx context.Context, p *place, rd *Reading, look func
 		s.pins.add(p.key, id, 1)
 		release = func() {
 			s.pins.add(p.key, id, -1)
-			s.wake()
+			s.sweeper.Wake()
 		}
 		return nil
 	})

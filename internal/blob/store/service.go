@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/source"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/sweeper"
+	"github.com/blobd/blobd/internal/tally"
 )
 
 // Options of New.
@@ -34,16 +37,16 @@ type Service struct {
 	log        *zap.Logger
 	clock      func() time.Time
 	started    engine.Stamp
-	work       chan struct{} // one token: the sweeper has something to do
+	sweeper    sweeper.Sweeper
+	indexed    sync.WaitGroup // the sweep of the tag index
 	stop       context.CancelFunc
-	swept      chan struct{} // closed when the sweeper has ended
 	remote     *source.Client
 	copyMu     sync.Mutex
 	copies     map[[16]byte]*runningCopy // background copies by id; nil while closing
 	copiesWait bool                      // of copyMu: some were not begun, as too many were running
 	copyDone   sync.WaitGroup
 	pins       pagePins
-	tagging    tagWrites
+	tagging    tally.Tally[string] // writes under way that give a blob tags or take some away, by its partition
 	containers containerCache
 	atOnce     int // entries of a chunk list
 }
@@ -55,7 +58,7 @@ func New(o Options) *Service {
 	if o.Stall == 0 {
 		o.Stall = source.MaxStall
 	}
-	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now, work: make(chan struct{}, 1), swept: make(chan struct{}),
+	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now,
 		remote: source.NewClient(o.PrivateSources, o.Stall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -69,7 +72,12 @@ func New(o Options) *Service {
 	s.started = s.now()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	go s.run(ctx)
+	s.sweeper.Start(s.log, "sweep", s.Sweep)
+	s.indexed.Go(func() {
+		if err := s.SweepTags(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.log.Warn("sweep the tag index", zap.Error(err))
+		}
+	})
 	return s
 }
 
@@ -81,26 +89,15 @@ func (s *Service) Copying() int {
 }
 
 // Pinned counts the contents that are kept from the sweeper because somebody reads or lays them.
-func (s *Service) Pinned() int {
-	s.pins.mu.Lock()
-	defer s.pins.mu.Unlock()
-	return len(s.pins.maps)
-}
+func (s *Service) Pinned() int { return s.pins.Len() }
 
 // Close stops the sweeper and the background copies and waits for them. The store stays open.
 func (s *Service) Close() error {
 	s.stop()
-	<-s.swept
+	s.sweeper.Close()
+	s.indexed.Wait()
 	s.stopCopies()
 	return nil
 }
 
 func (s *Service) now() engine.Stamp { return engine.StampOf(s.clock()) }
-
-// wake tells the sweeper that there is work. A token that is there already will do.
-func (s *Service) wake() {
-	select {
-	case s.work <- struct{}{}:
-	default:
-	}
-}

@@ -5,10 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -17,45 +13,11 @@ import (
 )
 
 const (
-	sweepEvery = 10 * time.Minute
-	// sweepPause keeps a busy queue from being read over and over.
-	sweepPause = time.Second
 	// sweepBatch bounds what one transaction of the sweeper takes on: records, or pages of a list.
 	sweepBatch = 64
 	// lateWrite is how long a write may be under way after it looked its container up, in stamps.
 	lateWrite = 3600 * 10_000_000
 )
-
-// run sweeps until the service is closed.
-func (s *Service) run(ctx context.Context) {
-	defer close(s.swept)
-	var index sync.WaitGroup
-	index.Go(func() {
-		if err := s.SweepTags(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-			s.log.Warn("sweep the tag index", zap.Error(err))
-		}
-	})
-	defer index.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-s.work:
-		}
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-			s.log.Warn("sweep", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(sweepPause):
-		}
-		timer.Reset(sweepEvery)
-	}
-}
 
 // Sweep goes through the queue once and does what is due. It can stop anywhere and begin again. An item that fails is left for
 // the next time.

@@ -58,8 +58,8 @@ func (s *Service) countTags(ctx context.Context, p *place, tags []protocol.Pair,
 // changeTagged is change for a transaction that gives the current blob these tags.
 func (s *Service) changeTagged(ctx context.Context, p *place, tags []protocol.Pair, fn func(*txn) error) error {
 	if len(tags) > 0 {
-		s.tagging.add(p.key, 1)
-		defer s.tagging.add(p.key, -1)
+		s.tagging.Add(string(p.key), 1)
+		defer s.tagging.Add(string(p.key), -1)
 	}
 	if err := s.countTags(ctx, p, tags, 1); err != nil {
 		return err

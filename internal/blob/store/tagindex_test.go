@@ -48,16 +48,16 @@ func TestHintsOutliveWhatNeedsThem(t *testing.T) {
 	h.put("b", "x", tags[0], protocol.Pair{Name: "l", Value: "w"})
 	require.NoError(t, h.countTags(context.Background(), p, []protocol.Pair{{Name: "k", Value: "x"}, {Name: "l", Value: "w"}}, 1))
 	require.Equal(t, 3, hints())
-	h.tagging.add(p.key, 1) // a write is under way: nothing is touched
+	h.tagging.Add(string(p.key), 1) // a write is under way: nothing is touched
 	require.NoError(t, h.SweepTags(context.Background()))
 	require.Equal(t, 3, hints())
-	h.tagging.add(p.key, -1)
+	h.tagging.Add(string(p.key), -1)
 	require.NoError(t, h.SweepTags(context.Background()))
 	require.Equal(t, 2, hints())
 	require.Equal(t, []string{"b"}, found())
 	h.delete("b", 0)
 	require.Zero(t, hints())
-	h.tagging.add(p.key, 1) // for what follows, which counts by hand
+	h.tagging.Add(string(p.key), 1) // for what follows, which counts by hand
 	require.NoError(t, h.countTags(context.Background(), p, tags, 1))
 	a := h.on("")
 	require.NoError(t, h.DeleteContainer(context.Background(), &a))

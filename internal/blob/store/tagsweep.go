@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/view"
 )
 
 // tagBatch is how many hints the sweep of the tag index looks at in one short read.
@@ -104,7 +104,7 @@ func (s *Service) settleHint(ctx context.Context, key []byte) error {
 	}
 	return s.store.Update(ctx, h.partition, func(tx engine.Tx) error {
 		owned, err := h.owned(tx)
-		if err != nil || s.tagging.under(h.place.key) {
+		if err != nil || s.tagging.Has(view.String(h.place.key)) {
 			return err
 		}
 		if owned {
@@ -114,28 +114,4 @@ func (s *Service) settleHint(ctx context.Context, key []byte) error {
 		}
 		return nil
 	})
-}
-
-// tagWrites are the writes under way that give a blob tags or take some away, by its partition.
-type tagWrites struct {
-	mu    sync.Mutex
-	names map[string]int
-}
-
-func (w *tagWrites) add(partition []byte, n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.names == nil {
-		w.names = map[string]int{}
-	}
-	if w.names[string(partition)] += n; w.names[string(partition)] == 0 {
-		delete(w.names, string(partition))
-	}
-}
-
-// under tells whether a write of the name is under way.
-func (w *tagWrites) under(partition []byte) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.names[string(partition)] > 0
 }

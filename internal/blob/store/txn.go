@@ -113,18 +113,18 @@ func (s *Service) change(ctx context.Context, p *place, fn func(*txn) error) err
 		wake, untag = t.wake, t.untag
 		if len(untag) > 0 && !untagging { // before the transaction is seen
 			untagging = true
-			s.tagging.add(p.key, 1)
+			s.tagging.Add(string(p.key), 1)
 		}
 		return nil
 	})
 	if untagging {
-		defer s.tagging.add(p.key, -1)
+		defer s.tagging.Add(string(p.key), -1)
 	}
 	if err == nil {
 		s.untag(ctx, p, untag)
 	}
 	if wake && err == nil {
-		s.wake()
+		s.sweeper.Wake()
 	}
 	return err
 }

@@ -162,7 +162,7 @@ func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engi
 	for i, info := range infos {
 		all[info.ID] = &survey{info: info, newest: i == len(infos)-1}
 	}
-	pinned := s.pins.all()
+	pinned := s.pins.All()
 	s.collecting.Lock()
 	snap := s.db.NewSnapshot()
 	s.collecting.Unlock()
