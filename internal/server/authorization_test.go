@@ -2,7 +2,12 @@ package server_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"slices"
@@ -10,11 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/authtest"
+	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
 	"github.com/blobd/blobd/internal/protocol"
@@ -276,8 +284,11 @@ func TestAnonymousMatrix(t *testing.T) {
 
 // BenchmarkAuthorize is the whole decision on one request, from the header to the grant.
 func BenchmarkAuthorize(b *testing.B) {
-	g := gate.New(gate.Options{Blob: levels{}})
-	read := &row{auth.Blob, "GetBlob", "GET", rest.Blob, &auth.Needs{SAS: "r", AccountSAS: "r", ResourceTypes: "o"}}
+	tokens, token := benchIssuer(b)
+	g := gate.New(gate.Options{Blob: levels{}, Bearer: tokens})
+	read := &row{auth.Blob, "GetBlob", "GET", rest.Blob, &auth.Needs{SAS: "r", AccountSAS: "r", ResourceTypes: "o", Role: auth.ActionRead}}
+	borne := read.request(authtest.Pairs{})
+	borne.HTTPS, borne.Headers = true, pairs("Host", "127.0.0.1:10000", "User-Agent", "azsdk-go-azblob/v1.8.3", "X-Ms-Version", "2026-12-06", "Authorization", "Bearer "+token)
 	keyed := read.request(authtest.Pairs{})
 	message := "GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-client-request-id:6b2a4c1e-6f1f-4d7a-8a53-2f2b7f0f7a11\nx-ms-date:Mon, 23 Nov 2026 12:00:00 GMT\nx-ms-version:2026-12-06\n/devstoreaccount1/x"
 	keyed.Headers = pairs("Host", "127.0.0.1:10000", "User-Agent", "azsdk-go-azblob/v1.8.3", "X-Ms-Client-Request-Id", "6b2a4c1e-6f1f-4d7a-8a53-2f2b7f0f7a11",
@@ -289,6 +300,7 @@ func BenchmarkAuthorize(b *testing.B) {
 		{"SharedKey", keyed},
 		{"AccountSAS", read.request(accountSAS(protocol.Newest, "rwdxylacuptfi", "b", "sco"))},
 		{"ServiceSAS", read.request(serviceSAS(protocol.Newest, 'c', "rl"))},
+		{"Bearer", borne},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -299,4 +311,30 @@ func BenchmarkAuthorize(b *testing.B) {
 			}
 		})
 	}
+}
+
+// benchIssuer is a verifier of the tokens of an issuer, and one of them: of three groups, one of which may read.
+func benchIssuer(b *testing.B) (*bearer.Verifier, string) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(b, err)
+	key := jose.JSONWebKey{Key: private, KeyID: "k", Algorithm: "RS256", Use: "sig"}
+	var issuer *httptest.Server
+	issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/keys" {
+			_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key.Public()}})
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": issuer.URL, "jwks_uri": issuer.URL + "/keys"})
+	}))
+	b.Cleanup(issuer.Close)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: private}, (&jose.SignerOptions{}).WithHeader("kid", key.KeyID))
+	require.NoError(b, err)
+	token, err := jwt.Signed(signer).Claims(map[string]any{"iss": issuer.URL, "aud": bearer.Resource, "oid": "11111111-1111-1111-1111-111111111111",
+		"tid": "22222222-2222-2222-2222-222222222222", "groups": []string{"a", "b", "readers"}, "nbf": clock.Add(-time.Minute).Unix(), "exp": clock.Add(time.Hour).Unix()}).Serialize()
+	require.NoError(b, err)
+	v, err := bearer.New(bearer.Config{Issuer: issuer.URL, Now: func() time.Time { return clock }, Roles: []bearer.Assignment{
+		{ID: "somebody", Role: bearer.BlobOwner}, {Kind: bearer.Group, ID: "readers", Role: bearer.BlobReader},
+	}}, nil)
+	require.NoError(b, err)
+	return v, token
 }
