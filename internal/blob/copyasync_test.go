@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -242,37 +244,51 @@ func TestCopyLongBlobFromElsewhere(t *testing.T) {
 	h.empty(t)
 }
 
-// After a restart a copy begins again. Its source's authorization is there if there is a master key to keep it under, and else
-// the copy says why it failed.
+// holdCopies has the source hold a copy's page list until the test lets go of it.
+func (e *elsewhere) holdCopies(wrong *atomic.Int64) (release func()) {
+	held := make(chan struct{})
+	e.on(func(r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer token" {
+			wrong.Add(1)
+		}
+		r.Header.Del("Authorization")
+		if isPageList(r) {
+			select {
+			case <-held:
+			case <-r.Context().Done():
+			}
+		}
+	})
+	return sync.OnceFunc(func() { close(held) })
+}
+
+// After a restart a copy begins again, with the credentials of its source, which lie nowhere in plain, master key or not. Where the
+// account's secret was replaced meanwhile they are lost, and the copy says so.
 func TestCopyWithAuthorizationAfterARestart(t *testing.T) {
-	for _, master := range [][]byte{nil, []byte(strings.Repeat("k", account.MasterSize))} {
-		t.Run(fmt.Sprint("master key: ", master != nil), func(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		master []byte
+		lost   bool
+	}{{"no master key", nil, false}, {"a master key", []byte(strings.Repeat("k", account.MasterSize)), false}, {"a new secret", nil, true}} {
+		t.Run(c.name, func(t *testing.T) {
 			far := newElsewhere(t)
 			far.disk(t, 1<<20, map[int64]string{512: pagesOf('x', 2)})
-			held := make(chan struct{})
 			refused := atomic.Int64{}
-			far.on(func(r *http.Request) {
-				if r.Header.Get("Authorization") != "Bearer token" {
-					refused.Add(1)
-				}
-				r.Header.Del("Authorization")
-				if isPageList(r) {
-					select {
-					case <-held:
-					case <-r.Context().Done():
-					}
-				}
-			})
-			h := newHouse(t, private, func(h *house, _ *account.Account) { h.master = master })
+			release := far.holdCopies(&refused)
+			defer release()
+			h := newHouse(t, private, func(h *house, _ *account.Account) { h.master = c.master })
 			h.must(t, 201, "PUT", "/acct/con?restype=container", "")
 			h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+far.url+"/acct/far/disk?sig=secret", "x-ms-copy-source-authorization: Bearer token")
 			for _, secret := range []string{"Bearer token", "sig=secret"} {
-				require.Equal(t, master == nil && secret == "sig=secret", h.queued(t, secret), secret)
+				require.False(t, h.kept(t, secret), secret)
+			}
+			if c.lost {
+				require.NoError(t, h.accounts.Change(t.Context(), "acct", func(a *account.Account) error { a.Delegation = account.GenerateKey(); return nil }))
 			}
 			h.restart(t)
-			close(held)
+			release()
 			status, _, description, length := h.settled(t, "/acct/con/dst")
-			if master == nil {
+			if c.lost {
 				require.Equal(t, []string{"failed", "0"}, []string{status, length})
 				require.Contains(t, description, "401 CannotVerifyCopySource")
 				require.Contains(t, description, "restarted")
@@ -281,14 +297,45 @@ func TestCopyWithAuthorizationAfterARestart(t *testing.T) {
 				require.Equal(t, pagesOf('x', 2), string(h.must(t, 206, "GET", "/acct/con/dst", "", ranges(512, 1536)).Body))
 			}
 			require.Zero(t, refused.Load())
+			require.Zero(t, h.copiesQueued(t))
 			h.must(t, 202, "DELETE", "/acct/con/dst", "")
 			h.empty(t)
 		})
 	}
 }
 
-// queued tells whether a text stands in the work for the sweeper.
-func (h *house) queued(t *testing.T, text string) (found bool) {
+// The work item of a copy, which has the secrets of its source, goes in the transaction that aborts it.
+func TestTheSecretsOfACopyGoWithIt(t *testing.T) {
+	far := newElsewhere(t)
+	far.disk(t, 1<<20, nil)
+	defer far.holdCopies(new(atomic.Int64))()
+	h := newHouse(t, private)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	r := h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+far.url+"/acct/far/disk?sig=secret", "x-ms-copy-source-authorization: Bearer token")
+	require.Equal(t, 1, h.copiesQueued(t))
+	h.must(t, 204, "PUT", "/acct/con/dst?comp=copy&copyid="+r.Header.Get("x-ms-copy-id"), "", "x-ms-copy-action: abort")
+	require.Zero(t, h.copiesQueued(t))
+}
+
+// copiesQueued counts the work items of copies.
+func (h *house) copiesQueued(t *testing.T) (n int) {
+	require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) error {
+		it := r.Scan(engine.SpaceBlobQueue, nil, nil)
+		defer it.Close()
+		for it.Next() {
+			v, err := it.Value()
+			require.NoError(t, err)
+			if w, ok := record.ParseWork(it.Key(), v); ok && w.Kind == record.WorkCopy {
+				n++
+			}
+		}
+		return it.Close()
+	}))
+	return n
+}
+
+// kept tells whether a text stands in the work for the sweeper.
+func (h *house) kept(t *testing.T, text string) (found bool) {
 	require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) error {
 		it := r.Scan(engine.SpaceBlobQueue, nil, nil)
 		defer it.Close()

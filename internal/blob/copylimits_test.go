@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/source"
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/protocol"
@@ -86,6 +87,36 @@ func TestEndlessPageLists(t *testing.T) {
 			require.LessOrEqual(t, int(asked.Load()), 3)
 		})
 	}
+}
+
+// A copy that has not come to its end in two weeks fails, whether it is still read or is taken up after a restart.
+func TestTheLifeOfACopy(t *testing.T) {
+	far := newElsewhere(t)
+	far.disk(t, 1<<20, map[int64]string{512: pagesOf('x', 2)})
+	release := far.holdCopies(new(atomic.Int64))
+	defer release()
+	ahead := new(atomic.Int64)
+	h := newHouse(t, private, func(h *house, _ *account.Account) {
+		h.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	status := func() (string, string) {
+		r := h.must(t, 200, "HEAD", "/acct/con/dst", "")
+		return r.Header.Get("x-ms-copy-status"), r.Header.Get("x-ms-copy-status-description")
+	}
+	h.must(t, 202, "PUT", "/acct/con/dst", "", "x-ms-copy-source: "+far.url+"/acct/far/disk", "x-ms-copy-source-authorization: Bearer token")
+	ahead.Store(int64(store.MaxCopyLife - time.Hour))
+	h.restart(t)
+	require.NoError(t, h.svc.blobs.Sweep(t.Context()))
+	require.Equal(t, 1, h.svc.blobs.Copying(), "it has an hour left")
+	ahead.Store(int64(store.MaxCopyLife + time.Second))
+	h.restart(t)
+	require.NoError(t, h.svc.blobs.Sweep(t.Context()))
+	awaitCopies(h.svc)
+	how, why := status()
+	require.Equal(t, "failed", how)
+	require.Contains(t, why, "500 OperationTimedOut")
+	require.Zero(t, h.copiesQueued(t))
 }
 
 // clocked is a connection that notes what deadlines it is given, and reads n bytes at a time.

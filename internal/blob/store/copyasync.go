@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -29,38 +30,37 @@ type pull struct {
 // pullSource is what a copy needs to begin again after a restart. It is kept in the copy's work item and goes with it.
 type pullSource struct {
 	source.Remote
-	// lost tells that there was an authorization and that it was not kept over a restart.
+	// lost tells that the work item cannot be opened any more.
 	lost bool
 }
 
-// The detail of a work item: how the rest of its value, after the account's name and 00, is written. Both are the address, the
+// The detail of a work item: how the rest of its value, after the account's name and 00, is written. It is the address, the
 // ETag and the authorization with 00 between them; an item of an earlier version ends with the address.
 const (
-	pullPlain  = 0 // with "-" for an authorization
-	pullSealed = 1 // encrypted under the master key
+	pullPlain   = 0 // with "-" for an authorization; until 0.1
+	pullMaster  = 1 // encrypted under the master key; until 0.1
+	pullAccount = 2 // encrypted under a key of the account
 )
 
-// appendWork writes a work item's value. The signature in an address lies as the account's own keys do: encrypted if there is a
-// master key, else plain. An authorization is not kept in plain text.
-func (ps *pullSource) appendWork(s *account.Store, name string) []byte {
-	text := ps.URL + "\x00" + ps.ETag + "\x00"
-	if sealed, ok := s.Seal(pullContext(name), []byte(text+ps.Authorization)); ok {
-		return append(append(append([]byte{pullSealed}, name...), 0), sealed...)
-	}
-	if ps.Authorization != "" {
-		text += "-"
-	}
-	return append(append(append([]byte{pullPlain}, name...), 0), text...)
+// appendWork writes a work item's value. The address may hold a signature and the authorization is one: they are encrypted under a
+// key that is made of the account's secret, and lie as safely as that does. A new secret, or the end of the account, loses them.
+func (ps *pullSource) appendWork(a *account.Account) []byte {
+	text := ps.URL + "\x00" + ps.ETag + "\x00" + ps.Authorization
+	return append(append(append([]byte{pullAccount}, a.Name...), 0), a.Seal(pullContext(a.Name), []byte(text))...)
 }
 
 // decodeWork reads it. What cannot be opened any more is lost, not kept for ever.
-func (ps *pullSource) decodeWork(s *account.Store, name string, detail byte, value []byte) {
-	if detail == pullSealed {
-		var err error
-		if value, err = s.Unseal(pullContext(name), value); err != nil {
-			ps.lost = true
-			return
-		}
+func (ps *pullSource) decodeWork(s *account.Store, a *account.Account, detail byte, value []byte) {
+	var err error
+	switch detail {
+	case pullMaster:
+		value, err = s.Unseal(pullContext(a.Name), value)
+	case pullAccount:
+		value, err = a.Unseal(pullContext(a.Name), value)
+	}
+	if err != nil {
+		ps.lost = true
+		return
 	}
 	var rest string
 	ps.URL, rest, _ = strings.Cut(string(value), "\x00")
@@ -112,8 +112,11 @@ func (s *Service) startCopy(ctx context.Context, p *place, scope string, c *Copy
 		}
 		t.begin(rec, old, c.Now)
 		job.began = t.Stamp()
-		t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkCopy, job.began), job.appendWork(s.accounts, p.account.Name))
-		return t.Replace(old, rec, nil)
+		if err := t.Replace(old, rec, nil); err != nil {
+			return err
+		}
+		t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkCopy, job.began), job.appendWork(p.account))
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -128,8 +131,8 @@ const (
 	MaxAccountCopies = 16
 )
 
-// maxCopyLife is how long a copy may take (REST page "Copy Blob": two weeks).
-const maxCopyLife = 14 * 24 * time.Hour
+// MaxCopyLife is how long a copy may take (REST page "Copy Blob": two weeks).
+const MaxCopyLife = 14 * 24 * time.Hour
 
 // errCopyLife fails a copy that takes longer.
 var errCopyLife = protocol.ErrOperationTimedOut
@@ -184,8 +187,8 @@ func (s *Service) runCopy(p *place, job *pull) {
 // copyStep is how often the progress of a copy is written down, in bytes.
 const copyStep = 64 << 20
 
-// errNotKept fails a copy whose authorization did not outlive a restart.
-var errNotKept = errors.New("the authorization of a copy's source was not kept over a restart")
+// errNotKept fails a copy whose source cannot be read from its work item after a restart.
+var errNotKept = errors.New("the address of a copy's source cannot be decrypted: the account's secret was replaced")
 
 // pull reads a source from elsewhere into the destination that waits for it.
 func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
@@ -200,9 +203,9 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 	var l laying
 	defer l.done()
 	err := errNotKept
-	life, done := context.WithDeadline(ctx, job.began.Time().Add(maxCopyLife))
+	life, done := context.WithTimeout(ctx, job.began.Time().Add(MaxCopyLife).Sub(s.clock()))
 	defer done()
-	if !job.lost {
+	if !job.lost && life.Err() == nil {
 		if job.kind == record.PageBlob {
 			f, err = s.pullPages(life, p, job, &l)
 		} else {
@@ -254,7 +257,7 @@ func failure(err error) string {
 	var e *protocol.Error
 	switch {
 	case errors.Is(err, errNotKept):
-		return "401 CannotVerifyCopySource \"The server was restarted and has not kept the authorization of the source.\""
+		return "401 CannotVerifyCopySource \"The server was restarted and the credentials of the source are lost.\""
 	case errors.As(err, &e):
 		return fmt.Sprintf("%d %s \"Copy failed.\"", e.Status, e.Code)
 	}
@@ -350,6 +353,13 @@ func (t *txn) endCopy(rec *record.Blob, status record.CopyStatus, description st
 	return nil
 }
 
+// dropCopy takes away the work item of a copy that is under way, whose stamp is not known: it holds the secrets of the source.
+func (t *txn) dropCopy(rec *record.Blob) {
+	if rec.Copy != nil && rec.Copy.Status == record.CopyPending {
+		t.DeleteRange(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkCopy, 0), record.AppendWorkKey(nil, t.key, record.WorkCopy, math.MaxUint64))
+	}
+}
+
 // sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
 func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error {
 	name, value, _ := record.CutZero(w.Value[1:])
@@ -369,7 +379,7 @@ func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error
 		return err
 	}
 	job := pull{id: rec.Copy.ID, began: w.Stamp, kind: rec.Type, total: rec.Copy.Total}
-	job.decodeWork(s.accounts, string(name), w.Value[0], value)
+	job.decodeWork(s.accounts, p.account, w.Value[0], value)
 	s.runCopy(p, &job)
 	return nil
 }
@@ -398,6 +408,7 @@ func (s *Service) AbortCopy(ctx context.Context, a *Target, id [16]byte) error {
 		case rec.Copy.ID != id:
 			return protocol.ErrCopyIdMismatch
 		}
+		t.dropCopy(rec)
 		return t.endCopy(rec, record.CopyAborted, "")
 	})
 	if err != nil {
