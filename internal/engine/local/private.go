@@ -77,7 +77,11 @@ func (p privateFS) ReuseForWrite(oldname, newname string, category vfs.DiskWrite
 	if err := errors.Join(plain(oldname), plain(newname)); err != nil {
 		return nil, err
 	}
-	return p.FS.ReuseForWrite(oldname, newname, category)
+	f, err := p.FS.ReuseForWrite(oldname, newname, category)
+	if err != nil {
+		return nil, err
+	}
+	return linked(f, newname), nil
 }
 
 // List implements vfs.FS.
@@ -105,7 +109,7 @@ func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	if err != nil {
 		return nil, err
 	}
-	return f, closing(f, os.Chmod(name, privateFile))
+	return linked(f, name), closing(f, os.Chmod(name, privateFile))
 }
 
 // OpenReadWrite implements vfs.FS. It makes a file that is not there.
@@ -117,7 +121,7 @@ func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, op
 	if err != nil {
 		return nil, err
 	}
-	return f, closing(f, os.Chmod(name, privateFile))
+	return linked(f, name), closing(f, os.Chmod(name, privateFile))
 }
 
 // closing closes a file whose mode could not be set.

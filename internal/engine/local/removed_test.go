@@ -36,6 +36,52 @@ func TestOneServerOnADirectory(t *testing.T) {
 	}
 }
 
+// TestADirectoryThatIsRemoved: what is written to files without a name is not acknowledged. With redundancy the disk is out of use at once.
+func TestADirectoryThatIsRemoved(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		for _, sub := range []string{"", "meta", "extents"} {
+			root := t.TempDir()
+			o := small(n)
+			o.FS = nil
+			for i, dir := range o.Dirs {
+				o.Dirs[i] = filepath.Join(root, dir)
+			}
+			s, err := local.Open(o)
+			require.NoError(t, err)
+			writeMore(t, s)
+			require.NoError(t, os.RemoveAll(filepath.Join(o.Dirs[0], sub)))
+			obj := object{seed: 1, sizes: [3]int{300_000}}
+			err = put(s, &obj)
+			if n == 1 && sub != "meta" {
+				require.ErrorIs(t, err, engine.ErrUnavailable, sub)
+			} else {
+				require.NoError(t, err, sub)
+			}
+			if n == 1 && sub == "extents" { // what has no content elsewhere goes on
+				require.NoError(t, s.Close())
+				continue
+			}
+			obj = object{seed: 1, sizes: [3]int{300}}
+			err = store(s, "after/", &obj)
+			h := s.Health()
+			if n == 1 {
+				require.ErrorIs(t, err, engine.ErrUnavailable, sub)
+				require.ErrorContains(t, err, "was removed while it was in use", sub)
+				require.False(t, h.Writable, sub)
+				_ = s.Close() // it has nowhere to write to
+				continue
+			}
+			require.NoError(t, err, sub)
+			require.True(t, h.Writable, sub)
+			require.True(t, h.Degraded, sub)
+			if sub != "meta" {
+				require.False(t, h.Disks[0].OK, "%q: %+v", sub, h)
+			}
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
 // TestAFileWhereADirectoryIsToBe: a file is no data directory, and that is what is said.
 func TestAFileWhereADirectoryIsToBe(t *testing.T) {
 	for _, n := range []int{1, 3} {

@@ -90,13 +90,18 @@ type file struct {
 	room    int64  // whole pages, up to where a write changes no metadata
 	length  int64  // of the file, in whole pages
 
+	linked  func() error  // tells whether the file is still there; nil if that cannot be told
 	longest *atomic.Int64 // of the file system's logs; nil for none
 	err     error         // of a write: sticky, as nobody knows how much of it was done
 }
 
 func newFile(f vfs.File, length int64, real bool) *file {
 	direct := setDirect(f, true)
-	return &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length, length: length}
+	l := &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length, length: length}
+	if w, ok := f.(interface{ Linked() error }); ok {
+		l.linked = w.Linked
+	}
+	return l
 }
 
 // aligned returns n bytes that begin at a multiple of a page.
@@ -223,8 +228,14 @@ func (f *file) Sync() error {
 
 // SyncData implements vfs.File.
 func (f *file) SyncData() error {
-	if err := f.put((*file).writeSynced); err != nil || !f.loose {
+	if err := f.put((*file).writeSynced); err != nil {
 		return err
+	}
+	if !f.loose {
+		if f.linked != nil {
+			return f.linked() // as SyncData of the file below would
+		}
+		return nil
 	}
 	err := f.File.SyncData()
 	f.loose = err != nil
