@@ -332,7 +332,9 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted []string) erro
 		return err
 	}
 	before := set.left
-	set.leave(accepted)
+	if err := set.leave(accepted); err != nil {
+		return err
+	}
 	if err := set.quorum(before); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package local
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -28,7 +29,9 @@ import (
 // newest one known then, and nobody is to have heard a word of which the newest history does not know.
 
 // word is how the operator names a disk.
-func (set *diskSet) word(i int) string { return fmt.Sprintf("%x", set.ids[i][:4]) }
+func (set *diskSet) word(i int) string { return diskWord(set.ids[i]) }
+
+func diskWord(id [16]byte) string { return fmt.Sprintf("%x", id[:4]) }
 
 // oneHistory refuses records that no single history can have left.
 func (set *diskSet) oneHistory(newest *format) error {
@@ -52,19 +55,20 @@ func (set *diskSet) oneHistory(newest *format) error {
 	return nil
 }
 
-// leave takes the operator's word for the disks that are missing for good.
-func (set *diskSet) leave(accepted []string) {
+// leave takes the operator's word for the disks that are missing for good. What else it may name, a log or an extent, is held against what is
+// missing where that is looked for.
+func (set *diskSet) leave(accepted []string) error {
 	before := set.left
 	for _, word := range accepted {
-		for i, d := range set.disks {
-			switch {
-			case !strings.EqualFold(word, set.word(i)):
-			case d.usable() && d.onDisk:
-				set.log.Warn("the disk is there: leave --accept-missing out", zap.String("disk", word), zap.String("dir", d.dir))
-			default:
-				set.log.Warn("the store goes on without a disk, as --accept-missing says", zap.String("disk", word))
-				set.left |= 1 << i
-			}
+		i := slices.IndexFunc(set.ids[:len(set.disks)], func(id [16]byte) bool { return strings.EqualFold(word, diskWord(id)) })
+		switch {
+		case i >= 0 && set.disks[i].usable() && set.disks[i].onDisk:
+			set.log.Warn("the disk is there: leave --accept-missing out", zap.String("disk", word), zap.String("dir", set.disks[i].dir))
+		case i >= 0:
+			set.log.Warn("the store goes on without a disk, as --accept-missing says", zap.String("disk", word))
+			set.left |= 1 << i
+		case !missable(word):
+			return fmt.Errorf("--accept-missing %s: there is nothing of that name in this store; give the name as the refusal to start has it", word)
 		}
 	}
 	if set.left != before {
@@ -72,6 +76,16 @@ func (set *diskSet) leave(accepted []string) {
 		copy(set.words[1:], set.words[:])
 		set.words[0] = random()
 	}
+	return nil
+}
+
+// missable tells whether a log or an extent may have a name, or what stands for the logs that nobody knows.
+func missable(word string) bool {
+	if n, ok := logNumber(word); ok && word == logName(n) || word == logListName {
+		return true
+	}
+	_, err := hex.DecodeString(word)
+	return err == nil && len(word) == 16
 }
 
 // random is a number that nothing else has, and is not 0.

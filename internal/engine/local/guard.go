@@ -156,7 +156,7 @@ func (fs guardFS) guardLog(name string, create func() (vfs.File, error)) vfs.Fil
 }
 
 // outwait does what opens files until it meets no shortage of descriptors or memory. Without a log nothing can be written, and Pebble cannot
-// be told to come again: its writers wait here, and others are refused meanwhile.
+// be told to come again: its writers wait here, and others are refused meanwhile. It ends with the store.
 func (s *state) outwait(op func() error) error {
 	err := op()
 	if !diskio.Busy(err) {
@@ -164,7 +164,11 @@ func (s *state) outwait(op func() error) error {
 	}
 	for pause := time.Millisecond; diskio.Busy(err); pause = min(2*pause, busyPause) {
 		s.setStuck(err)
-		time.Sleep(pause)
+		select {
+		case <-s.ending: // whoever waits gets an error, and what comes after the log's last sync was not acknowledged
+			return err
+		case <-time.After(pause):
+		}
 		err = op()
 	}
 	s.unstick()

@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -18,10 +19,13 @@ type state struct {
 	stuck   atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
 	trouble chan struct{}         // receives when a flush fails
 	alarm   atomic.Pointer[alarm] // raised while the log is held up
+	ending  chan struct{}         // closed when the store is to be closed
+	end     func()                // closes it
 }
 
 func newState(log *zap.Logger) *state {
-	s := &state{log: log, trouble: make(chan struct{}, 1)}
+	s := &state{log: log, trouble: make(chan struct{}, 1), ending: make(chan struct{})}
+	s.end = sync.OnceFunc(func() { close(s.ending) })
 	s.alarm.Store(newAlarm())
 	return s
 }

@@ -312,6 +312,7 @@ func (s *Store) load() error {
 
 // Close implements engine.Store. What is in memory only is flushed, so that the next start has no log to read.
 func (s *Store) Close() error {
+	s.state.end()
 	if !s.gate.close() {
 		return engine.ErrClosed
 	}

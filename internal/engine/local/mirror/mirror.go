@@ -146,8 +146,26 @@ func (fs *FS) alive() []*replica {
 	return alive
 }
 
+// A drop that meets a shortage is tried again: who comes to the store again would find the replicas unlike.
+const (
+	dropTries = 100
+	dropPause = 50 * time.Millisecond
+)
+
 // drop takes a replica out of use. When it returns without error the drop is durable.
 func (fs *FS) drop(r *replica, cause error) error {
+	for tries := 1; ; tries++ {
+		err := fs.tryDrop(r, cause, tries)
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+		time.Sleep(dropPause) // without the lock: others have replicas to drop too
+	}
+}
+
+var errAgain = errors.New("the drop met a shortage")
+
+func (fs *FS) tryDrop(r *replica, cause error, try int) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fs.dead != nil {
@@ -160,13 +178,14 @@ func (fs *FS) drop(r *replica, cause error) error {
 		// The caller gets the cause itself; nothing is left to fall back on.
 		return cause
 	}
-	fs.log.Error("a metadata replica is dropped", zap.String("dir", r.Dir), zap.Error(cause))
-	err := fs.opts.Drop(r.index, cause)
-	for tries := 0; diskio.Busy(err) && tries < 100; tries++ { // who comes again finds the replicas unlike
-		time.Sleep(50 * time.Millisecond)
-		err = fs.opts.Drop(r.index, cause)
+	if try == 1 {
+		fs.log.Error("a metadata replica is dropped", zap.String("dir", r.Dir), zap.Error(cause))
 	}
-	if err != nil {
+	err := fs.opts.Drop(r.index, cause)
+	switch {
+	case diskio.Busy(err) && try < dropTries:
+		return errAgain
+	case err != nil:
 		fs.dead = fmt.Errorf("record the loss of the metadata replica in %s: %w", r.Dir, err)
 		return fs.dead
 	}

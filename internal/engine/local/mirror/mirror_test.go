@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -422,4 +423,36 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(f string, a ...any) {
 	panic(fmt.Sprintf(f, a...))
+}
+
+// TestADropThatMeetsAShortageHoldsUpNoOther: it is tried again, and another replica can be dropped meanwhile.
+func TestADropThatMeetsAShortageHoldsUpNoOther(t *testing.T) {
+	other := make(chan struct{})
+	tried := make(chan struct{})
+	once := sync.OnceFunc(func() { close(tried) })
+	o := Options{Dir: "meta", Drop: func(i int, _ error) error {
+		if i == 1 {
+			close(other)
+			return nil
+		}
+		once()
+		select {
+		case <-other:
+			return nil
+		default:
+			return engine.ErrBusy
+		}
+	}}
+	for range 3 {
+		o.Replicas = append(o.Replicas, Replica{FS: vfs.NewMem(), Dir: "disk", Current: true})
+	}
+	fs, err := Open(o)
+	require.NoError(t, err)
+	cause := errors.New("broken")
+	first := make(chan error)
+	go func() { first <- fs.drop(fs.replicas[0], cause) }()
+	<-tried
+	require.NoError(t, fs.drop(fs.replicas[1], cause))
+	require.NoError(t, <-first)
+	require.Equal(t, []bool{false, false, true}, fs.Members())
 }
