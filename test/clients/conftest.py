@@ -42,6 +42,11 @@ class Server:
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self.blob};TableEndpoint={self.table};"
         )
 
+    def told(self):
+        """The environment of clients in other languages: they are told of this server by it."""
+        return {**os.environ, "BLOBD_ACCOUNT": ACCOUNT, "BLOBD_KEY": KEY, "BLOBD_BLOB": self.blob, "BLOBD_TABLE": self.table,
+                "BLOBD_CONNECTION": self.connection}
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)

@@ -1,12 +1,25 @@
 #!/usr/bin/env bash
-# Runs the heavier clients against the real binary: the Python SDKs and what is built on them, az CLI, rclone and restic. Installs what
-# is missing into ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
+# Runs the heavier clients against the real binary: the Python SDKs and what is built on them, az CLI, rclone, restic, and those of
+# other languages, which have their tests in a folder of their own. Installs what is missing into
+# ${BLOBD_CLIENTS:-~/.cache/blobd-clients}; the SDKs and az CLI disagree on versions, so each has a virtual environment.
 # TAGS=invariants has blobd check itself meanwhile.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${BLOBD_CLIENTS:-$HOME/.cache/blobd-clients}
 mkdir -p "$tools/bin"
+
+need() { # need COMMAND PACKAGE: installs Debian's, as root
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "$1 is missing: install it (Debian: $2), then go on" >&2
+    exit 1
+  fi
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+}
+need restic restic
+need javac default-jdk-headless
+need mvn maven
 
 venv() { # venv NAME REQUIREMENTS CONSTRAINTS: made anew when they change
   local dir=$tools/$1
@@ -22,9 +35,6 @@ venv sdk requirements-sdk.txt constraints-sdk.txt
 venv az requirements-az.txt
 
 (cd "$here/rclone" && go build -o "$tools/bin/rclone" .)
-if ! command -v restic >/dev/null; then
-  apt-get update -qq && apt-get install -y -qq restic >/dev/null
-fi
 
 (cd "$root" && go build -tags "${TAGS:-}" -o bin/blobd ./cmd/blobd)
 export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
