@@ -11,13 +11,16 @@ PKGS     := ./...
 TESTS    := $(GO) -C test
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections
+.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/blobd
 	$(GO) build -o bin/blobd ./cmd/blobd
+
+release: ## Build what is released into dist/: binaries, .deb and .rpm, checksums, bill of materials, licences. PLATFORMS bounds it
+	release/build.sh
 
 run: build ## Build and serve on 127.0.0.1:10000 (blob) and :10002 (table), data in ./blobd-data
 	./bin/blobd

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
@@ -83,6 +86,17 @@ func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Ac
 	fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, c.scheme(), accounts[0]))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// tellReady says that requests are served, to those who asked for a file and to systemd (Type=notify); the latter hears of the stop too.
+func (c *serveCommand) tellReady(ctx context.Context, reached endpoints) error {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("tell systemd: %w", err)
+	}
+	context.AfterFunc(ctx, func() {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) // it sees the end itself
+	})
+	return writeReadyFile(c.ReadyFile, reached)
 }
 
 // writeReadyFile makes the file, if one is asked for, appear whole.

@@ -140,7 +140,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	}
 	reached := c.endpoints(srv, &tokens)
 	if err = c.announce(o.out, reached, accounts, &tokens); err == nil {
-		err = srv.Serve(ctx, backend, func() error { return writeReadyFile(c.ReadyFile, reached) })
+		err = srv.Serve(ctx, backend, func() error { return c.tellReady(ctx, reached) })
 	}
 	err = errors.Join(err, stopServices())
 	if c.ReadyFile != "" {
