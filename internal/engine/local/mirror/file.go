@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // file is a file or directory open for writing on all replicas.
@@ -47,6 +49,9 @@ func (f *file) each(parallel bool, op func(vfs.File) error) error {
 	for _, err := range errs {
 		if err != nil {
 			failed++
+		}
+		if spared(f.name, err) {
+			return diskio.Kind(err)
 		}
 	}
 	return f.fs.settle(alive, errs, failed)
@@ -98,7 +103,7 @@ func (f *file) Close() error {
 	if f.sum != nil {
 		defer f.fs.changes(f.name)()
 		b := f.sum.encode()
-		err = f.fs.eachOpen(func(r *replica) error { return writeSidecar(r, f.name, b) })
+		err = f.fs.eachOpen(f.name, func(r *replica) error { return writeSidecar(r, f.name, b) })
 	}
 	return errors.Join(err, f.closeAll())
 }

@@ -208,12 +208,12 @@ func (fs *FS) each(op func(r *replica) error) error {
 }
 
 // eachOpen is each for what takes descriptors. A shortage of them is no replica's fault: the caller gets it and may come again.
-func (fs *FS) eachOpen(op func(r *replica) error) error {
+func (fs *FS) eachOpen(name string, op func(r *replica) error) error {
 	alive := fs.alive()
 	errs := make([]error, len(alive))
 	failed := 0
 	for i, r := range alive {
-		if errs[i] = op(r); diskio.Busy(errs[i]) {
+		if errs[i] = op(r); diskio.Busy(errs[i]) || spared(name, errs[i]) {
 			return diskio.Kind(errs[i])
 		}
 		if errs[i] != nil {
@@ -231,6 +231,10 @@ func (fs *FS) changes(name string) (end func()) {
 	fs.entries.RLock()
 	return fs.entries.RUnlock
 }
+
+// spared tells whether a file that was not written for want of room is no loss: a table is given up, and written again when there is
+// room. Its replica is as good as before.
+func spared(name string, err error) bool { return diskio.NoSpace(err) && sealed(name) }
 
 // settle drops the replicas that failed where others did not.
 func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
@@ -254,7 +258,7 @@ func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
 func (fs *FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	defer fs.changes(name)()
 	f := &file{fs: fs, name: name, files: make([]vfs.File, len(fs.replicas))}
-	err := fs.eachOpen(func(r *replica) (err error) {
+	err := fs.eachOpen(name, func(r *replica) (err error) {
 		f.files[r.index], err = r.FS.Create(r.path(name), category)
 		return err
 	})
@@ -336,7 +340,7 @@ func (fs *FS) OpenReadWrite(string, vfs.DiskWriteCategory, ...vfs.OpenOption) (v
 // OpenDir implements vfs.FS.
 func (fs *FS) OpenDir(name string) (vfs.File, error) {
 	f := &file{fs: fs, name: name, files: make([]vfs.File, len(fs.replicas))}
-	err := fs.eachOpen(func(r *replica) (err error) {
+	err := fs.eachOpen(name, func(r *replica) (err error) {
 		f.files[r.index], err = r.FS.OpenDir(r.path(name))
 		return err
 	})

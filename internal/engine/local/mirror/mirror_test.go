@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -216,6 +217,37 @@ func TestAFailingReplicaIsDroppedBeforeTheSyncReturns(t *testing.T) {
 	fs = d.open(t)
 	assert.Equal(t, "onetwo", string(read(t, d.fs[1], "disk/meta/000001.log")), "it is filled when it comes back")
 	assert.Equal(t, []bool{true, true, true}, fs.Members())
+}
+
+// TestATableWithoutRoomDropsNoReplica: the table is written again when there is room, on all of them.
+func TestATableWithoutRoomDropsNoReplica(t *testing.T) {
+	for _, kind := range []errorfs.OpKind{errorfs.OpCreate, errorfs.OpFileWrite, errorfs.OpFileSync} {
+		d := newDisks(2)
+		full := false
+		d.fs[1] = errorfs.Wrap(d.fs[1], errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if full && op.Kind == kind {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		fs := d.open(t)
+		table := func() error {
+			f, err := fs.Create("meta/000001.sst", vfs.WriteCategoryUnspecified)
+			if err != nil {
+				return err
+			}
+			_, err = f.Write([]byte("one"))
+			return errors.Join(err, f.Sync(), f.Close())
+		}
+		full = true
+		require.ErrorIs(t, table(), engine.ErrNoSpace)
+		require.Empty(t, d.dropped)
+		full = false
+		require.NoError(t, table())
+		for i := range d.fs {
+			require.Equal(t, "one", string(read(t, d.fs[i], "disk/meta/000001.sst")))
+		}
+	}
 }
 
 func TestTheLastReplicaIsNotDropped(t *testing.T) {
