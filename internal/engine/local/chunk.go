@@ -23,10 +23,16 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 		return engine.Chunk{}, err
 	}
 	n := s.chunkRoom(size)
-	if err := s.takeRoom(n); err != nil {
+	if err := s.room.take(n); err != nil {
 		return engine.Chunk{}, err
 	}
-	defer s.giveRoom(n)
+	if size >= chargedFrom {
+		c := &charged{r: r, room: s.room, size: size, lag: int64(max(4, s.disks.k)) * 64 << 10, all: n}
+		r = c
+		defer func() { s.room.done(n - c.gave) }()
+	} else {
+		defer s.room.done(n)
+	}
 	c, err := s.extents.Put(ctx, r, size)
 	return c, kind(err)
 }

@@ -34,9 +34,11 @@ import (
 const (
 	collectEvery     = 10 * time.Minute
 	collectThreshold = 0.5      // an extent with a smaller part alive is emptied
+	fullThreshold    = 0.9      // the same, while there is no room
 	collectSeal      = 16 << 20 // bytes from which on an open extent that is mostly garbage is closed to new chunks
 	collectRun       = 64       // forwards to a transaction
 	buryRun          = 4096     // counts to a transaction
+	tightRest        = 5 * time.Second
 )
 
 // survey is what a collection knows of an extent.
@@ -69,18 +71,24 @@ func (s *Store) Collect(ctx context.Context) error {
 
 // collect goes over the extents once, and tells whether it closed one to new chunks.
 func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
-	if err := s.state.working(); err != nil {
+	if err := errors.Join(s.state.failed(), s.state.held()); err != nil {
 		return false, err
 	}
-	if err := s.sweepForwards(ctx); err != nil {
-		return false, err
+	// While memtables cannot be flushed no more is written to them. That extents in which nothing lives are dropped may mend it.
+	stuck := s.state.stuck.Load() != nil
+	if !stuck {
+		if err := s.sweepForwards(ctx); err != nil {
+			return false, err
+		}
 	}
 	all, dead, err := s.survey(ctx)
 	if err != nil {
 		return false, err
 	}
-	if err := s.bury(dead); err != nil {
-		return false, err
+	if !stuck {
+		if err := s.bury(dead); err != nil {
+			return false, err
+		}
 	}
 	// What made a chunk garbage must not be lost by a crash after its bytes are.
 	if err := s.synced(); err != nil {
@@ -91,8 +99,11 @@ func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
 		if err := ctx.Err(); err != nil {
 			return sealed, err
 		}
+		if stuck && x.live > 0 {
+			break
+		}
 		err := s.collectExtent(ctx, x, &sealed)
-		if errors.Is(err, engine.ErrClosed) || err != nil && s.state.working() != nil {
+		if errors.Is(err, engine.ErrClosed) || err != nil && s.state.working() != nil && !stuck {
 			return sealed, err
 		}
 		if err != nil {
@@ -126,12 +137,13 @@ func (x *survey) alive() float64 { return float64(x.live) / float64(max(1, x.inf
 
 // collectExtent frees an extent if that is worth it. One that is still open is closed to new chunks.
 func (s *Store) collectExtent(ctx context.Context, x *survey, sealed *bool) error {
-	mostly := x.alive() < collectThreshold
+	full := s.room.short()
+	mostly := x.alive() < collectThreshold || full && x.alive() < fullThreshold
 	switch {
 	case x.info.Data == 0 && (x.info.Open || x.newest):
 		return nil
 	case x.info.Open:
-		if x.live > 0 && (!mostly || x.info.Data < s.opts.SealGarbage) {
+		if x.live > 0 && (!mostly || x.info.Data < s.opts.SealGarbage && !full) {
 			return nil
 		}
 		err := s.extents.Seal(x.info.ID)
@@ -144,8 +156,12 @@ func (s *Store) collectExtent(ctx context.Context, x *survey, sealed *bool) erro
 		return nil
 	case x.live == 0:
 		return s.extents.Drop(x.info.ID)
-	case mostly && s.state.noRoom() == nil: // the copies take room before the extent gives it back
-		return s.empty(ctx, x)
+	case mostly && s.room.fits(s.chunkRoom(x.live)): // the copies take room before the extent gives it back
+		err := s.empty(ctx, x)
+		if full {
+			s.room.look() // there may be enough now
+		}
+		return err
 	}
 	return nil
 }
@@ -456,10 +472,25 @@ func (s *Store) commit(b *pebble.Batch) error {
 func (s *Store) runCollector(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
+	var freed uint64 // s.freed when room was last made on a full disk
+	again := true    // it was not finished then
 	for first := true; ; first = false {
-		if s.released.Swap(false) || first {
-			if err := s.Collect(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
-				s.log.Warn("collection did not finish", zap.Error(err))
+		if now := s.freed.Load(); s.room.short() && (again || now != freed) {
+			freed = now
+			s.released.Store(false)
+			begun := time.Now()
+			again = s.noteCollected(ctx, s.reclaim(ctx))
+			// The others have their turn. Where writers find room it may be long: there is little else to gain.
+			rest := time.Since(begun)
+			if again || s.state.noRoom() == nil {
+				rest = max(rest, tightRest)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
+			}
+		} else if s.released.Swap(false) || first {
+			if s.noteCollected(ctx, s.Collect(ctx)) {
 				s.released.Store(true)
 			}
 		}
@@ -473,4 +504,13 @@ func (s *Store) runCollector(ctx context.Context) {
 		case <-s.collectDue:
 		}
 	}
+}
+
+// noteCollected says how a collection ended, and tells whether it is to be made again.
+func (s *Store) noteCollected(ctx context.Context, err error) (again bool) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, engine.ErrClosed) || s.state.failed() != nil {
+		return false
+	}
+	s.log.Warn("collection did not finish", zap.Error(err))
+	return true
 }

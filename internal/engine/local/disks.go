@@ -165,7 +165,7 @@ func (set *diskSet) inspect(d *disk) error {
 		switch name {
 		case metaDir, extentDir:
 			d.detail = formatName + " is missing"
-		case "LOCK", formatName + ".tmp", "lost+found", "tls":
+		case "LOCK", formatName + ".tmp", reserveName, "lost+found", "tls":
 		default:
 			return fmt.Errorf("not empty, and no data directory of blobd (it holds %q but no %s)", name, formatName)
 		}
@@ -414,6 +414,11 @@ func (set *diskSet) identify(d *disk) bool {
 		}
 	}
 	return false
+}
+
+// uses tells whether a directory's disk is in use.
+func (set *diskSet) uses(dir string) bool {
+	return slices.ContainsFunc(set.disks, func(d *disk) bool { return d.dir == dir && d.usable() })
 }
 
 // missing names the disks that are not in use.

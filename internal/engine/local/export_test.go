@@ -60,3 +60,9 @@ func (s *Store) ScrubPass(ctx context.Context) (scrub.Found, error) {
 	err := s.scrubber.Pass(ctx)
 	return s.scrubber.Status().Read, err
 }
+
+// Reclaim makes room now.
+func (s *Store) Reclaim(ctx context.Context) error { return s.reclaim(ctx) }
+
+// Keep is what writers leave free on each disk.
+func (s *Store) Keep() int64 { return s.room.keep }

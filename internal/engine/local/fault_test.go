@@ -350,10 +350,13 @@ func TestWritersDoNotPassTheReserveTogether(t *testing.T) {
 	const size = 400_000
 	var left atomic.Uint64
 	o := small(1)
-	left.Store(64<<20 + 4*o.MemTableSize + size*3/2)
+	left.Store(1 << 40)
 	o.FS = fullFS{vfs.NewMem(), &left}
 	s, err := local.Open(o)
 	require.NoError(t, err)
+	s.CheckSpace() // it has its reserve
+	left.Store(uint64(s.Keep() + size*3/2))
+	s.CheckSpace()
 	content, w := io.Pipe()
 	first := make(chan error, 1)
 	go func() {

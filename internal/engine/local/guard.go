@@ -36,7 +36,8 @@ const companionSuffix = ".synced"
 //
 // It gathers what is written to tables: see tableFile.
 //
-// Pebble tries a flush that failed again at once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
+// Compactions end where they would take the room that the log and the flushes need: see room. Pebble tries them, and flushes, again at
+// once. guardFS makes it wait a little, so that a full disk does not cost a core as well.
 //
 // It tells the log list of logs that come and go.
 type guardFS struct {
@@ -44,10 +45,14 @@ type guardFS struct {
 	state  *state
 	frames *logFrames // of the logs; nil for none
 	logs   *logList   // may be nil
+	room   *room
 }
 
-// flushPause slows down Pebble's flushes while they fail: it tries again at once, and a full disk would cost a core.
+// flushPause slows down Pebble's flushes and compactions while they fail.
 const flushPause = 50 * time.Millisecond
+
+// compactionCategory is what Pebble calls the writes of compactions.
+const compactionCategory = "pebble-compaction"
 
 // Create implements vfs.FS.
 func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -57,8 +62,14 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 			return nil, err
 		}
 	}
-	if strings.HasSuffix(base, ".sst") && fs.state.stuck.Load() != nil {
-		time.Sleep(flushPause)
+	var spare func() bool
+	if strings.HasSuffix(base, ".sst") {
+		if category == compactionCategory && fs.room != nil {
+			spare = func() bool { return fs.room.fits(tableBuffer) }
+		}
+		if fs.state.stuck.Load() != nil || spare != nil && !spare() {
+			time.Sleep(flushPause)
+		}
 	}
 	if strings.HasSuffix(base, ".log") {
 		return fs.guardLog(name, func() (vfs.File, error) { return fs.FS.Create(name, category) }), nil
@@ -66,7 +77,7 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	f, err := fs.FS.Create(name, category)
 	switch {
 	case err == nil && strings.HasSuffix(base, ".sst"):
-		return newTableFile(f), nil
+		return newTableFile(f, spare), nil
 	case err != nil || !strings.HasPrefix(base, "MANIFEST-"):
 		return f, err
 	}

@@ -131,7 +131,7 @@ func (l *logList) encode() []byte {
 	return b
 }
 
-// openLogList holds the folder against its list, and writes the list of this start. since is the start of which the list must be, or of a
+// openLogList holds the folder against its list; rewrite then writes the list of this start. since is the start of which the list must be, or of a
 // later one; 0 for a store that has none yet. What is missing is an error that names it, unless it was accepted.
 func openLogList(fs vfs.FS, dir string, store [16]byte, since, start uint64, accepted []string, log *zap.Logger) (_ *logList, err error) {
 	l := &logList{fs: fs, dir: dir, store: store, start: start}
@@ -152,7 +152,7 @@ func openLogList(fs vfs.FS, dir string, store [16]byte, since, start uint64, acc
 	if err := l.check(accepted, log); err != nil {
 		return nil, err
 	}
-	return l, l.rewrite()
+	return l, nil
 }
 
 // readListOf reads the list of a store, nil if it has none yet.
@@ -249,7 +249,7 @@ func (l *logList) rewrite() error {
 		err = diskio.SyncDir(l.fs, l.dir)
 	}
 	if err != nil {
-		return errors.Join(err, f.Close())
+		return errors.Join(kind(err), f.Close())
 	}
 	l.file, l.size = f, size
 	return nil

@@ -17,11 +17,12 @@ import (
 )
 
 // openPebble opens the key space.
-func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames, logs *logList, fresh bool) (*pebble.DB, error) {
+func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames, logs *logList, fresh bool, r *room, readOnly bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS:               guardFS{FS: fs, state: st, frames: frames, logs: logs},
+		FS:               guardFS{FS: fs, state: st, frames: frames, logs: logs, room: r},
+		ReadOnly:         readOnly,
 		ErrorIfNotExists: !fresh,
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
 		FormatMajorVersion: pebble.FormatNewest,
@@ -37,7 +38,12 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(runtime.GOMAXPROCS(0)/2, 4)) },
 		Logger:                      pebbleLogger{st},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { st.log.Warn("background work on metadata failed", zap.Error(err)) },
+			BackgroundError: func(err error) {
+				// On a full disk it is tried again many times a second, and state.full says what there is to say.
+				if !errors.Is(kind(err), engine.ErrNoSpace) {
+					st.log.Warn("background work on metadata failed", zap.Error(err))
+				}
+			},
 			FlushEnd: func(info pebble.FlushInfo) {
 				// A flush of nothing but what cancels out makes no table, and Pebble calls that an error here.
 				if info.Err != nil && info.Err.Error() == "pebble: empty table" {
@@ -55,6 +61,8 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].Compression = compression(i)
 	}
+	// A table of the first level spans ten tables of the next at most, and is compacted with these: on a small disk there is not room for much.
+	o.TargetFileSizes[0] = min(max(int64(opts.MemTableSize)/16, 256<<10), 2<<20)
 	if err := checkMeta(fs, dir, frames); err != nil {
 		return nil, err
 	}

@@ -13,14 +13,15 @@ import (
 
 // state says whether the store takes writes. It outlives the calls of Pebble's listeners, which come at any time.
 type state struct {
-	log     *zap.Logger
-	failure atomic.Pointer[error] // sticky: the metadata can no longer be written
-	full    atomic.Pointer[error] // a disk is full; goes when there is room again
-	stuck   atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
-	trouble chan struct{}         // receives when a flush fails
-	alarm   atomic.Pointer[alarm] // raised while the log is held up
-	ending  chan struct{}         // closed when the store is to be closed
-	end     func()                // closes it
+	log       *zap.Logger
+	failure   atomic.Pointer[error] // sticky: the metadata can no longer be written
+	full      atomic.Pointer[error] // a disk is full; goes when there is room again
+	exhausted atomic.Pointer[error] // not even what makes room can be written
+	stuck     atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
+	trouble   chan struct{}         // receives when a flush fails
+	alarm     atomic.Pointer[alarm] // raised while the log is held up
+	ending    chan struct{}         // closed when the store is to be closed
+	end       func()                // closes it
 }
 
 func newState(log *zap.Logger) *state {
@@ -78,6 +79,18 @@ func (s *state) working() error {
 		return *err
 	}
 	return nil
+}
+
+// setExhausted notes that there is no room even for what makes room, or with nil that there is.
+func (s *state) setExhausted(err error) {
+	if err == nil {
+		s.exhausted.Store(nil)
+		return
+	}
+	err = fmt.Errorf("%w, not for deletes either: %w", engine.ErrNoSpace, err)
+	if s.exhausted.Swap(&err) == nil {
+		s.log.Error("deletes are refused: make room by other means than blobd", zap.Error(err))
+	}
 }
 
 // flushed hears how a flush ended. Pebble tries a failed one again.

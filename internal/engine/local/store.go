@@ -50,8 +50,8 @@ type Options struct {
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
 	FilterSize   int64            // bytes of the filter of the keys that are there; default a tenth of CacheSize, 8 MiB at most
-	MemTableSize uint64           // bytes of a full memtable; default 32 MiB
-	ExtentSize   int64            // bytes of a full extent; default extent.DefaultExtentSize
+	MemTableSize uint64           // bytes of a full memtable; default 32 MiB, less on a small disk
+	ExtentSize   int64            // bytes of a full extent; default 256 MiB, less on a small disk
 	OpTimeout    time.Duration    // that a file operation may take; default: however long it takes
 	MaxFiles     int              // files kept open for reading: of metadata two thirds, of extents a sixth; default 1536
 	ScrubRate    int64            // bytes a second that a scrub reads; below 0: none unless it is asked for; default DefaultScrubRate
@@ -80,9 +80,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.FilterSize == 0 {
 		o.FilterSize = min(8<<20, o.CacheSize/10)
-	}
-	if o.MemTableSize == 0 {
-		o.MemTableSize = 32 << 20
 	}
 	if o.MaxFiles == 0 {
 		o.MaxFiles = DefaultMaxFiles
@@ -122,7 +119,9 @@ type Store struct {
 	gate     gate
 	pins     pins
 	state    *state
-	room     room
+	room     *room
+
+	readOnly bool // while a start on a full disk has not found room
 
 	incomplete incomplete
 	healDue    chan struct{}    // receives when there may be something to heal
@@ -136,6 +135,7 @@ type Store struct {
 	collector  sync.Mutex                          // held by the one collection that runs
 	forwarded  atomic.Pointer[map[uint64]struct{}] // extents with forwards; nil if there are none
 	released   atomic.Bool                         // a chunk was released since the last collection
+	freed      atomic.Uint64                       // transactions that make room
 	collectDue chan struct{}                       // receives when a collection cannot wait
 	collected  chan struct{}                       // closed when the collection of the start has ended
 	damaged    map[engine.Ref]bool                 // chunks that a collection could not read; guarded by collector
@@ -165,7 +165,8 @@ func Open(opts Options) (_ *Store, err error) {
 	}
 	s.healDue, s.holding = make(chan struct{}, 1), make(map[string]error)
 	s.gate.init()
-	s.io = diskio.New(logfs.New(opts.FS), opts.Dirs, opts.OpTimeout)
+	reserves := findReserves(opts.FS, opts.Dirs, s.log)
+	s.io = diskio.New(logfs.New(withReserves(opts.FS, reserves)), opts.Dirs, opts.OpTimeout)
 	s.opts.FS = s.io
 	defer func() {
 		if err != nil {
@@ -187,6 +188,8 @@ func Open(opts Options) (_ *Store, err error) {
 			}
 		}
 	}
+	s.room = openRoom(&s.opts, s.state, reserves, s.disks.uses)
+	s.room.onFull = s.collectNow
 	if err = s.openMeta(); err != nil {
 		return nil, err
 	}
@@ -196,6 +199,11 @@ func Open(opts Options) (_ *Store, err error) {
 	if err = s.load(); err != nil {
 		return nil, err
 	}
+	if err = s.rescue(); err != nil {
+		return nil, err
+	}
+	s.room.unflushed = s.unflushed
+	s.room.look()
 	if err = s.disks.finish(); err != nil {
 		return nil, err
 	}
@@ -223,7 +231,7 @@ func Open(opts Options) (_ *Store, err error) {
 // openMeta opens Pebble, on a mirror if the store has parity. What it finds is held against what the store is known to have, before
 // anything is written.
 func (s *Store) openMeta() (err error) {
-	fs, dir, members := s.opts.FS, "", s.disks.replicas()
+	fs, dir := s.opts.FS, ""
 	if s.disks.m == 0 {
 		dir = fs.PathJoin(s.disks.disks[0].dir, metaDir)
 	} else {
@@ -239,22 +247,10 @@ func (s *Store) openMeta() (err error) {
 	} else if err := checkPresence(fs, dir); err != nil {
 		return err
 	}
-	start := s.disks.next()
-	if s.logs, err = openLogList(fs, dir, s.disks.store, s.disks.started, start, s.opts.AcceptMissing, s.log); err != nil {
+	if s.logs, err = openLogList(fs, dir, s.disks.store, s.disks.started, s.disks.next(), s.opts.AcceptMissing, s.log); err != nil {
 		return kind(err)
 	}
-	if s.meta != nil {
-		members = s.members()
-	}
-	if err := s.disks.start(members, start); err != nil {
-		return err
-	}
-	db, err := openPebble(fs, dir, s.opts, s.state, s.disks.logFrames(), s.logs, s.disks.fresh())
-	if err != nil {
-		return fmt.Errorf("open the key space: %w", kind(err))
-	}
-	s.db = db
-	return s.state.failed()
+	return s.openKeys()
 }
 
 // openMirror makes the metadata replicas alike.

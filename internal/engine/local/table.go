@@ -2,7 +2,9 @@ package local
 
 import (
 	"errors"
+	"fmt"
 	"sync"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -11,8 +13,9 @@ import (
 // which were two calls of the system for every small blob, in each flush and compaction.
 type tableFile struct {
 	vfs.File
-	held *[]byte // from tableBuffers
-	err  error   // of a write: sticky, as nobody knows how much of it was done
+	held  *[]byte     // from tableBuffers
+	err   error       // of a write: sticky, as nobody knows how much of it was done
+	spare func() bool // whether there is room for more; nil if all room is for it
 }
 
 // tableBuffer is how much is gathered, in bytes.
@@ -20,8 +23,8 @@ const tableBuffer = 128 << 10
 
 var tableBuffers = sync.Pool{New: func() any { b := make([]byte, 0, tableBuffer); return &b }}
 
-func newTableFile(f vfs.File) *tableFile {
-	return &tableFile{File: f, held: tableBuffers.Get().(*[]byte)}
+func newTableFile(f vfs.File, spare func() bool) *tableFile {
+	return &tableFile{File: f, held: tableBuffers.Get().(*[]byte), spare: spare}
 }
 
 // Write implements vfs.File. An error may be that of an earlier write.
@@ -49,6 +52,9 @@ func (t *tableFile) flush() error {
 }
 
 func (t *tableFile) write(p []byte) error {
+	if t.err == nil && t.spare != nil && !t.spare() {
+		t.err = fmt.Errorf("write a table: %w: what is left is for the log and flushes", syscall.ENOSPC)
+	}
 	if t.err == nil {
 		_, t.err = t.File.Write(p)
 	}

@@ -32,7 +32,7 @@ var txPool = sync.Pool{New: func() any { return new(tx) }}
 func (t *tx) reset() {
 	t.release()
 	if t.taken != 0 {
-		t.store.giveRoom(t.taken)
+		t.store.room.done(t.taken)
 	}
 	if t.batch != nil {
 		_ = t.batch.Close() // returns it to Pebble's pool; no outcome
@@ -172,20 +172,20 @@ func (t *tx) countEach(refs []engine.Ref, by int64) {
 // deleted, work for a sweeper.
 const maxFreeing = engine.MaxValue
 
-// transactionRoom is how many times its bytes a transaction is charged. They go to the log, whose file grows by up to twice as much, to
-// the table of a flush, and through a compaction.
-const transactionRoom = 4
-
-// takeRoom refuses a transaction that takes room while there is none.
+// takeRoom refuses a transaction that takes room while there is none. It is charged for what it takes of the log; memtables have their
+// room in what writers leave.
 func (t *tx) takeRoom() error {
+	n := int64(t.batch.Len() + 4<<10)
+	if t.frees {
+		t.store.freed.Add(1)
+	}
 	if t.frees && len(t.retained) == 0 && t.size <= maxFreeing {
-		return nil
+		return t.store.room.takeFreeing(n)
 	}
 	if err := t.store.state.noRoom(); err != nil {
 		return err
 	}
-	n := transactionRoom * int64(t.batch.Len()+4<<10)
-	if err := t.store.takeRoom(n); err != nil {
+	if err := t.store.room.take(n); err != nil {
 		return err
 	}
 	t.taken = n

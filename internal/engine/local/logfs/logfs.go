@@ -166,7 +166,7 @@ func (f *file) lengthen(end, room int64) {
 	if length <= room {
 		return // the room that is about to be made does it
 	}
-	if f.write(zeros[:page], length-page); vfs.IsNoSpaceError(f.err) || errors.Is(f.err, syscall.EDQUOT) {
+	if f.write(zeros[:page], length-page); noSpace(f.err) {
 		f.err = nil
 		return
 	}
@@ -181,7 +181,7 @@ func (f *file) makeRoom(end int64) {
 	step := min(max(f.room, page), maxStep) // a store in which little is written stays small
 	f.lengthen(end, f.room+step)
 	for f.room < end && f.err == nil {
-		if f.write(zeros[:step], f.room); vfs.IsNoSpaceError(f.err) || errors.Is(f.err, syscall.EDQUOT) {
+		if f.write(zeros[:step], f.room); noSpace(f.err) {
 			f.err = nil
 			return
 		}
@@ -189,6 +189,8 @@ func (f *file) makeRoom(end int64) {
 		f.length = max(f.length, f.room)
 	}
 }
+
+func noSpace(err error) bool { return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) }
 
 func (f *file) write(p []byte, off int64) {
 	if f.err != nil {
@@ -208,12 +210,17 @@ func (f *file) write(p []byte, off int64) {
 func (f *file) writeSynced(p []byte, off int64) {
 	// It makes its own bytes durable and promises nothing of those before.
 	if f.err == nil && f.aio && f.direct && !f.loose {
-		if f.err = writeSync(f.File.Fd(), p, off); f.err != errNoAIO {
+		f.err = writeSync(f.File.Fd(), p, off)
+		switch {
+		case f.err == errNoAIO:
+			speedup.AsyncFallbacks.Add(0, 1)
+			f.aio = false
+		case !noSpace(f.err): // nil, too
 			speedup.AsyncWrites.Add(0, 1)
 			return
 		}
-		speedup.AsyncFallbacks.Add(0, 1)
-		f.aio, f.err = false, nil
+		// Where there was no room all that it was to make durable is written and synced anew by the usual calls: the file below may find some.
+		f.err = nil
 	}
 	f.write(p, off)
 }

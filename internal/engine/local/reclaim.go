@@ -1,0 +1,257 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// What is deleted on a full disk gives its room back at once, and not when Pebble or the collector would come to it. A start on a full
+// disk serves what it has.
+
+// reclaim makes room after deletes: it collects, and then compacts the key space, until there is room.
+func (s *Store) reclaim(ctx context.Context) error {
+	if err := s.Collect(ctx); err != nil && !errors.Is(err, engine.ErrNoSpace) {
+		return err
+	}
+	if s.checkSpace(); !s.room.short() {
+		return nil
+	}
+	err := kind(s.compact(ctx))
+	s.checkSpace()
+	if err != nil {
+		return fmt.Errorf("compact the key space: %w", err)
+	}
+	return nil
+}
+
+const (
+	// compactRun is the content of the lowest level that is compacted at a time, in bytes. The new tables are written before the old
+	// ones go.
+	compactRun = 16 << 20
+	// compactPatience is for one run. Pebble tries for ever what fails in its background, a flush for want of room say, and whoever waits
+	// for that waits as long.
+	compactPatience = 20 * time.Second
+)
+
+// compact takes what was deleted out of the key space's tables, from one end to the other, until there is room. Ranges in which only
+// the lowest level has tables cost nothing: there is nothing to take out.
+func (s *Store) compact(ctx context.Context) error {
+	if !s.gate.enter() {
+		return engine.ErrClosed
+	}
+	defer s.gate.leave()
+	s.moments.drop(true) // what its snapshot shows cannot be taken out
+	if err := s.flush(); err != nil {
+		return err
+	}
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return err
+	}
+	// The tables of the level with most content cut the key space into runs.
+	var most []pebble.SSTableInfo
+	var size uint64
+	for _, tables := range levels[1:] {
+		var sum uint64
+		for _, t := range tables {
+			sum += t.Size
+		}
+		if sum >= size {
+			most, size = tables, sum
+		}
+	}
+	from := []byte{0}
+	var run uint64
+	var errs []error
+	for _, t := range most {
+		if run += t.Size; run < min(compactRun, uint64(s.room.spare)) {
+			continue
+		}
+		run = 0
+		to := append(slices.Clone(t.Largest.UserKey), 0)
+		// Where one run does not fit another may.
+		if err := s.compactRange(ctx, from, to); err != nil && !errors.Is(err, engine.ErrNoSpace) {
+			return err
+		} else if err != nil {
+			errs = append(errs, err)
+		}
+		if s.checkSpace(); !s.room.short() {
+			return nil
+		}
+		from = to
+	}
+	return errors.Join(append(errs, s.compactRange(ctx, from, []byte{0xff}))...)
+}
+
+// compactRange compacts a run.
+func (s *Store) compactRange(ctx context.Context, from, to []byte) error {
+	if err := s.state.working(); err != nil {
+		return err
+	}
+	run, cancel := context.WithTimeout(ctx, compactPatience)
+	defer cancel()
+	err := s.db.Compact(run, from, to, false)
+	if err != nil && run.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: no room was found in %v", engine.ErrNoSpace, compactPatience)
+	}
+	return kind(err)
+}
+
+// openKeys opens the key space. Pebble flushes its logs first, and tries that for ever where there is no room: then they are only read
+// into memory, and rescue decides how it goes on.
+func (s *Store) openKeys() (err error) {
+	if s.readOnly, err = s.cramped(); err != nil {
+		return err
+	}
+	if !s.readOnly {
+		err = s.logs.rewrite()
+		if s.readOnly = errors.Is(err, engine.ErrNoSpace) && !s.disks.fresh(); err != nil && !s.readOnly {
+			return err
+		}
+	}
+	if !s.readOnly {
+		members := s.disks.replicas()
+		if s.meta != nil {
+			members = s.members()
+		}
+		if err := s.disks.start(members, s.logs.start); err != nil {
+			return err
+		}
+	}
+	fs, dir := s.metaFS()
+	s.db, err = openPebble(fs, dir, s.opts, s.state, s.disks.logFrames(), s.logs, s.disks.fresh(), s.room, s.readOnly)
+	if err != nil {
+		return fmt.Errorf("open the key space: %w", kind(err))
+	}
+	return s.state.failed()
+}
+
+// cramped tells whether the disks may not have the room, with their reserves, in which a start flushes its logs.
+func (s *Store) cramped() (bool, error) {
+	if len(s.room.disks) == 0 || s.disks.fresh() {
+		return false, nil
+	}
+	free := s.room.freeWithReserve()
+	if free >= s.room.spare {
+		return false, nil // as writers leave it
+	}
+	need, err := s.logBytes()
+	return free < need+s.room.last, err
+}
+
+// logBytes is what the logs hold that a start has to flush. Their files are longer: room was made ahead, and some are old ones.
+func (s *Store) logBytes() (n int64, err error) {
+	fs, dir := s.metaFS()
+	names, err := fs.List(dir)
+	if err != nil {
+		return 0, kind(err)
+	}
+	frames := s.disks.logFrames()
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		b, err := readFile(fs, fs.PathJoin(dir, name))
+		if err != nil {
+			return 0, kind(err)
+		}
+		if number, ok := frames.framed(name); ok {
+			b, _, _ = frames.content(b, number) // damage is for the open to find
+		}
+		n += int64(len(bytes.TrimRight(b, "\x00")))
+	}
+	return n, nil
+}
+
+// rescue makes room, before a start on a full disk, by what takes none: it drops extents in which nothing lives. If that is not enough
+// the store serves what it has and takes no writes.
+func (s *Store) rescue() error {
+	if !s.readOnly {
+		return nil
+	}
+	need, err := s.logBytes()
+	if err != nil {
+		return err
+	}
+	need += s.room.last
+	if s.room.freeWithReserve() < need {
+		if err := s.dropDead(); err != nil {
+			return err
+		}
+	}
+	if s.room.freeWithReserve() >= need {
+		err := s.db.Close()
+		if s.db = nil; err != nil {
+			return fmt.Errorf("open the key space: %w", kind(err))
+		}
+		if err := s.openKeys(); err != nil {
+			return err
+		}
+	}
+	if s.readOnly {
+		free, dir := s.room.free()
+		_ = s.state.fail(fmt.Errorf("%w: %s has %d KiB left, and %d are needed to start: make room there by other means and start again; until then everything can be read",
+			engine.ErrNoSpace, dir, free>>10, need>>10))
+	}
+	return nil
+}
+
+// dropDead drops the extents in which nothing lives.
+func (s *Store) dropDead() error {
+	// What made the chunks garbage must not be lost by a crash after their bytes are.
+	fs, dir := s.metaFS()
+	names, err := fs.List(dir)
+	if err != nil {
+		return kind(err)
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		f, err := fs.Open(fs.PathJoin(dir, name))
+		if err != nil {
+			return kind(err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("sync %s: %w", name, kind(err))
+		}
+	}
+	all, _, err := s.survey(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if x.live > 0 || x.info.Open || x.info.Data == 0 {
+			continue
+		}
+		if err := s.extents.Drop(x.info.ID); err != nil {
+			return err
+		}
+		s.log.Info("dropped an extent in which nothing lives, to make room for the start", zap.Uint64("extent", x.info.ID))
+	}
+	return nil
+}
+
+// freeWithReserve is what a start may use on the disk that has least.
+func (r *room) freeWithReserve() int64 {
+	least := int64(1) << 62
+	for _, d := range r.disks {
+		if free, ok := r.freeOn(d); ok {
+			if d.there() {
+				free += r.reserve
+			}
+			least = min(least, free)
+		}
+	}
+	return least
+}
