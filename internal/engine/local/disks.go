@@ -109,7 +109,7 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	case newest.epoch == 0:
 		return set, set.begin(newest, found)
 	}
-	return set, set.adopt(newest, found, o.AcceptMissing)
+	return set, set.adopt(newest, found, o.AcceptMissing, o.Replace)
 }
 
 // inspect locks a directory and reads its format file. Nothing is made: a directory that is not there may be one that is not mounted.
@@ -305,7 +305,7 @@ func (set *diskSet) fresh() bool { return set.epoch == 0 }
 func (set *diskSet) replicas() uint32 { return 1<<(set.m+1) - 1 }
 
 // adopt takes the disks of an existing store.
-func (set *diskSet) adopt(newest *format, found []*disk, accepted []string) error {
+func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []string) error {
 	set.take(newest)
 	var strays []*disk
 	for _, d := range found {
@@ -316,6 +316,10 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted []string) erro
 		set.disks[d.format.index] = d
 	}
 	strays = slices.DeleteFunc(strays, set.identify)
+	strays, err := set.replace(strays, replaced)
+	if err != nil {
+		return err
+	}
 	for _, d := range strays {
 		// Which disk it was nobody can tell if several are missing; the directory is shown with any of them.
 		for i, have := range set.disks {
@@ -332,7 +336,7 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted []string) erro
 		return err
 	}
 	before := set.left
-	if err := set.leave(accepted); err != nil {
+	if err := set.leave(append(slices.Clone(accepted), replaced...)); err != nil {
 		return err
 	}
 	if err := set.quorum(before); err != nil {

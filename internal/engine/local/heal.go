@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,26 +134,34 @@ func (s *Store) healExtents(ctx context.Context) error {
 	if s.extents.Failed() {
 		return nil
 	}
-	for id := range s.unhealed() {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(s.unhealed())) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, err := s.extents.Heal(ctx, id)
-		if err != nil && !errors.Is(err, engine.ErrNotFound) { // not found: it was collected
-			return fmt.Errorf("heal extent %016x: %w", id, err)
+		if err := s.healExtent(ctx, id); err != nil { // no reason to leave the others as they are
+			errs = append(errs, fmt.Errorf("heal extent %016x: %w", id, err))
 		}
 		if s.extents.Failed() {
-			return nil
+			break
 		}
-		if !s.incomplete.has(id) {
-			continue
-		}
-		if err := s.complete(id); err != nil {
-			return err
-		}
-		s.incomplete.set(id, false)
-		s.log.Info("healed an extent", zap.Uint64("extent", id))
 	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) healExtent(ctx context.Context, id uint64) error {
+	_, err := s.extents.Heal(ctx, id)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) { // not found: it was collected
+		return err
+	}
+	if s.extents.Failed() || !s.incomplete.has(id) {
+		return nil
+	}
+	if err := s.complete(id); err != nil {
+		return err
+	}
+	s.incomplete.set(id, false)
+	s.log.Info("healed an extent", zap.Uint64("extent", id))
 	return nil
 }
 
@@ -183,21 +193,27 @@ func (s *Store) complete(id uint64) error {
 }
 
 // healEvery is how often what could not be healed is tried again.
-const healEvery = time.Minute
+const (
+	healEvery = time.Minute
+	healRetry = 5 * time.Second // after a failure: what is not healed may be all that is left
+)
 
 // runHealer heals at the start, when a disk is in use again, and from time to time what could not be healed before.
 func (s *Store) runHealer(ctx context.Context) {
 	tick := time.NewTicker(healEvery)
 	defer tick.Stop()
 	for heal := s.Heal; ; heal = s.healExtents {
+		var again <-chan time.Time
 		if err := heal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
 			s.log.Error("healing did not finish; it is tried again", zap.Error(err))
+			again = time.After(healRetry)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.healDue:
 		case <-tick.C:
+		case <-again:
 		}
 	}
 }

@@ -46,6 +46,9 @@ type Options struct {
 	Existing bool // refuse to make a store where there is none
 	// AcceptMissing names what the store is to go on without, as the error that refused the start did: disks, logs, columns.
 	AcceptMissing []string
+	// Replace names disks that are lost for good, as Disks does. For each an empty directory is taken in their order, and what was on the
+	// disk is rebuilt there.
+	Replace []string
 
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
