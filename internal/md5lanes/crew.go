@@ -36,8 +36,8 @@ func (c *crew) submit(q *queue, b *buffer) {
 	c.mu.Unlock()
 }
 
-// settle waits until all that was handed over is hashed.
-func (c *crew) settle(q *queue) {
+// drain waits until all that was handed over is hashed.
+func (c *crew) drain(q *queue) {
 	c.mu.Lock()
 	for q.n > 0 {
 		q.moved.Wait()
@@ -83,7 +83,7 @@ func (c *crew) work() {
 		if r.n != 1 {
 			runtime.Gosched()
 		}
-		if !c.take(r) {
+		if !c.fill(r) {
 			return
 		}
 		r.hash()
@@ -91,8 +91,8 @@ func (c *crew) work() {
 	}
 }
 
-// take takes a buffer from each of as many digests as there are lanes. If there is none the worker has ended.
-func (c *crew) take(r *round) bool {
+// fill takes a buffer from each of as many digests as there are lanes. If there is none the worker has ended.
+func (c *crew) fill(r *round) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.n = 0

@@ -97,7 +97,7 @@ func (d *Digest) handOver() {
 // Sum returns the MD5 of all that was written. Nothing can be written after it.
 func (d *Digest) Sum() (sum [md5.Size]byte) {
 	d.handOver()
-	shared.settle(&d.queue)
+	shared.drain(&d.queue)
 	if d.hash != nil {
 		d.hash.Write(d.end)
 		d.hash.Sum(sum[:0])

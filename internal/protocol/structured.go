@@ -112,7 +112,7 @@ func (s *StructuredReader) advance() error {
 	return io.EOF
 }
 
-func (s *StructuredReader) take(n int) ([]byte, error) {
+func (s *StructuredReader) readFrame(n int) ([]byte, error) {
 	if s.encoded-s.read < int64(n) {
 		return nil, errStructured("ends within a frame")
 	}
@@ -125,7 +125,7 @@ func (s *StructuredReader) take(n int) ([]byte, error) {
 }
 
 func (s *StructuredReader) readHeader() error {
-	b, err := s.take(structuredHeader)
+	b, err := s.readFrame(structuredHeader)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (s *StructuredReader) readHeader() error {
 }
 
 func (s *StructuredReader) readSegmentHeader() error {
-	b, err := s.take(structuredSegmentHeader)
+	b, err := s.readFrame(structuredSegmentHeader)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *StructuredReader) readSegmentHeader() error {
 }
 
 func (s *StructuredReader) checkSum(got uint64) error {
-	b, err := s.take(structuredSum)
+	b, err := s.readFrame(structuredSum)
 	if err != nil {
 		return err
 	}

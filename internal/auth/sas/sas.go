@@ -97,7 +97,7 @@ type Token struct {
 
 var tokens = sync.Pool{New: func() any {
 	t := &Token{}
-	t.visit = t.take
+	t.visit = t.add
 	return t
 }}
 
@@ -139,9 +139,9 @@ func Parse(r *auth.Request, strict bool) (*Token, error) {
 
 func (t *Token) has(f field) bool { return t.given&(1<<f) != 0 }
 
-// take notes one query parameter. A parameter of signatures that is there twice, or holds a control character (which could move
+// add notes one query parameter. A parameter of signatures that is there twice, or holds a control character (which could move
 // the line ends of the string to sign), is a fault.
-func (t *Token) take(name, value string) {
+func (t *Token) add(name, value string) {
 	f, ok := lookup(name)
 	if !ok {
 		return

@@ -381,7 +381,7 @@ func appendStoredLease(b []byte, l *lease.Lease) []byte {
 
 func (d *decoder) lease() (l lease.Lease) {
 	l.State = lease.State(d.byte())
-	copy(l.ID[:], d.take(16))
+	copy(l.ID[:], d.next(16))
 	l.Duration = int32(d.uint32())
 	l.Until = engine.Stamp(d.uint64())
 	if l.State < lease.Leased || l.State > lease.Broken {
@@ -405,7 +405,7 @@ func (c *Copy) appendField(b []byte) []byte {
 }
 
 func (c *Copy) decode(f *decoder) {
-	copy(c.ID[:], f.take(16))
+	copy(c.ID[:], f.next(16))
 	c.Status = CopyStatus(f.byte())
 	c.Incremental = f.byte() != 0
 	c.Progress = f.size()

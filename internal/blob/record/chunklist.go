@@ -48,10 +48,10 @@ func VisitPage(v string, visit func(*Piece) bool) error {
 	for d.more() {
 		n := d.uvarint()
 		p.Size, p.First, p.Block = int64(n>>1), n&1 != 0, ""
-		copy(p.Ref[:], d.take(len(p.Ref)))
+		copy(p.Ref[:], d.next(len(p.Ref)))
 		p.CRC64 = d.uint64()
 		if p.First {
-			p.Block = d.take(int(d.byte()))
+			p.Block = d.next(int(d.byte()))
 		}
 		if d.bad || p.Size < 1 || p.Size > engine.MaxChunk || len(p.Block) > MaxBlockID {
 			return ErrContent

@@ -76,7 +76,7 @@ type decoder struct {
 func (d *decoder) fail()      { d.bad, d.v = true, "" }
 func (d *decoder) more() bool { return len(d.v) > 0 }
 
-func (d *decoder) take(n int) string {
+func (d *decoder) next(n int) string {
 	if n < 0 || n > len(d.v) {
 		d.fail()
 		return ""
@@ -86,7 +86,7 @@ func (d *decoder) take(n int) string {
 	return s
 }
 
-func (d *decoder) rest() string { return d.take(len(d.v)) }
+func (d *decoder) rest() string { return d.next(len(d.v)) }
 
 func (d *decoder) byte() byte {
 	if len(d.v) == 0 {
@@ -99,7 +99,7 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) uint32() uint32 {
-	s := d.take(4)
+	s := d.next(4)
 	if len(s) < 4 {
 		return 0
 	}
@@ -148,7 +148,7 @@ func (d *decoder) text() string {
 		d.fail()
 		return ""
 	}
-	return d.take(int(n))
+	return d.next(int(n))
 }
 
 func (d *decoder) pairs(p []protocol.Pair) []protocol.Pair {
@@ -170,7 +170,7 @@ func (d *decoder) skipFields() {
 }
 
 func (d *decoder) chunk() (c engine.Chunk) {
-	copy(c.Ref[:], d.take(len(c.Ref)))
+	copy(c.Ref[:], d.next(len(c.Ref)))
 	c.Size = d.size()
 	c.CRC64 = d.uint64()
 	if c.Size < 1 || c.Size > engine.MaxChunk {

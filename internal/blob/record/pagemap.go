@@ -106,7 +106,7 @@ func (p *PageRange) Decode(from int64, v []byte) error {
 		p.Bytes = v[1:]
 		d.rest()
 	case PageChunk:
-		copy(p.Ref[:], d.take(len(p.Ref)))
+		copy(p.Ref[:], d.next(len(p.Ref)))
 		p.Offset = d.size()
 		length = d.size()
 	case PageHole:

@@ -99,7 +99,7 @@ func TestRecordRefusesWhatIsNotOne(t *testing.T) {
 // boundaries lists the lengths at which a record is whole again with fewer fields.
 func boundaries(stored []byte) (at []int) {
 	d := decoder{v: string(stored)}
-	d.take(18)
+	d.next(18)
 	d.uvarint()
 	for {
 		at = append(at, len(stored)-len(d.v))

@@ -48,7 +48,7 @@ func (s *Service) Append(ctx context.Context, a *AppendRequest, up *Upload) (*re
 	if err := s.precheck(ctx, p, func(rec *record.Blob) error { return a.check(rec, up.Size) }); err != nil {
 		return nil, Sums{}, err
 	}
-	in, err := s.takeIn(ctx, up, 0, up.Want.HasMD5)
+	in, err := s.receiveUpload(ctx, up, 0, up.Want.HasMD5)
 	if err != nil {
 		return nil, Sums{}, err
 	}
@@ -116,7 +116,7 @@ func (t *txn) extend(rec *record.Blob, chunks []engine.Chunk) error {
 	} else if taken, err := t.listed(rec.Content.ID, rec.Size); err != nil {
 		return err
 	} else if taken {
-		if err := t.takeOver(rec); err != nil {
+		if err := t.copyList(rec); err != nil {
 			return err
 		}
 	}
@@ -137,8 +137,8 @@ func (t *txn) listed(id engine.Stamp, offset int64) (bool, error) {
 	return found, it.Close()
 }
 
-// takeOver gives a record a chunk list of its own, up to its size, that shares the chunks.
-func (t *txn) takeOver(rec *record.Blob) error {
+// copyList gives a record a chunk list of its own, up to its size, that shares the chunks.
+func (t *txn) copyList(rec *record.Blob) error {
 	w := listWriter{t: t, id: t.Stamp()}
 	err := visitList(t, t.place, rec.Content.ID, 0, func(at int64, p *record.Piece) bool {
 		if at >= rec.Size {

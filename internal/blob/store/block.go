@@ -68,7 +68,7 @@ func (s *Service) StageBlock(ctx context.Context, a *Target, id string, up *Uplo
 	if err := s.precheck(ctx, p, a.stage); err != nil {
 		return Sums{}, err
 	}
-	in, err := s.takeIn(ctx, up, 0, up.Want.HasMD5)
+	in, err := s.receiveUpload(ctx, up, 0, up.Want.HasMD5)
 	if err != nil {
 		return Sums{}, err
 	}

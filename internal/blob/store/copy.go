@@ -66,8 +66,8 @@ func (c *CopyRequest) record(f *fetched) (*record.Blob, error) {
 	return rec, nil
 }
 
-// settle makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
-func (s *Service) settle(ctx context.Context, p *place, terms *Target, rec *record.Blob, f *fetched, check func(old *record.Blob) error) error {
+// commitCopy makes rec, with what was fetched, the current blob. checks are those of the operation, besides the terms.
+func (s *Service) commitCopy(ctx context.Context, p *place, terms *Target, rec *record.Blob, f *fetched, check func(old *record.Blob) error) error {
 	if f.laid != nil {
 		if err := s.precopy(ctx, p, terms, rec.Type, check); err != nil {
 			return err
@@ -171,7 +171,7 @@ func (s *Service) copyNow(ctx context.Context, p *place, scope string, c *CopyRe
 		rec.EncryptionScope = scope
 		rec.Copy = &record.Copy{ID: newCopyID(), Status: record.CopySuccess, Source: c.Source.URL.Shown(), Progress: f.size, Total: f.size}
 		made = Copied{rec, f.Sums}
-		return s.settle(ctx, p, &c.Target, rec, f, check)
+		return s.commitCopy(ctx, p, &c.Target, rec, f, check)
 	})
 	return made, err
 }
@@ -219,7 +219,7 @@ func (s *Service) PutFromURL(ctx context.Context, c *CopyRequest) (made Copied, 
 			rec.MD5 = c.MD5
 		}
 		made = Copied{rec, f.Sums}
-		return s.settle(ctx, p, &c.Target, rec, f, nil)
+		return s.commitCopy(ctx, p, &c.Target, rec, f, nil)
 	})
 	return made, err
 }

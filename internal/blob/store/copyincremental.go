@@ -53,14 +53,14 @@ func (s *Service) CopyIncremental(ctx context.Context, a *Target, src *Source) (
 		if err := s.copyLaid(ctx, p, f.laid); err != nil {
 			return err
 		}
-		rec, err = s.settleIncremental(ctx, p, a, src.URL, f)
+		rec, err = s.commitIncremental(ctx, p, a, src.URL, f)
 		return err
 	})
 	return rec, err
 }
 
-// settleIncremental makes the copied pages those of the destination and takes its snapshot.
-func (s *Service) settleIncremental(ctx context.Context, p *place, terms *Target, src *source.URL, f *fetched) (rec *record.Blob, err error) {
+// commitIncremental makes the copied pages those of the destination and takes its snapshot.
+func (s *Service) commitIncremental(ctx context.Context, p *place, terms *Target, src *source.URL, f *fetched) (rec *record.Blob, err error) {
 	err = s.change(ctx, p, func(t *txn) error {
 		old, err := t.Record(record.Slot{})
 		if err != nil {

@@ -53,7 +53,8 @@ type cursor struct {
 	name      []byte
 }
 
-func (c *cursor) settle(ok bool) {
+// readKey reads the key that the iterator stands on if ok, or else that of the next entry that can be read.
+func (c *cursor) readKey(ok bool) {
 	for ; ok; ok = c.it.Next() {
 		c.key = c.it.Key()
 		if c.name, c.partition, ok = record.SplitKey(c.key); ok {
@@ -121,7 +122,7 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 		}
 		cursors[i].it = v.Scan(space, from, upper)
 		defer cursors[i].it.Close()
-		cursors[i].settle(cursors[i].it.Next())
+		cursors[i].readKey(cursors[i].it.Next())
 	}
 	e := q.Entry
 	if e == nil {
@@ -139,7 +140,7 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 			return nil, err
 		}
 		if !show {
-			c.settle(c.it.Next())
+			c.readKey(c.it.Next())
 			continue
 		}
 		if count == q.Max {
@@ -157,14 +158,14 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 				behind := record.After(record.AppendEscaped(append([]byte(nil), generation...), common))
 				for i := range cursors {
 					if c := &cursors[i]; c.key != nil && (behind == nil || bytes.Compare(c.key, behind) < 0) {
-						c.settle(behind != nil && c.it.SeekGE(behind))
+						c.readKey(behind != nil && c.it.SeekGE(behind))
 					}
 				}
 				continue
 			}
 		}
 		to.Blob(view.String(c.name), e)
-		c.settle(c.it.Next())
+		c.readKey(c.it.Next())
 	}
 	for i := range cursors {
 		if err := cursors[i].it.Close(); err != nil {

@@ -62,7 +62,7 @@ func (s *Service) WritePages(ctx context.Context, a *PageRequest, from int64, up
 	if err := s.precheck(ctx, p, func(rec *record.Blob) error { return a.check(rec, from, from+up.Size) }); err != nil {
 		return nil, Sums{}, err
 	}
-	in, err := s.takeIn(ctx, up, record.MaxInlinePages, up.Want.HasMD5)
+	in, err := s.receiveUpload(ctx, up, record.MaxInlinePages, up.Want.HasMD5)
 	if err != nil {
 		return nil, Sums{}, err
 	}

@@ -205,7 +205,7 @@ func (m *pageMerge) put(u record.PageRange) (int64, error) {
 	} else {
 		m.cursor.forward(u.From)
 	}
-	m.settleCarry(u.From)
+	m.flushCarry(u.From)
 	first, last, many := int64(-1), int64(-1), false
 	for ; m.cursor.ok && m.cursor.cur.From < u.To; m.cursor.next() {
 		e := m.cursor.cur
@@ -258,8 +258,8 @@ func (m *pageMerge) put(u record.PageRange) (int64, error) {
 	return u.To, nil
 }
 
-// settleCarry writes what is left of a cut range before from.
-func (m *pageMerge) settleCarry(from int64) {
+// flushCarry writes what is left of a cut range before from.
+func (m *pageMerge) flushCarry(from int64) {
 	if m.carry.Kind == 0 || m.carry.From >= from {
 		return
 	}
@@ -293,7 +293,7 @@ func (m *pageMerge) release(p *record.PageRange) {
 
 // finish ends the merge.
 func (m *pageMerge) finish() error {
-	m.settleCarry(math.MaxInt64)
+	m.flushCarry(math.MaxInt64)
 	if err := m.cursor.close(); err != nil {
 		return fmt.Errorf("page map: %w", err)
 	}

@@ -21,7 +21,7 @@ func (s *Service) Put(ctx context.Context, n *Creation, up *Upload) (Sums, error
 			return Sums{}, err
 		}
 	}
-	in, err := s.takeIn(ctx, up, engine.MaxInline, true)
+	in, err := s.receiveUpload(ctx, up, engine.MaxInline, true)
 	if err != nil {
 		return Sums{}, err
 	}
@@ -82,8 +82,8 @@ func (t *txn) begin(rec, old *record.Blob, now engine.Stamp) {
 	}
 }
 
-// takeIn takes an upload in and holds it to its sums. The caller calls done.
-func (s *Service) takeIn(ctx context.Context, up *Upload, inlineMax int64, wantMD5 bool) (*intake, error) {
+// receiveUpload receives an upload and holds it to its sums. The caller calls done.
+func (s *Service) receiveUpload(ctx context.Context, up *Upload, inlineMax int64, wantMD5 bool) (*intake, error) {
 	in, err := s.receive(ctx, up.Body, up.Size, inlineMax, wantMD5)
 	if err != nil {
 		return nil, err

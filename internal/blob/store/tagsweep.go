@@ -56,7 +56,7 @@ func (s *Service) SweepTags(ctx context.Context) error {
 			return it.Close()
 		})
 		for i := 0; i < len(doubtful) && err == nil; i++ {
-			err = s.settleHint(ctx, doubtful[i])
+			err = s.correctHint(ctx, doubtful[i])
 		}
 		if err != nil {
 			return errors.Join(failed, err)
@@ -96,8 +96,8 @@ func (h *hint) owned(r engine.Reader) (bool, error) {
 	return ok && v == h.tag.Value, nil
 }
 
-// settleHint sets the count of a hint to what it is, unless a write of the blob is under way.
-func (s *Service) settleHint(ctx context.Context, key []byte) error {
+// correctHint sets the count of a hint to what it is, unless a write of the blob is under way.
+func (s *Service) correctHint(ctx context.Context, key []byte) error {
 	h, err := parseHint(key)
 	if err != nil {
 		return err

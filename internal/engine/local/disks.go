@@ -247,7 +247,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 	if f.secret == (siphash.Key{}) { // version 1 began it
 		_, _ = rand.Read(f.secret[:])
 	}
-	set.take(f)
+	set.setFormat(f)
 	set.members = set.replicas()
 	var blank []*disk
 	for _, d := range found {
@@ -286,8 +286,8 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 	return set.write(0, set.replicas())
 }
 
-// take sets what the format says of the whole store.
-func (set *diskSet) take(f *format) {
+// setFormat sets what the format says of the whole store.
+func (set *diskSet) setFormat(f *format) {
 	set.store, set.ids, set.k, set.m = f.store, f.disks, int(f.k), int(f.m)
 	set.epoch, set.promised, set.started, set.members, set.left = f.epoch, f.promised, f.started, f.members, f.left
 	set.leftEpoch, set.words = f.leftEpoch, f.words
@@ -306,7 +306,7 @@ func (set *diskSet) replicas() uint32 { return 1<<(set.m+1) - 1 }
 
 // adopt takes the disks of an existing store.
 func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []string) error {
-	set.take(newest)
+	set.setFormat(newest)
 	var strays []*disk
 	for _, d := range found {
 		if d.format == nil {

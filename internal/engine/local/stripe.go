@@ -49,8 +49,8 @@ func (p *stripe) queue() uint64 {
 	return p.queued
 }
 
-// settle tells the outcome of the transaction with number seq.
-func (p *stripe) settle(seq uint64, err error) {
+// endCommit tells the outcome of the transaction with number seq.
+func (p *stripe) endCommit(seq uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {

@@ -82,17 +82,17 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		// Nobody knows yet what becomes of it: the log's disk will tell, some time.
 		go func() {
 			<-g.done
-			s.settle(p, seq, limit, g.failure())
+			s.endCommit(p, seq, limit, g.failure())
 		}()
 		return err
 	}
-	s.settle(p, seq, limit, err)
+	s.endCommit(p, seq, limit, err)
 	return err
 }
 
-// settle tells the outcome of a transaction to those who build on it.
-func (s *Store) settle(p *stripe, seq uint64, limit engine.Stamp, err error) {
-	p.settle(seq, err)
+// endCommit tells the outcome of a transaction to those who build on it.
+func (s *Store) endCommit(p *stripe, seq uint64, limit engine.Stamp, err error) {
+	p.endCommit(seq, err)
 	if err == nil && limit != 0 {
 		s.clock.durable(limit)
 	}
@@ -130,7 +130,7 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	}
 	seq = p.queue()
 	if err := s.apply(t.batch); err != nil {
-		p.settle(seq, err)
+		p.endCommit(seq, err)
 		t.batch = nil // Pebble may still hold it
 		return 0, err
 	}

@@ -57,7 +57,7 @@ func (l *Listener) admit(sock net.Conn) *Conn {
 		c.client = a.Addr().Unmap()
 	}
 	l.mu.Lock()
-	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.take(c.client)
+	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.acquire(c.client)
 	if !full {
 		l.conns[c] = struct{}{}
 	}
@@ -87,7 +87,7 @@ func (l *Listener) remove(c *Conn) {
 	defer l.mu.Unlock()
 	if _, open := l.conns[c]; open {
 		delete(l.conns, c)
-		l.limits.Quota.give(c.client)
+		l.limits.Quota.release(c.client)
 	}
 	if len(l.conns) == 0 && l.stopping.Load() {
 		l.closeEmpty()

@@ -36,8 +36,8 @@ func holder(a netip.Addr) netip.Addr {
 	return a
 }
 
-// take counts a connection, if there is room for it. Each that was taken is given back once.
-func (q *Quota) take(client netip.Addr) bool {
+// acquire counts a connection, if there is room for it. Each that was acquired is released once.
+func (q *Quota) acquire(client netip.Addr) bool {
 	if q == nil {
 		return true
 	}
@@ -57,7 +57,7 @@ func (q *Quota) take(client netip.Addr) bool {
 	return true
 }
 
-func (q *Quota) give(client netip.Addr) {
+func (q *Quota) release(client netip.Addr) {
 	if q == nil {
 		return
 	}

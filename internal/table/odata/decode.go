@@ -306,13 +306,13 @@ func (d *Decoder) JSON(body []byte) error {
 func (d *Decoder) object(text string) error {
 	p := jsonParser{text: text, d: d}
 	p.space()
-	if !p.take('{') {
+	if !p.accept('{') {
 		return errInput
 	}
 	p.space()
-	for first := true; !p.take('}'); first = false {
+	for first := true; !p.accept('}'); first = false {
 		if !first {
-			if !p.take(',') {
+			if !p.accept(',') {
 				return errInput
 			}
 			p.space()
@@ -347,7 +347,7 @@ func (p *jsonParser) space() {
 	}
 }
 
-func (p *jsonParser) take(c byte) bool {
+func (p *jsonParser) accept(c byte) bool {
 	if p.at < len(p.text) && p.text[p.at] == c {
 		p.at++
 		return true
@@ -361,7 +361,7 @@ func (p *jsonParser) member() error {
 		return errInput
 	}
 	p.space()
-	if !p.take(':') {
+	if !p.accept(':') {
 		return errInput
 	}
 	p.space()
@@ -428,16 +428,16 @@ func (p *jsonParser) digits() bool {
 
 func (p *jsonParser) number() (string, bool) {
 	from := p.at
-	p.take('-')
-	if !p.take('0') && !p.digits() {
+	p.accept('-')
+	if !p.accept('0') && !p.digits() {
 		return "", false
 	}
-	if p.take('.') && !p.digits() {
+	if p.accept('.') && !p.digits() {
 		return "", false
 	}
-	if p.take('e') || p.take('E') {
-		if !p.take('+') {
-			p.take('-')
+	if p.accept('e') || p.accept('E') {
+		if !p.accept('+') {
+			p.accept('-')
 		}
 		if !p.digits() {
 			return "", false
@@ -448,7 +448,7 @@ func (p *jsonParser) number() (string, bool) {
 
 // string reads a string; without escapes it is a part of the body.
 func (p *jsonParser) string() (string, bool) {
-	if !p.take('"') {
+	if !p.accept('"') {
 		return "", false
 	}
 	from := p.at

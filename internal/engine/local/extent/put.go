@@ -265,7 +265,7 @@ func (s *Store) reserve(n int64, writers int, content int64) (*extent, int64, er
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	if x := s.current; x != nil {
-		if off, ok := s.take(x, n, writers, content); ok {
+		if off, ok := s.place(x, n, writers, content); ok {
 			return x, off, nil
 		}
 		s.current = nil
@@ -277,12 +277,12 @@ func (s *Store) reserve(n int64, writers int, content int64) (*extent, int64, er
 	}
 	s.current = x
 	replaced, s.deferred = s.deferred, nil
-	off, _ := s.take(x, n, writers, content)
+	off, _ := s.place(x, n, writers, content)
 	return x, off, nil
 }
 
-// take gives a place in x, unless x is full, in doubt, or short of columns.
-func (s *Store) take(x *extent, n int64, writers int, content int64) (int64, bool) {
+// place gives a place in x, unless x is full, in doubt, or short of columns.
+func (s *Store) place(x *extent, n int64, writers int, content int64) (int64, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.retired || x.end > headerSize && (x.end+n > s.opts.ExtentSize || s.enough(x) != nil) {

@@ -158,7 +158,7 @@ func (r *reader) load() error {
 	}
 	g := &r.s.g
 	if r.place.shape.packed {
-		r.take(&r.s.rowBufs)
+		r.useBuffer(&r.s.rowBufs)
 		b := (*r.buf)[:g.head+int(r.place.shape.size)]
 		sum, err := r.block(0, r.place.shape.column, b)
 		if err == nil {
@@ -175,9 +175,9 @@ func (r *reader) load() error {
 	first := int(r.off / row)
 	last := min(first+g.rows, int((r.end-1)/row)+1)
 	if last == first+1 {
-		r.take(&r.s.rowBufs)
+		r.useBuffer(&r.s.rowBufs)
 	} else {
-		r.take(&r.s.allBufs)
+		r.useBuffer(&r.s.allBufs)
 	}
 	end := min(r.end, int64(last)*row)
 
@@ -226,8 +226,8 @@ func (r *reader) add(sum uint64, n int64) error {
 	return nil
 }
 
-// take makes buf one of the given pool.
-func (r *reader) take(pool *sync.Pool) {
+// useBuffer makes buf one of the given pool.
+func (r *reader) useBuffer(pool *sync.Pool) {
 	r.run = nil
 	if r.pool == pool && r.buf != nil {
 		return

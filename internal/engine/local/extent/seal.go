@@ -14,9 +14,9 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// settle seals an extent. One that was found without all its footers was interrupted, by a crash or by the failure of a disk, and
+// sealFound seals an extent. One that was found without all its footers was interrupted, by a crash or by the failure of a disk, and
 // what was acknowledged meanwhile may be missing in a column: it is healed first. The caller holds x.upkeep.
-func (s *Store) settle(ctx context.Context, x *extent) error {
+func (s *Store) sealFound(ctx context.Context, x *extent) error {
 	if !x.found || s.g.m == 0 {
 		return s.sealExtent(ctx, x)
 	}

@@ -132,7 +132,7 @@ func (w *worker) do(ctx context.Context, t task) error {
 	defer x.upkeep.Unlock()
 	switch t.kind {
 	case taskSeal:
-		return w.s.settle(ctx, x)
+		return w.s.sealFound(ctx, x)
 	case taskRow:
 		for c := range x.cols {
 			if col := x.cols[c].Load(); col != nil && w.s.vanished(x, c, col) {

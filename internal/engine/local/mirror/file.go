@@ -54,7 +54,7 @@ func (f *file) each(parallel bool, op func(vfs.File) error) error {
 			return diskio.Kind(err)
 		}
 	}
-	return f.fs.settle(alive, errs, failed)
+	return f.fs.dropFailed(alive, errs, failed)
 }
 
 // Write implements vfs.File.

@@ -204,7 +204,7 @@ func (fs *FS) each(op func(r *replica) error) error {
 			failed++
 		}
 	}
-	return fs.settle(alive, errs, failed)
+	return fs.dropFailed(alive, errs, failed)
 }
 
 // eachOpen is each for what takes descriptors. A shortage of them is no replica's fault: the caller gets it and may come again.
@@ -220,7 +220,7 @@ func (fs *FS) eachOpen(name string, op func(r *replica) error) error {
 			failed++
 		}
 	}
-	return fs.settle(alive, errs, failed)
+	return fs.dropFailed(alive, errs, failed)
 }
 
 // changes begins a change of an entry that a scrub looks at, and returns what ends it. Logs are made and removed without it.
@@ -236,8 +236,8 @@ func (fs *FS) changes(name string) (end func()) {
 // room. Its replica is as good as before.
 func spared(name string, err error) bool { return diskio.NoSpace(err) && sealed(name) }
 
-// settle drops the replicas that failed where others did not.
-func (fs *FS) settle(alive []*replica, errs []error, failed int) error {
+// dropFailed drops the replicas that failed where others did not.
+func (fs *FS) dropFailed(alive []*replica, errs []error, failed int) error {
 	if failed == 0 {
 		return nil
 	}
