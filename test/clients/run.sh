@@ -20,6 +20,10 @@ need() { # need COMMAND PACKAGE: installs Debian's, as root
 need restic restic
 need javac default-jdk-headless
 need mvn maven
+if ! command -v cargo >/dev/null; then
+  echo "cargo is missing: install Rust 1.88 or newer (rustup.rs, or Debian's rustup), then go on" >&2
+  exit 1
+fi
 
 venv() { # venv NAME REQUIREMENTS CONSTRAINTS: made anew when they change
   local dir=$tools/$1
@@ -38,5 +42,6 @@ venv az requirements-az.txt
 
 (cd "$root" && go build -tags "${TAGS:-}" -o bin/blobd ./cmd/blobd)
 export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
+export CARGO_TARGET_DIR=$tools/rust
 cd "$here"
 exec "$tools/sdk/bin/python" -m pytest -q -p no:cacheprovider "$@"
