@@ -11,7 +11,7 @@ PKGS     := ./...
 TESTS    := $(GO) -C test
 
 .DEFAULT_GOAL := help
-.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk
+.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk connections
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ collections: ## COLLECTIONS (default 100,000) collections beside copies, snapsho
 
 full-disk: build ## Fill a small ext4 through blobd, delete, and fill it again, with kills between; needs root, for mounts
 	$(TESTS) run ./fulldisk -bin $(CURDIR)/bin/blobd
+
+connections: ## 10,000 idle, 2,000 slow and 800 lying connections at a time: memory, and service beside them and after (make test has 480)
+	$(TESTS) test -run '^TestConnectionsOfEveryKind$$' -count 1 -v ./process -args -idle 10000 -slow 2000 -lying 800
 
 test-clients: ## The Python SDKs, adlfs, pyarrow, deltalake, polars, duckdb, obstore, mlflow, dvc, az CLI, rclone and restic against the real binary; what is missing is installed
 	test/clients/run.sh
