@@ -35,13 +35,13 @@ type accessSettings struct {
 	OAuthSkipSignature bool     `name:"oauth-insecure-skip-signature" help:"INSECURE: do not check the signatures of bearer tokens, only their claims. Anybody can make one." group:"Tokens"`
 }
 
-func (c *accessSettings) check() error {
+func (c *accessSettings) check(issuing bool) error {
 	switch {
 	case c.ContainerRetention < 0 || c.ContainerRetention > 365:
 		return errors.New("--container-retention takes 0 (off) to 365 days")
 	case c.OAuthIssuer != "" && c.OAuthDevIssuer != "":
 		return errors.New("--oauth-issuer and --oauth-dev-issuer are two issuers: give one")
-	case c.NoSharedKey && c.OAuthIssuer == "" && c.OAuthDevIssuer == "":
+	case c.NoSharedKey && c.OAuthIssuer == "" && c.OAuthDevIssuer == "" && !issuing:
 		return errors.New("--no-shared-key leaves bearer tokens only: give --oauth-issuer or --oauth-dev-issuer")
 	}
 	for _, f := range []struct {
@@ -97,15 +97,15 @@ func (c *accessSettings) switches() account.Switches {
 	}
 }
 
-// issuer is where bearer tokens come from.
-type issuer struct {
+// tokenIssuer is where bearer tokens come from.
+type tokenIssuer struct {
 	config *bearer.Config // nil for none
 	dev    *devissuer.Server
 	shown  string // the secret to show
 }
 
 // openIssuer starts the development issuer if there is to be one. certificate is nil for plain HTTP.
-func (c *accessSettings) openIssuer(certificate func() (*tls.Certificate, error)) (i issuer, err error) {
+func (c *accessSettings) openIssuer(certificate func() (*tls.Certificate, error)) (i tokenIssuer, err error) {
 	roles, err := c.roles()
 	if err != nil {
 		return i, err
@@ -142,7 +142,7 @@ func (c *accessSettings) openIssuer(certificate func() (*tls.Certificate, error)
 	return i, nil
 }
 
-func (i *issuer) close() {
+func (i *tokenIssuer) close() {
 	if i.dev != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -30,7 +30,7 @@ func TestEveryFlagOfAnAccountReachesTheNextStart(t *testing.T) {
 		a.Switches = c.Serve.switches()
 		store := disk.Open(t)
 		defer func() { require.NoError(t, store.Close()) }()
-		b, stop, err := c.Serve.services(context.Background(), store, []*account.Account{a}, nil, nil, zap.NewNop())
+		b, stop, err := c.Serve.services(context.Background(), store, []*account.Account{a}, nil, nil, nil, zap.NewNop())
 		require.NoError(t, err)
 		require.NoError(t, stop())
 		return b.Accounts.Lookup(a.Name).Switches

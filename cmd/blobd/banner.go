@@ -24,13 +24,17 @@ type endpoints struct {
 	Table      string `json:"table,omitempty"`
 	Management string `json:"management,omitempty"`
 	Issuer     string `json:"issuer,omitempty"`
+	Arm        string `json:"arm,omitempty"`
 	PID        int    `json:"pid"`
 }
 
-func (c *serveCommand) endpoints(srv *server.Server, tokens *issuer) endpoints {
+func (c *serveCommand) endpoints(srv *server.Server, tokens *tokenIssuer) endpoints {
 	scheme := c.scheme()
 	e := endpoints{Blob: url(scheme, srv.Addr(auth.Blob)), Table: url(scheme, srv.Addr(auth.Table)), Management: url("http", srv.ManagementAddr()),
 		PID: os.Getpid()}
+	if srv.ResourceManagerAddr() != nil {
+		e.Arm = c.managerBase(srv)
+	}
 	if tokens.dev != nil {
 		e.Issuer = tokens.dev.URL()
 	}
@@ -45,7 +49,7 @@ func (c *serveCommand) scheme() string {
 }
 
 // announce tells people where to connect and with what.
-func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Account, tokens *issuer) error {
+func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Account, tokens *tokenIssuer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "blobd %s\n\n", versionText())
 	for i, dir := range c.Data {
@@ -59,7 +63,7 @@ func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Ac
 		}
 		fmt.Fprintf(&b, "  %-11s %s\n", name, abs)
 	}
-	for _, line := range []struct{ name, url string }{{"Blob", e.Blob}, {"Table", e.Table}, {"Management", e.Management}} {
+	for _, line := range []struct{ name, url string }{{"Blob", e.Blob}, {"Table", e.Table}, {"Management", e.Management}, {"Resources", e.Arm}} {
 		if line.url != "" {
 			fmt.Fprintf(&b, "  %-11s %s\n", line.name, line.url)
 		}
@@ -79,11 +83,15 @@ func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Ac
 	for i, a := range accounts {
 		names[i] = a.Name
 	}
-	fmt.Fprintf(&b, "  %-11s %s\n", "Accounts", strings.Join(names, ", "))
+	if len(names) > 0 {
+		fmt.Fprintf(&b, "  %-11s %s\n", "Accounts", strings.Join(names, ", "))
+	}
 	if len(c.Data) == 1 {
 		b.WriteString("\nThere is one data directory: damage to it is found, but there is nothing to rebuild from. Give --data for each of several disks for that.\n")
 	}
-	fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, c.scheme(), accounts[0]))
+	if len(accounts) > 0 {
+		fmt.Fprintf(&b, "\nConnection string:\n%s\n\n", connectionString(e, c.scheme(), accounts[0]))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -43,6 +43,9 @@ func (c *serveCommand) initials(accounts []*account.Account) (all []initial, err
 	for n := range all {
 		i := &all[n]
 		before, after, found := strings.Cut(i.name, "/")
+		if !found && len(accounts) == 0 {
+			return nil, fmt.Errorf("%s %s: there is no account: give --account or --dev-account, or make it by the resource manager", i.flag, i.text)
+		}
 		if !found {
 			i.account = accounts[0].Name
 			continue

@@ -34,6 +34,8 @@ type cli struct {
 	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
+
+	operatorCommands `embed:""`
 }
 
 const description = `Azure Blob and Table storage on your own disks.

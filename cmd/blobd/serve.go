@@ -44,7 +44,8 @@ type serveCommand struct {
 	Container []string `help:"Container to make at the start if it is not there, private or with a level of anonymous access; may be given again. ACCOUNT is the first one unless given." placeholder:"[ACCOUNT/]NAME[=blob|container]" group:"At the start"`
 	Table     []string `help:"Table to make at the start if it is not there; may be given again." placeholder:"[ACCOUNT/]NAME" group:"At the start"`
 
-	accessSettings `embed:""`
+	accessSettings  `embed:""`
+	managerSettings `embed:""`
 
 	TLSCert       string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM), read again when it changes." placeholder:"FILE" group:"HTTPS"`
 	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
@@ -103,7 +104,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	}
 	var certificate certificates
 	srv, err := server.Listen(server.Options{
-		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr),
+		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr), ResourceManagerAddr: c.ArmAddr,
 		Certificate: certificate.source(c), Limits: c.limits(files), Domains: c.Domain, Strict: c.StrictVersions,
 		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log,
 	})
@@ -134,7 +135,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	}
 	defer tokens.close()
 	c.PrivateCopySources = c.PrivateCopySources || srv.Loopback()
-	backend, stopServices, err := c.services(ctx, store, accounts, initials, tokens.config, log)
+	backend, stopServices, err := c.services(ctx, store, accounts, initials, tokens.config, srv, log)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -202,7 +203,10 @@ func (c *serveCommand) check() error {
 			return fmt.Errorf("%s takes %s", f.flag, f.takes)
 		}
 	}
-	if err := c.accessSettings.check(); err != nil {
+	if err := c.accessSettings.check(c.ArmAddr != ""); err != nil {
+		return err
+	}
+	if err := c.checkManager(); err != nil {
 		return err
 	}
 	seen := map[string]bool{}
@@ -262,8 +266,10 @@ func (c *serveCommand) accounts(given []*account.Account, srv *server.Server) ([
 		}
 	}
 	switch {
-	case c.DevAccount, len(given) == 0 && srv.Loopback():
+	case c.DevAccount, len(given) == 0 && srv.Loopback() && c.ArmAddr == "":
 		return append(given, account.Development(time.Now())), nil
+	case c.ArmAddr != "":
+		return given, nil
 	case len(given) == 0:
 		return nil, errors.New("there is no account to serve: give --account NAME:KEY, or --dev-account to serve the emulator's, " +
 			"whose key everybody knows, also to the network")
@@ -287,8 +293,11 @@ func (c *certificates) load(s *serveCommand, log *zap.Logger) (err error) {
 		names := []string{"127.0.0.1", "::1", "localhost", "*.blob.localhost", "*.table.localhost"}
 		for _, d := range s.Domain {
 			names = append(names, "*.blob."+d, "*.table."+d)
+			if s.ArmAddr != "" {
+				names = append(names, "management."+d)
+			}
 		}
-		for _, addr := range []string{s.BlobAddr, s.TableAddr} {
+		for _, addr := range []string{s.BlobAddr, s.TableAddr, s.ArmAddr} {
 			if host, _, err := net.SplitHostPort(addr); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
 				names = append(names, host)
 			}

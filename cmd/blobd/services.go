@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/arm"
 	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
@@ -17,7 +19,7 @@ import (
 
 // services builds what the requests are for. stop ends their background work; it is called when no request is left, before
 // the store is closed.
-func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, initials []initial, tokens *bearer.Config, log *zap.Logger) (b server.Backend, stop func() error, err error) {
+func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, initials []initial, tokens *bearer.Config, srv *server.Server, log *zap.Logger) (b server.Backend, stop func() error, err error) {
 	masters, err := c.masters()
 	if err != nil {
 		return b, nil, err
@@ -26,6 +28,13 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	accounts, err := account.OpenStore(ctx, store, registry, masters)
 	if err != nil {
 		return b, nil, err
+	}
+	manager, err := c.openManager(ctx, store, accounts, srv)
+	if err != nil {
+		return b, nil, err
+	}
+	if manager != nil {
+		tokens = manager.tokens()
 	}
 	options := gate.Options{StrictVersions: c.StrictVersions}
 	if tokens != nil {
@@ -45,6 +54,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	tables.Authorize(authorizer)
 	eraser := accounts.Erase(log, blobs.DeleteAccount, tables.DeleteAccount)
 	stop = func() error {
+		manager.close()
 		eraser.Close()
 		tables.Close()
 		return blobs.Close()
@@ -61,5 +71,15 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	if err := makeInitials(ctx, initials, blobs, tables); err != nil {
 		return b, nil, errors.Join(err, stop())
 	}
-	return server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}, stop, nil
+	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}
+	if manager != nil {
+		b.ResourceManager = arm.New(arm.Options{
+			Directory: manager.directory, Issuer: manager.issuer, Accounts: accounts, Blobs: blobs.Blobs(), Tables: tables, Base: manager.base, Location: c.ArmLocation,
+			Suffix: c.suffix(srv), Endpoint: c.endpoint(srv), Entra: c.ArmEntra, Log: log, Now: time.Now,
+		})
+		if err := manager.serveOperators(c, accounts, log); err != nil {
+			return b, nil, errors.Join(err, stop())
+		}
+	}
+	return b, stop, nil
 }

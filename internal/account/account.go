@@ -71,6 +71,11 @@ type Resource struct {
 	Noted map[string]json.RawMessage `json:"noted,omitempty"`
 }
 
+// ID is the path of the account in the resource manager.
+func (r *Resource) ID(account string) string {
+	return "/subscriptions/" + r.Subscription + "/resourceGroups/" + r.Group + "/providers/Microsoft.Storage/storageAccounts/" + account
+}
+
 // Registry finds accounts by name. Reading takes no lock.
 type Registry struct {
 	mu       sync.Mutex

@@ -14,9 +14,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 )
 
-func accountID(a *account.Account) string {
-	return "/subscriptions/" + a.Resource.Subscription + "/resourceGroups/" + a.Resource.Group + "/providers/" + accountType + "/" + a.Name
-}
+func accountID(a *account.Account) string { return a.Resource.ID(a.Name) }
 
 // skus are the names that accounts may have. They are kept for their owner: how data is kept is the operator's choice of disks.
 var skus = []string{"Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS", "Premium_LRS", "Premium_ZRS"}

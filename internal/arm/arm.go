@@ -132,7 +132,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("x-ms-client-request-id", client)
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	for strings.HasPrefix(r.URL.Path, "//") { // an endpoint with a slash, and a path with one
 		r.URL.Path = r.URL.Path[1:]
 		r.URL.RawPath = ""

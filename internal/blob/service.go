@@ -33,6 +33,9 @@ func New(o store.Options) *Service {
 // access, so neither can be made with the other.
 func (s *Service) Authorize(a auth.Authorizer) { s.authorizer = a }
 
+// Blobs is the service as plain Go.
+func (s *Service) Blobs() *store.Service { return s.blobs }
+
 // Access implements auth.Resources.
 func (s *Service) Access(ctx context.Context, account, name string) (auth.Access, error) {
 	return s.blobs.Access(ctx, account, name)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"syscall"
 	"time"
 
@@ -29,6 +30,8 @@ import (
 type Options struct {
 	// Addresses are host:port; port 0 picks a free one. An empty one is not served.
 	BlobAddr, TableAddr, ManagementAddr string
+	// ResourceManagerAddr needs a Certificate: it speaks HTTPS only.
+	ResourceManagerAddr string
 	// Certificate, if set, makes the blob and table addresses HTTPS.
 	Certificate func() (*tls.Certificate, error)
 	Limits      framing.Limits
@@ -49,6 +52,8 @@ type Backend struct {
 	Accounts    *account.Registry
 	Blob, Table rest.Service
 	Store       engine.Store
+	// ResourceManager answers on its address.
+	ResourceManager http.Handler
 }
 
 // Server holds bound addresses.
@@ -56,6 +61,7 @@ type Server struct {
 	options    Options
 	fronts     []front
 	management *management
+	manager    *resourceManager
 	metrics    *metrics
 }
 
@@ -89,6 +95,18 @@ func Listen(o Options) (*Server, error) {
 			return nil, err
 		}
 		s.fronts = append(s.fronts, front{a.service, framing.Listen(ln, o.Limits, config)})
+	}
+	if o.ResourceManagerAddr != "" {
+		if config == nil {
+			s.Close()
+			return nil, errors.New("the resource manager is served over HTTPS only, and there is no certificate")
+		}
+		ln, err := bind("resource manager's", o.ResourceManagerAddr)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.manager = newResourceManager(ln, config)
 	}
 	if o.ManagementAddr != "" {
 		ln, err := bind("management", o.ManagementAddr)
@@ -132,9 +150,12 @@ func (s *Server) ManagementAddr() net.Addr {
 	return s.management.listener.Addr()
 }
 
+// ResourceManagerAddr is the bound address of the resource manager, nil if there is none.
+func (s *Server) ResourceManagerAddr() net.Addr { return s.manager.addr() }
+
 // Loopback tells whether every bound address can be reached from this machine only.
 func (s *Server) Loopback() bool {
-	addrs := []net.Addr{s.ManagementAddr()}
+	addrs := []net.Addr{s.ManagementAddr(), s.ResourceManagerAddr()}
 	for _, f := range s.fronts {
 		addrs = append(addrs, f.listener.Addr())
 	}
@@ -174,6 +195,7 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 			return err
 		})
 	}
+	s.manager.serve(b.ResourceManager, s.options.Log)
 	s.management.ready(b.Store)
 	var err error
 	if started != nil {
@@ -192,6 +214,7 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 	for _, fr := range s.fronts {
 		stopping.Go(func() error { return fr.listener.Shutdown(stop) })
 	}
+	s.manager.stop(stop)
 	if stopErr := stopping.Wait(); errors.Is(stopErr, context.DeadlineExceeded) {
 		s.options.Log.Warn("some requests did not finish in time and were cut", zap.Duration("within", s.options.StopWithin))
 	}
@@ -207,6 +230,9 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 func (s *Server) Close() {
 	for _, f := range s.fronts {
 		_ = f.listener.Close()
+	}
+	if s.manager != nil {
+		_ = s.manager.listener.Close()
 	}
 	s.management.close()
 }

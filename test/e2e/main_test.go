@@ -116,6 +116,7 @@ type target struct {
 	table      string
 	management string
 	issuer     string
+	arm        string
 	pid        int
 	stop       func()
 }
@@ -142,12 +143,12 @@ func launchBlobd(args ...string) (*target, error) {
 	args = append([]string{"serve", "--blob-addr", anyPort, "--table-addr", anyPort, "--management-addr", anyPort, "--ready-file", "ready.json"}, args...)
 	return s, s.start(exec.Command(blobdBinary, args...), func(dir string) bool {
 		text, err := os.ReadFile(filepath.Join(dir, "ready.json"))
-		var listens struct{ Blob, Table, Management, Issuer string }
+		var listens struct{ Blob, Table, Management, Issuer, Arm string }
 		if err != nil || json.Unmarshal(text, &listens) != nil {
 			return false
 		}
 		s.at(listens.Blob, listens.Table)
-		s.management, s.issuer = listens.Management, listens.Issuer
+		s.management, s.issuer, s.arm = listens.Management, listens.Issuer, listens.Arm
 		return true
 	})
 }

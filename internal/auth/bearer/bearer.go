@@ -45,6 +45,8 @@ type Config struct {
 	Audiences []string
 	// Roles says who may do what.
 	Roles []Assignment
+	// Assigned, if set, is asked for further roles of a principal at an account, at every request.
+	Assigned func(p *Principal, a *account.Account) []Assignment
 	// InsecureSkipSignature believes unsigned tokens: claims are checked, signatures are not. For tests of clients only.
 	InsecureSkipSignature bool
 	// AllowHTTP takes tokens over plain HTTP from other machines too. Whoever listens on the way can use them.
@@ -298,9 +300,12 @@ func (v *Verifier) challenge(ctx context.Context) string {
 
 // Roles returns what the principal may do in an account's service.
 func (v *Verifier) Roles(p *Principal, acct *account.Account, service auth.Service) func(auth.Action, string) bool {
-	name := acct.Name
+	name, roles := acct.Name, v.config.Roles
+	if v.config.Assigned != nil {
+		roles = append(roles[:len(roles):len(roles)], v.config.Assigned(p, acct)...)
+	}
 	return func(a auth.Action, container string) bool {
-		return allows(v.config.Roles, p, name, service, a, container)
+		return allows(roles, p, name, service, a, container)
 	}
 }
 

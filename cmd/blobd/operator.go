@@ -1,0 +1,384 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/blobd/blobd/internal/arm/operator"
+)
+
+// operatorCommands are the commands to a running server with a resource manager.
+type operatorCommands struct {
+	Init         initCommand         `cmd:"" help:"Make the first user, with a subscription of his own, and print how az signs in."`
+	User         userCommand         `cmd:"" help:"Users and service principals of a running server."`
+	Subscription subscriptionCommand `cmd:"" help:"Subscriptions of a running server."`
+	Role         roleCommand         `cmd:"" help:"Who has what role where, on a running server."`
+	Account      accountCommand      `cmd:"" help:"Storage accounts of a running server."`
+}
+
+// operated reaches a running server by its operator's socket.
+type operated struct {
+	OperatorSocket string `help:"Socket of the running server (default: ${default})." default:"${default_data}/operator.sock" placeholder:"FILE"`
+	Output         string `short:"o" help:"How to print: ${enum}." enum:"table,json" default:"table"`
+}
+
+// ask has the server carry out a command.
+func (c *operated) ask(ctx context.Context, command string, q operator.Request) (*operator.Reply, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.OperatorSocket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://operator/"+command, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("no server with --arm-addr answers at %s (--operator-socket says where it is): %w", c.OperatorSocket, errors.Unwrap(err))
+	}
+	defer answer.Body.Close()
+	var r operator.Reply
+	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil {
+		return nil, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	if r.Error != "" {
+		return nil, errors.New(r.Error)
+	}
+	return &r, nil
+}
+
+// do asks and prints.
+func (c *operated) do(ctx context.Context, o *output, command string, q operator.Request) error {
+	r, err := c.ask(ctx, command, q)
+	if err != nil {
+		return err
+	}
+	return c.print(o.out, r)
+}
+
+func (c *operated) print(w io.Writer, r *operator.Reply) error {
+	if c.Output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...any) {
+		texts := make([]string, len(cells))
+		for i, cell := range cells {
+			texts[i] = fmt.Sprint(cell)
+		}
+		fmt.Fprintln(t, strings.TrimRight(strings.Join(texts, "\t"), "\t"))
+	}
+	off := func(disabled bool) string {
+		if disabled {
+			return "disabled"
+		}
+		return ""
+	}
+	if len(r.Users) > 0 {
+		row("NAME", "KIND", "OBJECT ID", "APPLICATION ID", "")
+		for _, u := range r.Users {
+			row(u.Name, u.Kind, u.ObjectID, u.AppID, off(u.Disabled))
+		}
+	}
+	if len(r.Subscriptions) > 0 {
+		row("SUBSCRIPTION", "ID", "ACCOUNTS", "OF", "")
+		for _, s := range r.Subscriptions {
+			row(s.Name, s.ID, s.Accounts, s.MaxAccounts, off(s.Disabled))
+		}
+	}
+	if len(r.Roles) > 0 {
+		row("WHO", "ROLE", "SCOPE", "ID")
+		for _, a := range r.Roles {
+			row(a.Who, a.Role, a.Scope, a.ID)
+		}
+	}
+	if len(r.Accounts) > 0 {
+		row("ACCOUNT", "SUBSCRIPTION", "GROUP", "KIND", "CREATED", "")
+		for _, a := range r.Accounts {
+			row(a.Name, a.Subscription, a.Group, a.Kind, a.Created, off(a.Disabled))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, u := range r.Users {
+		if u.Secret != "" {
+			fmt.Fprintf(w, "\nSecret, which is not shown again: %s\n", u.Secret)
+		}
+	}
+	for _, a := range r.Accounts {
+		for i, k := range a.Keys {
+			fmt.Fprintf(w, "key%d  %s\n", i+1, k)
+		}
+	}
+	return nil
+}
+
+// secretFile reads a secret from a file, so that it is in no list of processes; - is standard input.
+type secretFile struct {
+	SecretFile string `help:"File with the secret, - for standard input; default: one is made and shown." placeholder:"FILE"`
+}
+
+func (s *secretFile) read() (string, error) {
+	var text []byte
+	var err error
+	switch s.SecretFile {
+	case "":
+		return "", nil
+	case "-":
+		text, err = io.ReadAll(io.LimitReader(os.Stdin, 64<<10))
+	default:
+		text, err = os.ReadFile(s.SecretFile)
+	}
+	if err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	secret := strings.TrimRight(string(text), "\r\n")
+	if secret == "" {
+		return "", errors.New("secret: the file is empty")
+	}
+	return secret, nil
+}
+
+type initCommand struct {
+	operated     `embed:""`
+	secretFile   `embed:""`
+	User         string `help:"Name of the user (default: ${default})." default:"admin@blobd"`
+	Subscription string `help:"Name of his subscription (default: ${default})." default:"main"`
+}
+
+// Run makes the first user.
+func (c *initCommand) Run(ctx context.Context, o *output) error {
+	secret, err := c.read()
+	if err != nil {
+		return err
+	}
+	r, err := c.ask(ctx, "init", operator.Request{Name: c.User, Subscription: c.Subscription, Secret: secret})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.print(o.out, r)
+	}
+	password := "\"$PASSWORD\""
+	if s := r.Users[0].Secret; s != "" {
+		password = s
+	}
+	ca := filepath.Join(filepath.Dir(c.OperatorSocket), "tls", "cert.pem")
+	if abs, err := filepath.Abs(ca); err == nil {
+		ca = abs
+	}
+	trust := "" // az trusts the certificate already, or REQUESTS_CA_BUNDLE is to name its authority
+	if _, err := os.Stat(ca); err == nil {
+		trust = "export REQUESTS_CA_BUNDLE=" + ca + "\n"
+	}
+	_, err = fmt.Fprintf(o.out, "%saz cloud register -n blobd --endpoint-resource-manager %s --endpoint-active-directory %[2]s/adfs\naz cloud set -n blobd\naz login -u %[3]s -p %[4]s\naz account set -s %[5]s\n",
+		trust, r.Base, r.Users[0].Name, password, r.Subscriptions[0].ID)
+	return err
+}
+
+type named struct {
+	Name string `arg:"" help:"Which."`
+}
+
+// simple are commands that need a name and nothing else.
+type simple struct {
+	operated `embed:""`
+	named    `embed:""`
+}
+
+func (c *simple) run(ctx context.Context, o *output, command string) error {
+	return c.do(ctx, o, command, operator.Request{Name: c.Name})
+}
+
+type listing struct {
+	operated `embed:""`
+}
+
+type userCommand struct {
+	Create  userCreate  `cmd:"" help:"Make a user, or with --app a service principal."`
+	List    userList    `cmd:"" help:"List them."`
+	Secret  userSecret  `cmd:"" help:"Replace the secret; sessions of before are not renewed."`
+	Disable userDisable `cmd:"" help:"Keep somebody out, at once."`
+	Enable  userEnable  `cmd:"" help:"Let somebody in again."`
+	Delete  userDelete  `cmd:"" help:"Remove somebody, with all roles."`
+}
+
+type userCreate struct {
+	simple     `embed:""`
+	secretFile `embed:""`
+	App        bool `help:"A service principal, for programs."`
+}
+
+// Run makes somebody.
+func (c *userCreate) Run(ctx context.Context, o *output) error {
+	secret, err := c.read()
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, o, "user/create", operator.Request{Name: c.Name, App: c.App, Secret: secret})
+}
+
+type userSecret struct {
+	simple     `embed:""`
+	secretFile `embed:""`
+}
+
+// Run replaces a secret.
+func (c *userSecret) Run(ctx context.Context, o *output) error {
+	secret, err := c.read()
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, o, "user/secret", operator.Request{Name: c.Name, Secret: secret})
+}
+
+type (
+	userList    struct{ listing }
+	userDisable struct{ simple }
+	userEnable  struct{ simple }
+	userDelete  struct{ simple }
+)
+
+func (c *userList) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "user/list", operator.Request{})
+}
+func (c *userDisable) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "user/disable") }
+func (c *userEnable) Run(ctx context.Context, o *output) error  { return c.run(ctx, o, "user/enable") }
+func (c *userDelete) Run(ctx context.Context, o *output) error  { return c.run(ctx, o, "user/delete") }
+
+type subscriptionCommand struct {
+	Create  subscriptionCreate  `cmd:"" help:"Make a subscription for somebody."`
+	List    subscriptionList    `cmd:"" help:"List them."`
+	Limit   subscriptionLimit   `cmd:"" help:"Set how many accounts it may have."`
+	Disable subscriptionDisable `cmd:"" help:"Make it read only for the resource manager."`
+	Enable  subscriptionEnable  `cmd:"" help:"Make it writable again."`
+	Delete  subscriptionDelete  `cmd:"" help:"Remove one that has no resource groups."`
+}
+
+type subscriptionCreate struct {
+	simple      `embed:""`
+	Owner       string `required:"" help:"User or service principal."`
+	MaxAccounts int    `help:"How many accounts it may have (default: ${default})." default:"250"`
+}
+
+// Run makes a subscription.
+func (c *subscriptionCreate) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "subscription/create", operator.Request{Name: c.Name, Owner: c.Owner, MaxAccounts: c.MaxAccounts})
+}
+
+type subscriptionLimit struct {
+	simple      `embed:""`
+	MaxAccounts int `required:"" help:"How many accounts it may have."`
+}
+
+// Run sets the limit.
+func (c *subscriptionLimit) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "subscription/limit", operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts})
+}
+
+type (
+	subscriptionList    struct{ listing }
+	subscriptionDisable struct{ simple }
+	subscriptionEnable  struct{ simple }
+	subscriptionDelete  struct{ simple }
+)
+
+func (c *subscriptionList) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "subscription/list", operator.Request{})
+}
+func (c *subscriptionDisable) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "subscription/disable")
+}
+func (c *subscriptionEnable) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "subscription/enable")
+}
+func (c *subscriptionDelete) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "subscription/delete")
+}
+
+type roleCommand struct {
+	Assign roleAssign `cmd:"" help:"Give a role."`
+	List   roleList   `cmd:"" help:"List who has what role where."`
+	Remove roleRemove `cmd:"" help:"Take a role away, by the id of its assignment."`
+}
+
+type roleAssign struct {
+	operated `embed:""`
+	Who      string `arg:"" help:"User or service principal."`
+	Role     string `arg:"" help:"Name of the role, as Azure has it."`
+	Scope    string `arg:"" help:"Subscription, or the path of a resource."`
+}
+
+// Run gives a role.
+func (c *roleAssign) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "role/assign", operator.Request{Name: c.Who, Role: c.Role, Scope: c.Scope})
+}
+
+type (
+	roleList   struct{ listing }
+	roleRemove struct{ simple }
+)
+
+func (c *roleList) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "role/list", operator.Request{})
+}
+func (c *roleRemove) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "role/remove") }
+
+type accountCommand struct {
+	Create  accountCreate  `cmd:"" help:"Make an account in a subscription."`
+	List    accountList    `cmd:"" help:"List them, those of the configuration too."`
+	Keys    accountKeys    `cmd:"" help:"Show the keys of an account."`
+	Disable accountDisable `cmd:"" help:"Refuse all requests to an account, at once."`
+	Enable  accountEnable  `cmd:"" help:"Serve an account again."`
+	Delete  accountDelete  `cmd:"" help:"Delete an account with all that is in it."`
+}
+
+type accountCreate struct {
+	simple       `embed:""`
+	Subscription string `required:"" help:"Its subscription."`
+	Group        string `help:"Its resource group (default: ${default}), which is made if it is not there." default:"default"`
+}
+
+// Run makes an account.
+func (c *accountCreate) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "account/create", operator.Request{Name: c.Name, Subscription: c.Subscription, Group: c.Group})
+}
+
+type (
+	accountList    struct{ listing }
+	accountKeys    struct{ simple }
+	accountDisable struct{ simple }
+	accountEnable  struct{ simple }
+	accountDelete  struct{ simple }
+)
+
+func (c *accountList) Run(ctx context.Context, o *output) error {
+	return c.do(ctx, o, "account/list", operator.Request{})
+}
+func (c *accountKeys) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "account/keys") }
+func (c *accountDisable) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "account/disable")
+}
+func (c *accountEnable) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "account/enable")
+}
+func (c *accountDelete) Run(ctx context.Context, o *output) error {
+	return c.run(ctx, o, "account/delete")
+}
