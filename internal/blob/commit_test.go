@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 	"github.com/blobd/blobd/internal/protocol"
 )
 
@@ -62,7 +63,7 @@ func TestLongLists(t *testing.T) {
 	require.Contains(t, list, "<UncommittedBlocks />")
 	h.unpinned()
 	require.NoError(t, h.svc.blobs.Sweep(ctx))
-	require.Equal(t, 51, chunks(t, h.store))
+	require.Equal(t, 51, storetest.OwnedChunks(t, h.store))
 	require.Equal(t, int64(len(want)), used(t, h))
 
 	// A copy shares the chunks, a snapshot the list.
@@ -70,7 +71,7 @@ func TestLongLists(t *testing.T) {
 	h.must(t, 201, "PUT", "/acct/con/b?comp=snapshot", "")
 	require.Equal(t, want, read("b"))
 	require.Equal(t, h.must(t, 200, "GET", "/acct/con/a", "").Header.Get("Content-MD5"), h.must(t, 200, "GET", "/acct/con/b", "").Header.Get("Content-MD5"))
-	require.Equal(t, 51, chunks(t, h.store))
+	require.Equal(t, 51, storetest.OwnedChunks(t, h.store))
 	synced := h.must(t, 202, "PUT", "/acct/con/c", "", "x-ms-copy-source: http://"+h.Addr+"/acct/con/b", "x-ms-requires-sync: true")
 	require.Equal(t, protocol.CRC64(crc64nvme.Checksum([]byte(want))), synced.Header.Get("x-ms-content-crc64"))
 	h.must(t, 202, "DELETE", "/acct/con/a", "")

@@ -20,6 +20,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -239,7 +240,7 @@ func TestCopyLongBlobFromElsewhere(t *testing.T) {
 	status, _, _, _ := h.settled(t, "/acct/con/dst")
 	require.Equal(t, "success", status)
 	require.True(t, body == string(h.must(t, 200, "GET", "/acct/con/dst", "").Body))
-	require.Equal(t, 7, chunks(t, h.store))
+	require.Equal(t, 7, storetest.OwnedChunks(t, h.store))
 	h.must(t, 202, "DELETE", "/acct/con/dst", "")
 	h.empty(t)
 }

@@ -2,8 +2,6 @@ package blob
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/account"
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 )
 
 func versioned(_ *house, a *account.Account) { a.Versioning = true }
@@ -79,26 +77,8 @@ func (h *house) empty(t testing.TB) {
 	t.Helper()
 	h.unpinned()
 	require.NoError(t, h.svc.blobs.Sweep(context.Background()))
-	require.NoError(t, nothingLeft(h.store))
-	require.Zero(t, chunks(t, h.store), "chunks with an owner")
-}
-
-// nothingLeft checks that no blob has an entry.
-func nothingLeft(store engine.Store) error {
-	return store.View(context.Background(), nil, func(r engine.Reader) error {
-		n, err := r.Counter(account.UsedKey("acct", account.BlobService))
-		if n != 0 {
-			err = errors.Join(err, fmt.Errorf("%d bytes are counted as used", n))
-		}
-		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceBlobData, engine.SpaceBlock, engine.SpacePage, engine.SpaceBlobTag, engine.SpaceBlobQueue, engine.SpaceUncommitted} {
-			it := r.Scan(space, nil, nil)
-			for it.Next() {
-				err = errors.Join(err, fmt.Errorf("left in space %#x: %q", byte(space), it.Key()))
-			}
-			err = errors.Join(err, it.Close())
-		}
-		return err
-	})
+	require.NoError(t, storetest.NothingKept(h.store))
+	require.Zero(t, storetest.OwnedChunks(t, h.store), "chunks with an owner")
 }
 
 func TestVersions(t *testing.T) {

@@ -120,20 +120,6 @@ func (h *house) unpinned() {
 	}
 }
 
-// chunks counts the chunks that have an owner other than a forward of the collector.
-func chunks(t testing.TB, store engine.Store) (n int) {
-	t.Helper()
-	owners := store.(interface {
-		Owners(ctx context.Context, fn func(ref engine.Ref, n int64) error) error
-	})
-	require.NoError(t, owners.Owners(context.Background(), func(ref engine.Ref, owners int64) error {
-		require.Positive(t, owners, ref)
-		n++
-		return nil
-	}))
-	return n
-}
-
 // used is what the account's counter says it holds, in bytes.
 func used(t testing.TB, h *house) (n int64) {
 	t.Helper()

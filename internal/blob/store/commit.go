@@ -145,11 +145,8 @@ type selection struct {
 // selectBlocks finds the blocks that a list names. errLong if they have more than most chunks; with most below 0 they come without
 // their chunks.
 func selectBlocks(r engine.Reader, p *place, terms *Target, refs []BlockRef, most int) (*selection, error) {
-	old, err := getRecord(r, p, record.Slot{})
+	old, err := replaced(r, p, terms, record.BlockBlob)
 	if err != nil {
-		return nil, err
-	}
-	if err := terms.create(old, record.BlockBlob); err != nil {
 		return nil, err
 	}
 	h, err := getPending(r, p)

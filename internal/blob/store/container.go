@@ -21,10 +21,7 @@ func (s *Service) CreateContainer(ctx context.Context, account, name string, c *
 	}
 	key := record.AppendContainerKey(nil, account, name)
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
-		switch _, err := tx.Get(engine.SpaceContainer, key); {
-		case err == nil:
-			return protocol.ErrContainerAlreadyExists
-		case !errors.Is(err, engine.ErrNotFound):
+		if err := vacant(tx, key); err != nil {
 			return err
 		}
 		c.Changed = tx.Stamp()
@@ -32,6 +29,18 @@ func (s *Service) CreateContainer(ctx context.Context, account, name string, c *
 		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
 		return nil
 	})
+}
+
+// vacant makes sure that there is no container of a name.
+func vacant(r engine.Reader, key []byte) error {
+	_, err := r.Get(engine.SpaceContainer, key)
+	switch {
+	case err == nil:
+		return protocol.ErrContainerAlreadyExists
+	case errors.Is(err, engine.ErrNotFound):
+		return nil
+	}
+	return err
 }
 
 // Access implements auth.Resources.
@@ -205,10 +214,7 @@ func (s *Service) RestoreContainer(ctx context.Context, account, name, version s
 	}
 	key := record.AppendContainerKey(nil, account, name)
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
-		switch _, err := tx.Get(engine.SpaceContainer, key); {
-		case err == nil:
-			return protocol.ErrContainerAlreadyExists
-		case !errors.Is(err, engine.ErrNotFound):
+		if err := vacant(tx, key); err != nil {
 			return err
 		}
 		c, err := findDeletedContainer(tx, key, version)

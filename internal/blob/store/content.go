@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/blobd/blobd/internal/blob/record"
@@ -146,16 +145,9 @@ func (t *txn) sharers(id engine.Stamp) (uint64, error) {
 	if n, ok := t.shares[id]; ok {
 		return n, nil
 	}
-	v, err := t.Get(engine.SpaceBlock, record.AppendContentKey(nil, t.key, record.KeyContentHead, id))
-	if errors.Is(err, engine.ErrNotFound) {
-		return 1, nil
-	}
+	n, err := getOwners(t.Tx, engine.SpaceBlock, record.AppendContentKey(nil, t.key, record.KeyContentHead, id), record.ErrContent)
 	if err != nil {
-		return 0, err
-	}
-	n, ok := record.DecodeCount(v)
-	if !ok || n < 2 {
-		return 0, fmt.Errorf("blob %q: %w", t.name, record.ErrContent)
+		return 0, fmt.Errorf("blob %q: %w", t.name, err)
 	}
 	return n, nil
 }

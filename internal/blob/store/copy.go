@@ -77,11 +77,8 @@ func (s *Service) commitCopy(ctx context.Context, p *place, terms *Target, rec *
 		}
 	}
 	return s.changeTagged(ctx, p, rec.Tags, func(t *txn) error {
-		old, err := t.Record(record.Slot{})
+		old, err := replaced(t.Tx, p, terms, rec.Type)
 		if err != nil {
-			return err
-		}
-		if err := terms.create(old, rec.Type); err != nil {
 			return err
 		}
 		if check != nil && old != nil {

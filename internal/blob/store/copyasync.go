@@ -95,11 +95,8 @@ func (s *Service) startCopy(ctx context.Context, p *place, scope string, c *Copy
 	rec.Blocks, rec.EncryptionScope = 0, scope
 	rec.Copy = &record.Copy{ID: job.id, Status: record.CopyPending, Source: c.Source.URL.Shown(), Total: job.total}
 	err = s.changeTagged(ctx, p, rec.Tags, func(t *txn) error {
-		old, err := t.Record(record.Slot{})
+		old, err := replaced(t.Tx, p, &c.Target, rec.Type)
 		if err != nil {
-			return err
-		}
-		if err := c.create(old, rec.Type); err != nil {
 			return err
 		}
 		if old != nil {

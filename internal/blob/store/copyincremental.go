@@ -62,11 +62,8 @@ func (s *Service) CopyIncremental(ctx context.Context, a *Target, src *Source) (
 // commitIncremental makes the copied pages those of the destination and takes its snapshot.
 func (s *Service) commitIncremental(ctx context.Context, p *place, terms *Target, src *source.URL, f *fetched) (rec *record.Blob, err error) {
 	err = s.change(ctx, p, func(t *txn) error {
-		old, err := t.Record(record.Slot{})
+		old, err := replaced(t.Tx, p, terms, record.PageBlob)
 		if err != nil {
-			return err
-		}
-		if err := terms.create(old, record.PageBlob); err != nil {
 			return err
 		}
 		rec = &record.Blob{Type: record.PageBlob, HTTP: f.rec.HTTP, MD5: f.rec.MD5, Metadata: f.rec.Metadata, Size: f.size, Sequence: f.rec.Sequence}

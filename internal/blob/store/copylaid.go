@@ -90,11 +90,8 @@ func (s *Service) fetchBytes(ctx context.Context, p *place, sel Selector, t *Sou
 // precopy checks the terms of a copy before its content is laid.
 func (s *Service) precopy(ctx context.Context, p *place, terms *Target, kind record.Type, check func(old *record.Blob) error) error {
 	return s.store.View(ctx, p.key, func(v engine.Reader) error {
-		old, err := getRecord(v, p, record.Slot{})
-		if err != nil {
-			return err
-		}
-		if err := terms.create(old, kind); err != nil || old == nil || check == nil {
+		old, err := replaced(v, p, terms, kind)
+		if err != nil || old == nil || check == nil {
 			return err
 		}
 		return check(old)

@@ -12,6 +12,7 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/source"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/engine/local/crashtest"
@@ -258,5 +259,5 @@ func (s *Service) endLong(ctx context.Context, disk *local.Store, generation rec
 	if err := s.Sweep(ctx); err != nil {
 		return err
 	}
-	return errors.Join(nothingKept(disk), owned(ctx, disk, nil))
+	return errors.Join(storetest.NothingKept(disk), owned(ctx, disk, nil))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 	"github.com/blobd/blobd/internal/engine"
 )
 
@@ -75,7 +76,7 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 	const stride, step = 2 * record.PageSize, 10_000
 	h.create("disk", record.PageBlob, manyRanges*stride)
 	h.laden(t, "disk", manyRanges, stride)
-	require.Equal(t, 1, ownedChunks(t, h.store))
+	require.Equal(t, 1, storetest.OwnedChunks(t, h.store))
 
 	// What transactions cost is counted in a service that has no sweeper.
 	counting := &counted{Store: h.store}

@@ -34,17 +34,7 @@ func (t *txn) setLayers(id engine.Stamp, layers []engine.Stamp) {
 
 // layerOwners counts the maps that have a layer.
 func layerOwners(r engine.Reader, partition []byte, layer engine.Stamp) (uint64, error) {
-	v, err := r.Get(engine.SpacePage, record.AppendContentKey(nil, partition, record.KeyPageLayer, layer))
-	if errors.Is(err, engine.ErrNotFound) {
-		return 1, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	if n, ok := record.DecodeCount(v); ok && n >= 2 {
-		return n, nil
-	}
-	return 0, record.ErrPages
+	return getOwners(r, engine.SpacePage, record.AppendContentKey(nil, partition, record.KeyPageLayer, layer), record.ErrPages)
 }
 
 func (t *txn) setLayerOwners(layer engine.Stamp, n uint64) {

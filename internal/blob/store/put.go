@@ -34,11 +34,8 @@ func (s *Service) Put(ctx context.Context, n *Creation, up *Upload) (Sums, error
 func (s *Service) put(ctx context.Context, p *place, n *Creation, in *intake) error {
 	rec := n.Blob
 	return s.changeTagged(ctx, p, rec.Tags, func(t *txn) error {
-		old, err := t.Record(record.Slot{})
+		old, err := replaced(t.Tx, p, &n.Target, rec.Type)
 		if err != nil {
-			return err
-		}
-		if err := n.create(old, rec.Type); err != nil {
 			return err
 		}
 		rec.Size, rec.CRC64, rec.HasCRC64 = in.size, in.CRC64, true
@@ -56,11 +53,8 @@ func (s *Service) CreateEmpty(ctx context.Context, n *Creation) error {
 	}
 	rec := n.Blob
 	return s.changeTagged(ctx, p, rec.Tags, func(t *txn) error {
-		old, err := t.Record(record.Slot{})
+		old, err := replaced(t.Tx, p, &n.Target, rec.Type)
 		if err != nil {
-			return err
-		}
-		if err := n.create(old, rec.Type); err != nil {
 			return err
 		}
 		if rec.Type == record.PageBlob {

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
+	"github.com/blobd/blobd/internal/blob/store/storetest"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
@@ -123,38 +122,6 @@ func (r *rig) empty() {
 		runtime.Gosched()
 	}
 	require.NoError(r.t, r.Sweep(context.Background()))
-	require.NoError(r.t, nothingKept(r.store))
-	require.Zero(r.t, ownedChunks(r.t, r.store), "chunks with an owner")
-}
-
-// nothingKept checks that no blob has an entry.
-func nothingKept(store engine.Store) error {
-	return store.View(context.Background(), nil, func(r engine.Reader) error {
-		n, err := r.Counter(account.UsedKey("acct", account.BlobService))
-		if n != 0 {
-			err = errors.Join(err, fmt.Errorf("%d bytes are counted as used", n))
-		}
-		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlobHistory, engine.SpaceBlobData, engine.SpaceBlock, engine.SpacePage, engine.SpaceBlobTag, engine.SpaceBlobQueue, engine.SpaceUncommitted} {
-			it := r.Scan(space, nil, nil)
-			for it.Next() {
-				err = errors.Join(err, fmt.Errorf("left in space %#x: %q", byte(space), it.Key()))
-			}
-			err = errors.Join(err, it.Close())
-		}
-		return err
-	})
-}
-
-// ownedChunks counts the chunks that have an owner other than a forward of the collector.
-func ownedChunks(t testing.TB, store engine.Store) (n int) {
-	t.Helper()
-	owners := store.(interface {
-		Owners(ctx context.Context, fn func(ref engine.Ref, n int64) error) error
-	})
-	require.NoError(t, owners.Owners(context.Background(), func(ref engine.Ref, owners int64) error {
-		require.Positive(t, owners, ref)
-		n++
-		return nil
-	}))
-	return n
+	require.NoError(r.t, storetest.NothingKept(r.store))
+	require.Zero(r.t, storetest.OwnedChunks(r.t, r.store), "chunks with an owner")
 }

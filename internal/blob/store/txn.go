@@ -86,6 +86,30 @@ func getRecord(r engine.Reader, p *place, slot record.Slot) (*record.Blob, error
 	return rec, nil
 }
 
+// replaced returns the blob that one of a type takes the place of, nil if there is none, once it meets the terms.
+func replaced(r engine.Reader, p *place, terms *Target, kind record.Type) (*record.Blob, error) {
+	old, err := getRecord(r, p, record.Slot{})
+	if err == nil {
+		err = terms.create(old, kind)
+	}
+	return old, err
+}
+
+// getOwners reads how many owners something has: one, unless more are written down. What is written down and cannot be is wrong.
+func getOwners(r engine.Reader, space engine.Space, key []byte, wrong error) (uint64, error) {
+	v, err := r.Get(space, key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if n, ok := record.DecodeCount(v); ok && n >= 2 {
+		return n, nil
+	}
+	return 0, wrong
+}
+
 // txn is a transaction on one blob name. Like an engine.Tx it reads the state before it and may run again.
 type txn struct {
 	engine.Tx
