@@ -92,7 +92,7 @@ func openRoom(opts *Options, st *state, reserves []*reserve, use func(dir string
 	r.keep = min(r.spare+2*memtable+opts.ExtentSize/2+engine.MaxTransaction, max(r.spare+memtable, total/4))
 	r.reserve = max(memtables*memtable, min(total/16, 128<<20))
 	r.plenty = min(max(total/16, 2*engine.MaxChunk), 1<<30)
-	r.tight.Store(true) // what was deleted in the last run may be all the room there is
+	r.tight.Store(len(r.disks) > 0) // what was deleted in the last run may be all the room there is
 	return r
 }
 
