@@ -45,7 +45,7 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	fmt.Println("case                    stored  readable  left MiB  room back after deletes: running, clean stop, kill")
+	fmt.Println("case                    stored  readable  left MiB  room back after deletes: running, clean stop, kill, stranger gone")
 	failed := false
 	for _, c := range []struct {
 		name string
@@ -62,7 +62,7 @@ func main() {
 				failed = true
 				continue
 			}
-			fmt.Printf("%-22s %7d  %8d  %8d  %.1f s, %.1f s, %.1f s\n", name, r.stored, r.read, r.left>>20, r.back[0].Seconds(), r.back[1].Seconds(), r.back[2].Seconds())
+			fmt.Printf("%-22s %7d  %8d  %8d  %.1f s, %.1f s, %.1f s, %.1f s\n", name, r.stored, r.read, r.left>>20, r.back[0].Seconds(), r.back[1].Seconds(), r.back[2].Seconds(), r.back[3].Seconds())
 		}
 	}
 	if failed {
@@ -87,7 +87,7 @@ type run struct {
 
 	stored, read int
 	left         uint64
-	back         [3]time.Duration
+	back         [4]time.Duration
 }
 
 func (r *run) all() (err error) {
@@ -172,8 +172,49 @@ func (r *run) stages() error {
 	if err := r.start(); err != nil {
 		return fmt.Errorf("start after a kill: %w", err)
 	}
-	r.back[2], err = r.untilRoom()
+	if r.back[2], err = r.untilRoom(); err != nil {
+		return err
+	}
+	r.back[3], err = r.stranger()
 	return err
+}
+
+// stranger takes the last block of a disk that is full. Reads, deletes and a start go on.
+func (r *run) stranger() (back time.Duration, err error) {
+	kept, err := r.fill()
+	if err != nil {
+		return 0, err
+	}
+	name := filepath.Join(r.dir, "mnt", "stranger")
+	f, err := os.Create(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	b := content(0, 4<<10)
+	for {
+		if _, err := f.Write(b); errors.Is(err, syscall.ENOSPC) {
+			break
+		} else if err != nil {
+			return 0, err
+		}
+	}
+	half := len(kept) / 2
+	if err := r.delete(kept[:half]); err != nil {
+		return 0, fmt.Errorf("beside a stranger: %w", err)
+	}
+	r.stop(syscall.SIGKILL)
+	if err := r.start(); err != nil {
+		return 0, fmt.Errorf("start beside a stranger: %w", err)
+	}
+	if err := errors.Join(r.check(kept[half:]), r.delete(kept[half:])); err != nil {
+		return 0, fmt.Errorf("after a start beside a stranger: %w", err)
+	}
+	if err := os.Remove(name); err != nil {
+		return 0, err
+	}
+	_ = f.Close() // its blocks are free then
+	return r.untilRoom()
 }
 
 func (r *run) start() error {
