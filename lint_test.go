@@ -33,7 +33,7 @@ var floors = [][]string{
 	{"internal/auth"},
 	{"internal/blob/lease", "internal/blob/tagquery"},
 	{"internal/blob/record"},
-	{"internal/blob/source"},
+	{"internal/blob/source", "internal/blob/check"},
 	{"internal/blob/store"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/arm"},

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/blob/check"
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/server"
@@ -123,6 +125,13 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
+	store.NameChunks(func(ctx context.Context, refs []engine.Ref) map[engine.Ref][]string {
+		names, err := check.Names(ctx, store, refs)
+		if err != nil {
+			log.Warn("what is kept in damaged chunks is not known", zap.Error(err))
+		}
+		return names
+	})
 	if err := certificate.load(c, log); err != nil {
 		return errors.Join(err, store.Close())
 	}

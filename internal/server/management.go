@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// management is the address for operators: /livez, /healthz, /metrics, /collect and /scrub. It carries no data and no keys, and
+// management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub and /check. It carries no data and no keys, and
 // no debugging doors unless they are asked for.
 // All methods do nothing on nil.
 type management struct {
@@ -25,6 +26,7 @@ type management struct {
 	server   *http.Server
 	store    atomic.Pointer[engine.Store] // nil until requests are taken, and from the stop on
 	done     chan struct{}
+	checking sync.Mutex // held by the check that runs
 }
 
 func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *zap.Logger) *management {
@@ -35,6 +37,7 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	mux.HandleFunc("POST /collect", g.collect)
 	mux.HandleFunc("GET /scrub", g.scrub)
 	mux.HandleFunc("POST /scrub", g.steerScrub)
+	mux.HandleFunc("POST /check", g.check)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	write := 30 * time.Second
 	if profiling {

@@ -141,7 +141,7 @@ const (
 	KeyContentPage  = 'c'
 	KeyContentHead  = 'h'
 	keyPending      = 'p'
-	keyPendingBlock = 'u'
+	KeyPendingBlock = 'u'
 )
 
 func AppendContentKey(b, partition []byte, kind byte, id engine.Stamp) []byte {
@@ -160,5 +160,5 @@ func PendingKey(partition []byte) []byte {
 
 // PendingPrefix begins the keys of an epoch's blocks; their ids follow.
 func PendingPrefix(partition []byte, epoch engine.Stamp) []byte {
-	return AppendContentKey(make([]byte, 0, len(partition)+9+MaxBlockID), partition, keyPendingBlock, epoch)
+	return AppendContentKey(make([]byte, 0, len(partition)+9+MaxBlockID), partition, KeyPendingBlock, epoch)
 }

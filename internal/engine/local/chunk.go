@@ -164,14 +164,26 @@ func systemKey(family byte, key []byte) []byte {
 // Owners runs fn on every chunk that has owners, in the order of their Refs, with how many it has. A check of a store compares
 // them with the records that refer to chunks.
 func (s *Store) Owners(ctx context.Context, fn func(ref engine.Ref, n int64) error) error {
+	return s.Audit(ctx, func(_ engine.Reader, owners func(func(engine.Ref, int64) error) error) error { return owners(fn) })
+}
+
+// Audit runs fn on one snapshot of everything: what is kept, and how many owners each chunk has, in the order of their Refs. The
+// snapshot keeps what is deleted meanwhile on the disks.
+func (s *Store) Audit(ctx context.Context, fn func(r engine.Reader, owners func(visit func(ref engine.Ref, n int64) error) error) error) error {
 	if !s.gate.enter() {
 		return engine.ErrClosed
 	}
 	defer s.gate.leave()
-	// What a forward owns is counted under the Ref that it stands for.
-	forwards := make(map[engine.Ref]int64)
 	snap := s.db.NewSnapshot()
 	defer snap.Close()
+	r := &reader{src: snap}
+	defer r.release()
+	return fn(r, func(visit func(ref engine.Ref, n int64) error) error { return s.ownersIn(ctx, snap, visit) })
+}
+
+func (s *Store) ownersIn(ctx context.Context, snap source, fn func(ref engine.Ref, n int64) error) error {
+	// What a forward owns is counted under the Ref that it stands for.
+	forwards := make(map[engine.Ref]int64)
 	if err := s.eachRef(ctx, snap, sysForward, func(_ engine.Ref, v []byte) error {
 		if len(v) != len(engine.Ref{}) {
 			return fmt.Errorf("forward to %x: %w", v, engine.ErrCorrupt)

@@ -1,0 +1,63 @@
+package process
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestCheckAndScrubNameABlob: a healthy store passes; once a blob's content is damaged on the only disk, both tell which blob it is.
+func TestCheckAndScrubNameABlob(t *testing.T) {
+	data := t.TempDir()
+	p := launch(t, anyPorts(data)...)
+	c, ctx := p.client(nil), context.Background()
+	_, err := c.CreateContainer(ctx, "docs", nil)
+	require.NoError(t, err)
+	for _, name := range []string{"good", "bad"} {
+		_, err = c.UploadBuffer(ctx, "docs", name, []byte(strings.Repeat(name+" content ", 20_000)), nil)
+		require.NoError(t, err)
+	}
+	ask := func(args ...string) (int, string, string) {
+		return refuse(t, nil, append(args, "--management-addr", strings.TrimPrefix(p.Management, "http://"))...)
+	}
+	code, out, words := ask("check", "--deep")
+	require.Zero(t, code, out+words)
+	require.Contains(t, out, "nothing is wrong")
+	columns, err := filepath.Glob(filepath.Join(data, "extents", "*.00"))
+	require.NoError(t, err)
+	hurt := false
+	for _, column := range columns {
+		b, err := os.ReadFile(column)
+		require.NoError(t, err)
+		if at := strings.Index(string(b), "bad content"); at >= 0 {
+			f, err := os.OpenFile(column, os.O_WRONLY, 0)
+			require.NoError(t, err)
+			_, err = f.WriteAt([]byte("B"), int64(at))
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			hurt = true
+		}
+	}
+	require.True(t, hurt)
+	code, out, _ = ask("check")
+	require.Zero(t, code, out)
+	code, out, words = ask("check", "--deep")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "content: devstoreaccount1/docs/bad: chunk")
+	require.NotContains(t, out, "docs/good")
+	code, out, _ = ask("check", "--deep", "--json")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, `"found":1`)
+
+	code, _, words = ask("scrub", "start")
+	require.Zero(t, code, words)
+	require.Eventually(t, func() bool { _, out, _ := ask("scrub"); return strings.Contains(out, "last full pass: ") }, time.Minute, 50*time.Millisecond)
+	_, out, _ = ask("scrub")
+	require.Contains(t, out, "damaged for good: 1")
+	require.Contains(t, out, "devstoreaccount1/docs/bad")
+}
