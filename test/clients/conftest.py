@@ -1,10 +1,14 @@
 """One blobd for all tests, on free ports, with the well-known account; over HTTPS as well, for clients that insist on it."""
 
+import contextlib
 import http.server
 import json
 import os
 import pathlib
+import select
 import signal
+import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -87,6 +91,54 @@ class Stalling(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+class Tunnel(socketserver.ThreadingTCPServer):
+    """A CONNECT proxy that leads every host to one port."""
+
+    daemon_threads = True
+
+    def __init__(self, port):
+        self.port = port
+        super().__init__(("127.0.0.1", 0), TunnelHandler)
+
+
+class TunnelHandler(http.server.BaseHTTPRequestHandler):
+    def do_CONNECT(self):
+        with socket.create_connection(("127.0.0.1", self.server.port)) as up:
+            self.send_response(200)
+            self.end_headers()
+            ends = {self.connection: up, up: self.connection}
+            while True:
+                for s in select.select(list(ends), [], [])[0]:
+                    data = s.recv(65536)
+                    if not data:
+                        return
+                    ends[s].sendall(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def azure(tmp_path):
+    """Starts a blobd for clients that know Azure's own host names only: a proxy leads them to it, and it has a certificate of that name.
+    azure(ACCOUNT) returns the server, and the environment for the client."""
+    with contextlib.ExitStack() as stack:
+
+        def start(account):
+            cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
+                            f"subjectAltName=DNS:{account}.blob.core.windows.net,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+                           check=True, capture_output=True)
+            server = Server(tmp_path / "data", "--account", f"{account}:{KEY}", "--tls-cert", str(cert), "--tls-key", str(key))
+            stack.callback(server.stop)
+            tunnel = Tunnel(server.port)
+            stack.callback(tunnel.shutdown)
+            threading.Thread(target=tunnel.serve_forever, daemon=True).start()
+            return server, {"HTTPS_PROXY": f"http://127.0.0.1:{tunnel.server_address[1]}", "SSL_CERT_FILE": str(cert)}
+
+        yield start
 
 
 @pytest.fixture(scope="session")

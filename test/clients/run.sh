@@ -17,6 +17,7 @@ need() { # need COMMAND PACKAGE: installs Debian's, as root
   fi
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
 }
+need openssl openssl
 need restic restic
 need javac default-jdk-headless
 need mvn maven
@@ -40,8 +41,15 @@ venv az requirements-az.txt
 
 (cd "$here/rclone" && go build -o "$tools/bin/rclone" .)
 
+# OpenTofu's module has replacements, which go install refuses: it is built where it lies. Minutes the first time.
+tofu=github.com/opentofu/opentofu@v1.12.6
+if [ ! -x "$tools/bin/tofu-${tofu#*@}" ]; then
+  dir=$(cd "$tools" && go mod download -json "$tofu" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+  go build -C "$dir" -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$tools/bin/tofu-${tofu#*@}" ./cmd/tofu
+fi
+
 (cd "$root" && go build -tags "${TAGS:-}" -o bin/blobd ./cmd/blobd)
-export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
+export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone TOFU=$tools/bin/tofu-${tofu#*@} AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
 export CARGO_TARGET_DIR=$tools/rust
 cd "$here"
 exec "$tools/sdk/bin/python" -m pytest -q -p no:cacheprovider "$@"

@@ -1,19 +1,14 @@
 """rclone and restic back a real tree up, restore and check it."""
 
 import filecmp
-import http.server
 import os
 import pathlib
-import select
 import shutil
-import socket
-import socketserver
 import subprocess
-import threading
 
 import pytest
 
-from conftest import ACCOUNT, KEY, Server
+from conftest import ACCOUNT, KEY
 
 BACKUP = "backups"  # restic takes the emulator's account to live on port 10000 only
 
@@ -60,61 +55,21 @@ def test_rclone(server, name, tree, tmp_path):
     rclone("purge", remote)
 
 
-class Tunnel(socketserver.ThreadingTCPServer):
-    """A CONNECT proxy that leads every host to one port: restic of this age knows Azure's own host names only."""
-
-    daemon_threads = True
-
-    def __init__(self, port):
-        self.port = port
-        super().__init__(("127.0.0.1", 0), TunnelHandler)
-
-
-class TunnelHandler(http.server.BaseHTTPRequestHandler):
-    def do_CONNECT(self):
-        with socket.create_connection(("127.0.0.1", self.server.port)) as up:
-            self.send_response(200)
-            self.end_headers()
-            ends = {self.connection: up, up: self.connection}
-            while True:
-                for s in select.select(list(ends), [], [])[0]:
-                    data = s.recv(65536)
-                    if not data:
-                        return
-                    ends[s].sendall(data)
-
-    def log_message(self, *args):
-        pass
-
-
-def test_restic(name, tree, tmp_path):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
-                    f"subjectAltName=DNS:{BACKUP}.blob.core.windows.net", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")],
-                   check=True, capture_output=True)
-    server = tls_server(tmp_path)
-    tunnel = Tunnel(server.port)
-    threading.Thread(target=tunnel.serve_forever, daemon=True).start()
-    env = os.environ | {"AZURE_ACCOUNT_NAME": BACKUP, "AZURE_ACCOUNT_KEY": KEY, "RESTIC_PASSWORD": "secret", "RESTIC_REPOSITORY": f"azure:{name}:/repo",
-                        "RESTIC_CACHE_DIR": str(tmp_path / "cache"), "HTTPS_PROXY": f"http://127.0.0.1:{tunnel.server_address[1]}"}
+def test_restic(azure, name, tree, tmp_path):
+    _, led = azure(BACKUP)
+    env = os.environ | led | {"AZURE_ACCOUNT_NAME": BACKUP, "AZURE_ACCOUNT_KEY": KEY, "RESTIC_PASSWORD": "secret",
+                              "RESTIC_REPOSITORY": f"azure:{name}:/repo", "RESTIC_CACHE_DIR": str(tmp_path / "cache")}
 
     def restic(*args):
-        r = subprocess.run(["restic", "--cacert", str(tmp_path / "cert.pem"), *args], env=env, capture_output=True, text=True, timeout=300)
+        r = subprocess.run(["restic", *args], env=env, capture_output=True, text=True, timeout=300)
         assert r.returncode == 0, f"restic {args}\n{r.stdout}\n{r.stderr}"
 
-    try:
-        restic("init")
-        restic("backup", str(tree))
-        (tree / "empty").write_text("no longer")
-        restic("backup", str(tree))
-        restic("check", "--read-data")
-        restic("restore", "latest", "--target", str(tmp_path / "back"))
-        same(tree, str(tmp_path / "back") + str(tree))
-        restic("forget", "--keep-last", "1", "--prune")
-        restic("check", "--read-data")
-    finally:
-        tunnel.shutdown()
-        server.stop()
-
-
-def tls_server(tmp_path):
-    return Server(tmp_path / "data", "--account", f"{BACKUP}:{KEY}", "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    restic("init")
+    restic("backup", str(tree))
+    (tree / "empty").write_text("no longer")
+    restic("backup", str(tree))
+    restic("check", "--read-data")
+    restic("restore", "latest", "--target", str(tmp_path / "back"))
+    same(tree, str(tmp_path / "back") + str(tree))
+    restic("forget", "--keep-last", "1", "--prune")
+    restic("check", "--read-data")
