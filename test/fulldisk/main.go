@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,7 +46,7 @@ func main() {
 	if err != nil {
 		fatal(err)
 	}
-	fmt.Println("case                    stored  readable  left MiB  room back after deletes: running, clean stop, kill, stranger gone")
+	fmt.Println("case                    stored  readable  left MiB  room back after deletes: running, clean stop, kill, stranger gone; deletes refused beside it")
 	failed := false
 	for _, c := range []struct {
 		name string
@@ -62,7 +63,7 @@ func main() {
 				failed = true
 				continue
 			}
-			fmt.Printf("%-22s %7d  %8d  %8d  %.1f s, %.1f s, %.1f s, %.1f s\n", name, r.stored, r.read, r.left>>20, r.back[0].Seconds(), r.back[1].Seconds(), r.back[2].Seconds(), r.back[3].Seconds())
+			fmt.Printf("%-22s %7d  %8d  %8d  %.1f s, %.1f s, %.1f s, %.1f s; %d\n", name, r.stored, r.read, r.left>>20, r.back[0].Seconds(), r.back[1].Seconds(), r.back[2].Seconds(), r.back[3].Seconds(), r.refused.Load())
 		}
 	}
 	if failed {
@@ -88,6 +89,9 @@ type run struct {
 	stored, read int
 	left         uint64
 	back         [4]time.Duration
+
+	beside  bool         // a stranger: deletes may be refused for a while, when the reserve is used up
+	refused atomic.Int64 // so many were
 }
 
 func (r *run) all() (err error) {
@@ -199,6 +203,7 @@ func (r *run) stranger() (back time.Duration, err error) {
 			return 0, err
 		}
 	}
+	r.beside = true
 	half := len(kept) / 2
 	if err := r.delete(kept[:half]); err != nil {
 		return 0, fmt.Errorf("beside a stranger: %w", err)
@@ -405,7 +410,12 @@ func (r *run) delete(kept []int) error {
 		n := left[0]
 		left = left[1:]
 		mu.Unlock()
-		if err := r.remove(n); err != nil {
+		err := r.remove(n)
+		for begun := time.Now(); r.beside && full(err) && time.Since(begun) < *patient; err = r.remove(n) {
+			r.refused.Add(1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err != nil {
 			return false, fmt.Errorf("delete: %w", err)
 		}
 		return true, nil
