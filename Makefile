@@ -76,7 +76,7 @@ full-disk: build ## Fill a small ext4 through blobd, delete, and fill it again, 
 connections: ## 10,000 idle, 2,000 slow and 800 lying connections at a time: memory, and service beside them and after (make test has 480)
 	$(TESTS) test -run '^TestConnectionsOfEveryKind$$' -count 1 -v ./process -args -idle 10000 -slow 2000 -lying 800
 
-test-clients: ## The Python SDKs, adlfs, pyarrow, deltalake, polars, duckdb, obstore, mlflow, dvc, az CLI, rclone and restic against the real binary; what is missing is installed
+test-clients: ## The clients in Python, Java and Rust, Go's built on the SDKs, az CLI, rclone, restic, OpenTofu against the real binary; what is missing is installed
 	test/clients/run.sh
 
 docs: ## Generate docs/compatibility.md from the operation tables

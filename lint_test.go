@@ -208,3 +208,39 @@ func TestSecurityNamesTestsThatAreThere(t *testing.T) {
 	require.Greater(t, found, 50)
 	require.Len(t, names.FindAll(text, -1), found, "names of tests without the place where they are")
 }
+
+// README names the clients that are tested, all of them, and at the versions which the tests are pinned to.
+func TestReadmeNamesTheClientsThatAreTested(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	pinned := map[string]bool{}
+	for _, pins := range []struct{ files, pin, unnamed string }{
+		{"test/clients/requirements-*.txt", `(?m)^([\w-]+)==(\S+)$`, "pytest nanoarrow"},
+		{"test/clients/java/*/pom.xml", `<dependency>\s*<groupId>.*</groupId>\s*<artifactId>([\w-]+)</artifactId>\s*<version>(.+)</version>`, "azure-core-http-netty hadoop-common"},
+		{"test/clients/rust/Cargo.toml", `(?m)^(\w+) = .*"=([\d.]+)"`, "azure_core"},
+		{"test/clients/run.sh", `/(opentofu)@v([\d.]+)`, ""},
+		{"test/clients/*/go.mod", `(?m)^(?:require|\t).*/([\w-]+) v(\S+)$`, "log kit testify"},
+		{"test/go.mod", `(?m)^\t.*/(az\w+) v(\S+)$`, "azcore"},
+		{"test/js/package.json", `"(?:@azure-tools/)?([@\w/-]+)": "([\d.]+)"`, "azurite esbuild"},
+	} {
+		files, err := filepath.Glob(pins.files)
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pins.files)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			found := regexp.MustCompile(pins.pin).FindAllSubmatch(text, -1)
+			require.NotEmpty(t, found, file)
+			for _, m := range found {
+				client := "`" + string(m[1]) + " " + string(m[2]) + "`"
+				pinned[client] = true
+				if !strings.Contains(" "+pins.unnamed+" ", " "+string(m[1])+" ") {
+					require.True(t, strings.Contains(string(readme), client), "%s has %s, README not", file, client)
+				}
+			}
+		}
+	}
+	for _, client := range regexp.MustCompile("`[@\\w/-]+ [0-9]+\\.[^`]+`").FindAllString(string(readme), -1) {
+		require.True(t, pinned[client], "README names %s, which no test is pinned to", client)
+	}
+}
