@@ -19,7 +19,7 @@ var features = []struct {
 		{"Bearer tokens, user delegation SAS", "of any OpenID Connect issuer", "claims only (`--oauth basic`)", "no", "yes"},
 		{"Anonymous reads of public containers", "yes", "yes", "yes", "yes"},
 		{"CORS rules and preflight", "yes", "yes", "yes", "yes"},
-		{"Secure transfer required, shared key off, public access off", "for the accounts of the command line", "no", "in part", "for each account"},
+		{"Secure transfer required, shared key off, public access off", "for each account", "no", "in part", "for each account"},
 		{"Firewall and network rules", "no", "no", "no", "yes"},
 	}},
 	{"Blobs", [][5]string{
@@ -73,6 +73,17 @@ var features = []struct {
 		{"A filter's literal of another type than the property", "the property counts as less", "matches nothing, or is converted", "not documented", "the property counts as less"},
 		{"`$orderby`, `$skip`, `$expand`, `$inlinecount`", "501 NotImplemented", "ignored", "501", "501 NotImplemented"},
 		{"Table SAS with key ranges", "yes", "yes", "yes", "yes"},
+	}},
+	{"Resource manager (`--arm-addr`)", [][5]string{
+		{"Accounts by `az`, the management SDKs and Terraform's calls: create, update, list, keys, signatures, delete", "yes", "no", "yes", "yes"},
+		{"Subscriptions, resource groups, locations, providers, resources", "yes, in one region", "no", "yes", "yes"},
+		{"Containers, tables, and the properties of their services", "yes", "no", "no", "yes"},
+		{"Sign-in of users and service principals", "password, secret, device code, refresh; AD FS and Entra dialects", "no", "AD FS or Entra", "yes"},
+		{"Role assignments", "built-in roles, at subscription, group, account, container and table", "no", "control plane", "yes"},
+		{"Asynchronous operations", "none: every operation answers when it is done", "no", "yes", "yes"},
+		{"Number of accounts of a subscription", "limited", "no", "limited", "limited"},
+		{"Quotas of capacity and rate, network rules, encryption scopes, management policies, private endpoints", "no; what asks for them is refused", "no", "capacity", "yes"},
+		{"Restore of deleted accounts", "no", "no", "by the operator", "yes"},
 	}},
 	{"Other services", [][5]string{
 		{"Queue, File", "no", "Queue", "Queue", "yes"},
