@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,7 +48,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 			return b, nil, err
 		}
 	}
-	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log, PrivateSources: c.PrivateCopySources})
+	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log, PrivateSources: c.PrivateCopySources, ClosedSources: closedSources(srv)})
 	tables := table.New(table.Options{Store: store, Accounts: accounts, Logger: log})
 	options.Blob, options.Table = blobs, tables
 	authorizer := gate.New(options)
@@ -82,4 +84,18 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 		}
 	}
 	return b, stop, nil
+}
+
+// closedSources are the addresses where the server is managed, which no copy reads.
+func closedSources(srv *server.Server) (addrs []netip.AddrPort) {
+	if srv == nil {
+		return nil
+	}
+	if a, ok := srv.ManagementAddr().(*net.TCPAddr); ok {
+		addrs = append(addrs, a.AddrPort())
+	}
+	if a, ok := srv.ResourceManagerAddr().(*net.TCPAddr); ok {
+		addrs = append(addrs, a.AddrPort())
+	}
+	return addrs
 }

@@ -88,6 +88,14 @@ func isThisMachine(a netip.Addr) bool {
 	})
 }
 
+// isClosed tells whether an address is one of those that are closed, or what one of them listens on with every address of this machine.
+func isClosed(a netip.AddrPort, closed []netip.AddrPort) bool {
+	return slices.ContainsFunc(closed, func(c netip.AddrPort) bool {
+		to, at := a.Addr().Unmap(), c.Addr().Unmap()
+		return a.Port() == c.Port() && (to == at || at.IsUnspecified() && (to.IsLoopback() || isThisMachine(to)))
+	})
+}
+
 // Client reads the sources of copies that are elsewhere. It is safe for concurrent use.
 type Client struct{ http http.Client }
 
@@ -96,10 +104,11 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // NewClient returns the client by which sources elsewhere are read. Addresses are checked when they are dialled, after the name
 // was resolved, so a name cannot mean one address to the check and another to the connection. Redirects are not followed.
-func NewClient(private bool, stall time.Duration) *Client {
+// closed are the addresses on which this machine is managed: who may write a blob is not to read them by a copy, whatever else is private.
+func NewClient(private bool, stall time.Duration, closed []netip.AddrPort) *Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		a, err := netip.ParseAddrPort(address)
-		if err != nil || !reachable(a.Addr(), private) {
+		if err != nil || !reachable(a.Addr(), private) || isClosed(a, closed) {
 			return errForbiddenSource
 		}
 		return nil

@@ -2,10 +2,14 @@ package source
 
 import (
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 func TestReachable(t *testing.T) {
@@ -31,4 +35,21 @@ func TestReachable(t *testing.T) {
 		}
 	}
 	require.False(t, isThisMachine(netip.MustParseAddr("8.8.8.8")))
+}
+
+// Where the server is managed no copy reads, by whatever address of this machine.
+func TestTheManagementAddressIsClosed(t *testing.T) {
+	closed := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:10004"), netip.MustParseAddrPort("[::]:10005")}
+	for addr, want := range map[string]bool{
+		"127.0.0.1:10004": true, "[::ffff:127.0.0.1]:10004": true, "127.0.0.1:10000": false, "8.8.8.8:10004": false,
+		"127.0.0.1:10005": true, "[::1]:10005": true, "8.8.8.8:10005": false,
+	} {
+		require.Equal(t, want, isClosed(netip.MustParseAddrPort(addr), closed), addr)
+	}
+	managed := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }))
+	defer managed.Close()
+	c := NewClient(true, MaxStall, []netip.AddrPort{managed.Listener.Addr().(*net.TCPAddr).AddrPort()})
+	defer c.Close()
+	_, err := c.Get(t.Context(), &Remote{URL: managed.URL + "/metrics"}, &Ask{Limit: 1 << 20})
+	require.ErrorIs(t, err, protocol.ErrCannotVerifyCopySource)
 }

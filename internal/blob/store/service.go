@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type Options struct {
 	Now      func() time.Time // default: time.Now
 	// PrivateSources lets copies read from this machine and private networks.
 	PrivateSources bool
+	// ClosedSources are addresses that no copy reads from: where this server is managed.
+	ClosedSources []netip.AddrPort
 	// Stall is how long the source of a copy may send nothing; default: a minute.
 	Stall time.Duration
 	// AtOnce is the most entries of a chunk list that one transaction writes; 0 for as many as fit. Longer lists are laid in several.
@@ -59,7 +62,7 @@ func New(o Options) *Service {
 		o.Stall = source.MaxStall
 	}
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now,
-		remote: source.NewClient(o.PrivateSources, o.Stall), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
+		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
