@@ -21,6 +21,7 @@ need openssl openssl
 need restic restic
 need javac default-jdk-headless
 need mvn maven
+export PATH=$PATH:$HOME/.cargo/bin # where rustup puts it
 if ! command -v cargo >/dev/null; then
   echo "cargo is missing: install Rust 1.88 or newer (rustup.rs, or Debian's rustup), then go on" >&2
   exit 1

@@ -5,6 +5,7 @@ use azure_storage_blob::models::*;
 use azure_storage_blob::{BlobContainerClient, BlobServiceClient};
 use clients::told;
 use futures::TryStreamExt;
+use std::collections::HashMap;
 
 fn service() -> BlobServiceClient {
     let url = Url::parse(&format!("{}?{}", told("BLOBD_BLOB"), told("BLOBD_SAS"))).unwrap();
@@ -61,6 +62,49 @@ async fn append_and_pages() {
 
     let disk = c.blob_client("disk").page_blob_client();
     disk.create(1 << 20, None).await.unwrap();
+    disk.upload_pages(RequestContent::from(vec![7; 1024]), 1024, HttpRange::new(512, 1024), None).await.unwrap();
+    disk.clear_pages(HttpRange::new(512, 512), None).await.unwrap();
     disk.resize(2 << 20, None).await.unwrap();
+    let bytes = c.blob_client("disk").download(None).await.unwrap().body.collect().await.unwrap();
+    assert_eq!((bytes.len(), bytes[1023], bytes[1024], bytes[1536]), (2 << 20, 0, 7, 0));
+    c.delete(None).await.unwrap();
+}
+
+/// What is said of a blob, and who holds it.
+#[tokio::test]
+async fn properties_tags_and_leases() {
+    let c = container("words").await;
+    let words = HashMap::from([("colour".to_string(), "blue".to_string())]);
+    c.set_metadata(&words, None).await.unwrap();
+    assert_eq!(c.get_properties(None).await.unwrap().metadata().unwrap(), words);
+    let options = BlobServiceClientListContainersOptions {
+        prefix: Some(told("BLOBD_CONTAINER") + "-words"),
+        include: Some(vec![ListContainersIncludeType::Metadata]),
+        ..Default::default()
+    };
+    let found: Vec<_> = service().list_containers(Some(options)).unwrap().try_collect().await.unwrap();
+    assert_eq!((found.len(), found[0].metadata.clone().unwrap()), (1, words.clone()));
+
+    let b = c.blob_client("b");
+    b.upload(RequestContent::from(b"x".to_vec()), None).await.unwrap();
+    b.set_metadata(&words, None).await.unwrap();
+    let tags: BlobTags = words.clone().into();
+    b.set_tags(tags.try_into().unwrap(), None).await.unwrap();
+    let tags: HashMap<String, String> = b.get_tags(None).await.unwrap().into_model().unwrap().into();
+    assert_eq!(tags, words);
+    let found: Vec<_> = c.find_blobs_by_tags("colour='blue'", None).unwrap().try_collect().await.unwrap();
+    assert_eq!(found[0].name.as_deref(), Some("b"));
+    b.set_tier(AccessTier::Cool, None).await.unwrap();
+    let p = b.get_properties(None).await.unwrap();
+    assert_eq!((p.metadata().unwrap(), p.access_tier().unwrap()), (words, Some("Cool".to_string())));
+
+    let id = b.acquire_lease(15, None).await.unwrap().lease_id().unwrap().unwrap();
+    assert_eq!(status(b.acquire_lease(15, None).await), StatusCode::Conflict);
+    assert_eq!(status(b.delete(None).await), StatusCode::PreconditionFailed);
+    b.renew_lease(id.clone(), None).await.unwrap();
+    b.release_lease(id, None).await.unwrap();
+    b.create_snapshot(None).await.unwrap();
+    assert_eq!(status(b.delete(None).await), StatusCode::Conflict);
+    service().get_properties(None).await.unwrap().into_model().unwrap();
     c.delete(None).await.unwrap();
 }
