@@ -63,7 +63,7 @@ func (s *Service) putBlockList(r *rest.Request) error {
 		return err
 	}
 	setWritten(r, n.Blob)
-	setSums(r, &want, &got)
+	setSums(r, &store.Sums{}, &got) // the CRC-64 of the list, whichever sum was sent
 	r.Reply(201)
 	return nil
 }
@@ -102,12 +102,10 @@ func (s *Service) getBlockList(r *rest.Request) error {
 		b = appendBlocks(b, "UncommittedBlocks", list.Uncommitted)
 	}
 	b = append(b, "</BlockList>"...)
-	length := int64(0)
 	if list.Blob != nil {
 		setChanged(r, list.Blob.Changed)
-		length = list.Blob.Size
+		r.SetHeader("x-ms-blob-content-length", strconv.FormatInt(list.Blob.Size, 10))
 	}
-	r.SetHeader("x-ms-blob-content-length", strconv.FormatInt(length, 10))
 	r.ReplyXML(200, b)
 	return nil
 }

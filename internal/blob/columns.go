@@ -99,13 +99,15 @@ func (c *column) number(row int, v int64) {
 
 func (c *column) moment(row int, s record.Stamp) { c.number(row, s.Time().Unix()) }
 
-// flag sets a row to true: false is left out, as in XML.
-func (c *column) flag(row int) {
+// flag sets a row to true or false.
+func (c *column) flag(row int, v bool) {
 	c.begin(row)
 	if row%8 == 0 {
 		c.data = append(c.data, 0)
 	}
-	c.data[row/8] |= 1 << (row % 8)
+	if v {
+		c.data[row/8] |= 1 << (row % 8)
+	}
 }
 
 // text sets a row to a text. An empty one is left out: clients take an element of XML without text for none.

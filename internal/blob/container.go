@@ -71,7 +71,9 @@ func (s *Service) getContainerProperties(r *rest.Request) error {
 	setPublic(r, c)
 	r.SetHeader("x-ms-has-immutability-policy", "false")
 	r.SetHeader("x-ms-has-legal-hold", "false")
-	r.SetHeader("x-ms-immutable-storage-with-versioning-enabled", "false")
+	if r.Version >= protocol.V20200612 {
+		r.SetHeader("x-ms-immutable-storage-with-versioning-enabled", "false")
+	}
 	r.SetHeader("x-ms-default-encryption-scope", c.Scope())
 	r.SetHeader("x-ms-deny-encryption-scope-override", boolText(c.DenyScopeOverride))
 	r.Reply(200)
@@ -219,7 +221,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	}
 	start := len(b)
 	next, err := s.blobs.Containers(r.Context, &q, func(name string, c *record.Container) {
-		b = appendContainer(b, c, name, metadata, q.Now)
+		b = appendContainer(b, c, name, metadata, q.Now, r.Version)
 	})
 	if err != nil {
 		page.Close()
@@ -236,7 +238,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 }
 
 // appendContainer appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.
-func appendContainer(b []byte, c *record.Container, name string, metadata bool, now record.Stamp) []byte {
+func appendContainer(b []byte, c *record.Container, name string, metadata bool, now record.Stamp, version protocol.Version) []byte {
 	b = append(b, "<Container>"...)
 	b = protocol.AppendElement(b, "Name", name)
 	if c.Deleted.At != 0 {
@@ -254,7 +256,10 @@ func appendContainer(b []byte, c *record.Container, name string, metadata bool, 
 	}
 	b = protocol.AppendElement(b, "DefaultEncryptionScope", c.Scope())
 	b = protocol.AppendElement(b, "DenyEncryptionScopeOverride", boolText(c.DenyScopeOverride))
-	b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold><ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled>"...)
+	b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold>"...)
+	if version >= protocol.V20200612 {
+		b = append(b, "<ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled>"...)
+	}
 	if c.Deleted.At != 0 {
 		b = protocol.AppendElement(b, "DeletedTime", protocol.Date(c.Deleted.At))
 		b = append(b, "<RemainingRetentionDays>"...)

@@ -154,7 +154,7 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 	p.rows++
 	cols[colName].text(row, name)
 	if rec.Deleted.At != 0 {
-		cols[colDeleted].flag(row)
+		cols[colDeleted].flag(row, true)
 		cols[colDeletedTime].moment(row, rec.Deleted.At)
 		cols[colDaysLeft].number(row, int64(rec.Deleted.DaysLeft(p.now)))
 	}
@@ -164,7 +164,7 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 	if rec.Version != 0 && (p.include&store.IncludeVersions != 0 || e.Slot.Kind == record.SlotCurrent) && e.Slot.Kind != record.SlotSnapshot {
 		cols[colVersion].stamp(row, rec.Version)
 		if e.Slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
-			cols[colCurrent].flag(row)
+			cols[colCurrent].flag(row, true)
 		}
 	}
 	if !e.Uncommitted {
@@ -172,15 +172,15 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 		cols[colModified].moment(row, rec.Changed)
 		cols[colETag].begin(row)
 		cols[colETag].end(protocol.AppendETag(cols[colETag].data, rec.Changed))
-		p.tier(row, rec)
+		h := &rec.HTTP
+		cols[colContentType].text(row, h.ContentType)
+		cols[colEncoding].text(row, h.ContentEncoding)
+		cols[colLanguage].text(row, h.ContentLanguage)
+		cols[colDisposition].text(row, h.ContentDisposition)
+		cols[colCache].text(row, h.CacheControl)
 	}
 	cols[colLength].number(row, rec.Size)
-	h := &rec.HTTP
-	cols[colContentType].text(row, h.ContentType)
-	cols[colEncoding].text(row, h.ContentEncoding)
-	cols[colLanguage].text(row, h.ContentLanguage)
-	cols[colDisposition].text(row, h.ContentDisposition)
-	cols[colCache].text(row, h.CacheControl)
+	p.tier(row, rec)
 	if rec.MD5 != "" {
 		var buf [16]byte
 		cols[colMD5].begin(row)
@@ -190,13 +190,13 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 		cols[colSequence].number(row, rec.Sequence)
 	}
 	cols[colType].text(row, rec.Type.String())
-	if e.Slot.Kind == record.SlotCurrent {
+	if e.Slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
 		p.lease(row, &rec.Lease)
 	}
 	if rec.Copy != nil && p.include&store.IncludeCopy != 0 {
 		p.copy(row, rec.Copy)
 	}
-	cols[colEncrypted].flag(row)
+	cols[colEncrypted].flag(row, !e.Uncommitted)
 	cols[colScope].text(row, rec.EncryptionScope)
 	if n := len(rec.Tags); n > 0 {
 		cols[colTagCount].number(row, int64(n))
@@ -205,13 +205,13 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 		}
 	}
 	if rec.Sealed {
-		cols[colSealed].flag(row)
+		cols[colSealed].flag(row, true)
 	}
 	if p.include&store.IncludeMetadata != 0 {
 		cols[colMetadata].pairs(row, rec.Metadata)
 	}
 	if e.VersionsOnly {
-		cols[colVersionsOnly].flag(row)
+		cols[colVersionsOnly].flag(row, true)
 	}
 }
 
@@ -229,9 +229,9 @@ func (p *arrowPage) tier(row int, rec *record.Blob) {
 	}
 	p.columns[colTier].text(row, tier.String())
 	if inferred {
-		p.columns[colTierInferred].flag(row)
+		p.columns[colTierInferred].flag(row, true)
 	}
-	if t.Changed != 0 {
+	if t.Changed != 0 && rec.Type == record.BlockBlob {
 		p.columns[colTierChanged].moment(row, t.Changed)
 	}
 	if t.Pending != record.TierUnset {
@@ -263,7 +263,7 @@ func (p *arrowPage) copy(row int, c *record.Copy) {
 	}
 	cols[colCopyDescription].text(row, c.Description)
 	if c.Incremental {
-		cols[colIncremental].flag(row)
+		cols[colIncremental].flag(row, true)
 		if c.Snapshot != 0 {
 			cols[colCopySnapshot].stamp(row, c.Snapshot)
 		}

@@ -16,9 +16,6 @@ func (p *page) Blob(name string, e *store.Entry) {
 	rec := &e.Blob
 	b := append(p.b, "<Blob>"...)
 	b = protocol.AppendName(b, "Name", name, p.version)
-	if rec.Deleted.At != 0 {
-		b = append(b, "<Deleted>true</Deleted>"...)
-	}
 	if e.Slot.Kind == record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.Slot.Stamp)
 		b = append(b, "</Snapshot>"...)
@@ -29,6 +26,9 @@ func (p *page) Blob(name string, e *store.Entry) {
 		if e.Slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
 			b = append(b, "<IsCurrentVersion>true</IsCurrentVersion>"...)
 		}
+	}
+	if rec.Deleted.At != 0 {
+		b = append(b, "<Deleted>true</Deleted>"...)
 	}
 	b = append(b, "<Properties>"...)
 	if !e.Uncommitted {
@@ -43,7 +43,9 @@ func (p *page) Blob(name string, e *store.Entry) {
 	b = append(b, "<Content-Length>"...)
 	b = strconv.AppendInt(b, rec.Size, 10)
 	b = append(b, "</Content-Length>"...)
-	b = appendHTTP(b, rec)
+	if !e.Uncommitted {
+		b = appendHTTP(b, rec)
+	}
 	switch rec.Type {
 	case record.PageBlob:
 		b = append(b, "<x-ms-blob-sequence-number>"...)
@@ -54,16 +56,21 @@ func (p *page) Blob(name string, e *store.Entry) {
 	default:
 		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
 	}
-	if !e.Uncommitted {
-		b = appendTier(b, rec, p.now)
-	}
-	if e.Slot.Kind == record.SlotCurrent {
+	b = appendTier(b, rec, p.now, p.version)
+	switch {
+	case e.Slot.Kind == record.SlotCurrent && rec.Deleted.At != 0: // which has no lease, and says so
+		b = append(b, "<LeaseStatus />"...)
+	case e.Slot.Kind == record.SlotCurrent:
 		b = appendLease(b, &rec.Lease, p.now)
 	}
 	if rec.Copy != nil && p.include&store.IncludeCopy != 0 {
 		b = appendCopy(b, rec.Copy)
 	}
-	b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
+	if e.Uncommitted { // of which nothing but this is told
+		b = append(b, "<ServerEncrypted>false</ServerEncrypted>"...)
+	} else {
+		b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
+	}
 	if rec.EncryptionScope != "" {
 		b = protocol.AppendElement(b, "EncryptionScope", rec.EncryptionScope)
 	}
@@ -91,7 +98,9 @@ func (p *page) Blob(name string, e *store.Entry) {
 		b = tagquery.AppendXML(b, rec.Tags)
 		b = append(b, "</Tags>"...)
 	}
-	b = append(b, "<OrMetadata />"...)
+	if p.version >= protocol.V20191212 {
+		b = append(b, "<OrMetadata />"...)
+	}
 	if e.VersionsOnly {
 		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
 	}
@@ -116,7 +125,7 @@ func appendHTTP(b []byte, rec *record.Blob) []byte {
 	return protocol.AppendElement(b, "Content-Disposition", h.ContentDisposition)
 }
 
-func appendTier(b []byte, rec *record.Blob, at record.Stamp) []byte {
+func appendTier(b []byte, rec *record.Blob, at record.Stamp, version protocol.Version) []byte {
 	now := rec.Tier.At(at)
 	t := &now
 	tier, inferred := t.Effective(rec.Type)
@@ -129,12 +138,14 @@ func appendTier(b []byte, rec *record.Blob, at record.Stamp) []byte {
 	if inferred {
 		b = append(b, "<AccessTierInferred>true</AccessTierInferred>"...)
 	}
-	if t.Changed != 0 {
+	if t.Pending != record.TierUnset {
+		b = protocol.AppendElement(b, "ArchiveStatus", t.ArchiveStatus())
+	}
+	if t.Changed != 0 && rec.Type == record.BlockBlob {
 		b = protocol.AppendDate(append(b, "<AccessTierChangeTime>"...), t.Changed)
 		b = append(b, "</AccessTierChangeTime>"...)
 	}
-	if t.Pending != record.TierUnset {
-		b = protocol.AppendElement(b, "ArchiveStatus", t.ArchiveStatus())
+	if t.Pending != record.TierUnset && version >= protocol.V20191212 {
 		b = protocol.AppendElement(b, "RehydratePriority", t.Priority())
 	}
 	return b

@@ -58,11 +58,13 @@ func setTier(r *rest.Request, rec *record.Blob) {
 	if inferred {
 		r.SetHeader("x-ms-access-tier-inferred", "true")
 	}
-	if now.Changed != 0 {
+	if now.Changed != 0 && rec.Type == record.BlockBlob {
 		r.SetHeader("x-ms-access-tier-change-time", protocol.Date(now.Changed))
 	}
 	if now.Pending != record.TierUnset {
 		r.SetHeader("x-ms-archive-status", now.ArchiveStatus())
-		r.SetHeader("x-ms-rehydrate-priority", now.Priority())
+		if r.Version >= protocol.V20191212 {
+			r.SetHeader("x-ms-rehydrate-priority", now.Priority())
+		}
 	}
 }

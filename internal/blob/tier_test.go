@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,7 +73,7 @@ func TestSetTierOnTheWire(t *testing.T) {
 	h.fails(t, 409, "BlobBeingRehydrated", "GET", "/acct/con/b", "")
 	h.fails(t, 409, "BlobBeingRehydrated", "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Cool")
 	list := h.must(t, 200, "GET", "/acct/con?restype=container&comp=list", "")
-	require.True(t, strings.Contains(string(list.Body), "<ArchiveStatus>rehydrate-pending-to-hot</ArchiveStatus><RehydratePriority>High</RehydratePriority>"))
+	require.Regexp(t, "<ArchiveStatus>rehydrate-pending-to-hot</ArchiveStatus><AccessTierChangeTime>[^<]*</AccessTierChangeTime><RehydratePriority>High</RehydratePriority>", string(list.Body))
 
 	h.fails(t, 400, "MissingRequiredHeader", "PUT", "/acct/con/b?comp=tier", "")
 	h.fails(t, 400, "InvalidHeaderValue", "PUT", "/acct/con/b?comp=tier", "", "x-ms-access-tier: Warm")

@@ -95,6 +95,13 @@ func invalidXMLAt(line, column int) *Error {
 	return &e
 }
 
+// InvalidXML is InvalidXmlDocument for a document that says what cannot be.
+func InvalidXML(reason string) *Error {
+	e := *ErrInvalidXmlDocument
+	e.Details = []Detail{e.Details[0], e.Details[1], {"Reason", reason}}
+	return &e
+}
+
 // InvalidXMLNode is InvalidXmlNodeValue for one element, as Azure words it.
 func InvalidXMLNode(name, value string) *Error {
 	return ErrInvalidXmlNodeValue.With("XmlNodeName", name).With("XmlNodeValue", value)
