@@ -159,7 +159,7 @@ var (
 	ErrNotImplemented                          = &Error{Status: 501, Code: "NotImplemented", Message: "The requested operation is not implemented on the specified resource."}
 	ErrPropertiesNeedValue                     = &Error{Status: 400, Code: "PropertiesNeedValue", Message: "The values are not specified for all properties in the entity."}
 	ErrPropertyNameInvalid                     = &Error{Status: 400, Code: "PropertyNameInvalid", Message: "The property name is invalid."}
-	ErrPropertyNameTooLong                     = &Error{Status: 400, Code: "PropertyNameTooLong", Message: "The property name exceeds the maximum allowed length."}
+	ErrPropertyNameTooLong                     = &Error{Status: 400, Code: "PropertyNameTooLong", Message: "The property name exceeds the maximum allowed length (255)."}
 	ErrPropertyValueTooLarge                   = &Error{Status: 400, Code: "PropertyValueTooLarge", Message: "The property value exceeds the maximum allowed size (64KB). If the property value is a string, it is UTF-16 encoded and the maximum number of characters should be 32K or less."}
 	ErrTableAlreadyExists                      = &Error{Status: 409, Code: "TableAlreadyExists", Message: "The table specified already exists."}
 	ErrTableBeingDeleted                       = &Error{Status: 409, Code: "TableBeingDeleted", Message: "The specified table is being deleted."}

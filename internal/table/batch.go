@@ -398,7 +398,7 @@ func (c *call) batchFailure(r *rest.Request, index int, err error) error {
 		p = c.ops[index]
 	}
 	prefix := strconv.Itoa(index) + ":"
-	if len(c.ops) == 1 {
+	if len(c.ops) == 1 && !e.Is(protocol.ErrTableNotFound) {
 		prefix = ""
 	}
 	c.out = c.out[:0]
@@ -412,9 +412,11 @@ func (c *call) batchFailure(r *rest.Request, index int, err error) error {
 func (c *call) errorPart(r *rest.Request, p *partRequest, e *protocol.Error, prefix string) {
 	c.beginAnswer(p, strconv.Itoa(e.Status)+" "+http.StatusText(e.Status))
 	c.line("X-Content-Type-Options: nosniff")
-	c.line("Cache-Control: no-cache")
-	if prefer := preference(p.known[partPrefer]); prefer != "" && p.Method == "POST" && p.kind == insert {
-		c.line("Preference-Applied: ", prefer)
+	if !e.Is(protocol.ErrTableNotFound) { // which is found before the request is looked at
+		c.line("Cache-Control: no-cache")
+		if prefer := preference(p.known[partPrefer]); prefer != "" && p.Method == "POST" && p.kind == insert {
+			c.line("Preference-Applied: ", prefer)
+		}
 	}
 	c.line("DataServiceVersion: 3.0;")
 	c.line("Content-Type: ", odata.ErrorContentType(c.format))

@@ -156,6 +156,7 @@ func (s *Service) WriteError(r *rest.Request, e *protocol.Error) {
 		r.SetHeader("x-ms-error-code", e.Code)
 	}
 	if e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden {
+		common(r)
 		r.SetReason(http.StatusText(e.Status)) // as recorded: what OData answers has no message there
 	}
 	f := errorFormat(r)

@@ -109,7 +109,7 @@ func parse(text string, typed map[string]entity.Type) (*Filter, error) {
 		return nil, err
 	}
 	if p.tok.kind != tokenEnd {
-		return nil, p.syntax(p.tok.at)
+		return nil, p.syntax(p.lexer.at)
 	}
 	root, ok := p.condition(all)
 	if !ok {
@@ -210,7 +210,7 @@ func join(k kind, a, b node) node {
 
 func (p *parser) unary(depth int) (operand, error) {
 	if depth > maxDepth {
-		return operand{}, p.syntax(p.tok.at)
+		return operand{}, p.syntax(p.lexer.at)
 	}
 	if !p.word("not") {
 		return p.comparison(depth)
@@ -265,12 +265,12 @@ func (p *parser) primary(depth int) (operand, error) {
 			return operand{}, err
 		}
 		if p.tok.kind != tokenClose {
-			return operand{}, p.syntax(p.tok.at)
+			return operand{}, p.syntax(p.lexer.at)
 		}
 		return o, p.advance()
 	}
 	if t.kind != tokenName && t.kind != tokenLiteral || t.text == "and" || t.text == "or" {
-		return operand{}, p.syntax(t.at)
+		return operand{}, p.syntax(p.lexer.at)
 	}
 	if err := p.advance(); err != nil {
 		return operand{}, err
