@@ -62,6 +62,7 @@ type diskSet struct {
 	leftEpoch uint64
 	words     [maxWords]uint64
 	run       uint64 // random number of this process
+	runs      [maxRuns]uint64
 }
 
 // since is what a store has since version 2 of its format, and from where on.
@@ -290,7 +291,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 func (set *diskSet) setFormat(f *format) {
 	set.store, set.ids, set.k, set.m = f.store, f.disks, int(f.k), int(f.m)
 	set.epoch, set.promised, set.started, set.members, set.left = f.epoch, f.promised, f.started, f.members, f.left
-	set.leftEpoch, set.words = f.leftEpoch, f.words
+	set.leftEpoch, set.words, set.runs = f.leftEpoch, f.words, f.runs
 	set.since = since{f.secret, f.extent, f.log}
 	set.disks = make([]*disk, f.n())
 	for i := range set.disks {
@@ -335,6 +336,9 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []st
 	if err := set.oneHistory(newest); err != nil {
 		return err
 	}
+	if err := set.newerColumns(newest, accepted); err != nil {
+		return err
+	}
 	before := set.left
 	if err := set.leave(append(slices.Clone(accepted), replaced...)); err != nil {
 		return err
@@ -356,6 +360,29 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []st
 		}
 	}
 	return set.promise()
+}
+
+// newerColumns refuses columns that a later start made than any that the records know of: the records, and the metadata with them, were put
+// back from an older copy. What the columns hold beyond that would be taken for garbage.
+func (set *diskSet) newerColumns(newest *format, accepted []string) error {
+	for _, d := range set.disks {
+		if !d.usable() {
+			continue
+		}
+		dir := set.fs.PathJoin(d.dir, extentDir)
+		started := extent.Newest(set.fs, dir, set.store)
+		if started <= max(newest.epoch, newest.promised) {
+			continue
+		}
+		if slices.Contains(accepted, logListName) {
+			set.log.Error("the store goes on with metadata that is older than its columns, as --accept-missing says", zap.String("dir", dir))
+			continue
+		}
+		return fmt.Errorf("the newest column in %s is of start %d, and the newest metadata of start %d: older files were put back. Put back the newest %s and "+
+			"%s; if they are lost for good, start once with --accept-missing %s: what was acknowledged since is given up: %w",
+			dir, started, newest.epoch, formatName, metaDir, logListName, engine.ErrCorrupt)
+	}
+	return nil
 }
 
 // migrate takes a store from version 1 of its format to version 2. start writes it down, before

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,6 +28,9 @@ import (
 // is back. A start on no more than half of the disks needs that word for all others. Where parts of a store went on without each other by
 // the operator's word, there are two histories, and no start on disks of both: a disk that was left is not to have a later epoch than the
 // newest one known then, and nobody is to have heard a word of which the newest history does not know.
+//
+// Where a store was copied and both went on, a disk of either has the epoch of a start that the other does not know. A start leaves its random
+// number with its promise, so that those after it know it even if it wrote nothing else; the last few are kept.
 
 // word is how the operator names a disk.
 func (set *diskSet) word(i int) string { return diskWord(set.ids[i]) }
@@ -47,12 +51,63 @@ func (set *diskSet) oneHistory(newest *format) error {
 		}
 		// Every start promises its number to half of the disks first, so two that wrote the same one did not know of each other.
 		copied := f.epoch == newest.epoch && f.run != newest.run && f.run != 0 && newest.run != 0
-		if copied || newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
+		if copied || newest.stranger(f) || newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
 			return fmt.Errorf("data directories %s and %s went on without each other: both may have acknowledged what the other does not have; "+
 				"give the disks of one part only, and empty the directories of the other: %w", set.disks[newest.index].dir, d.dir, engine.ErrCorrupt)
 		}
 	}
 	return nil
+}
+
+// runOf is what is kept of a process and the number that it promised: the lower half of that, and most of its random number.
+func runOf(epoch, run uint64) uint64 { return epoch<<48 | run<<16>>16 }
+
+// promisedBy returns the number that a process promised.
+func (f *format) promisedBy(run uint64) uint64 { return f.promised - (f.promised-run>>48)&0xffff }
+
+// stranger tells whether another record has the epoch of a process that its history does not know. What is older than all that is kept may
+// be of any.
+func (f *format) stranger(other *format) bool {
+	known := slices.DeleteFunc(slices.Clone(f.runs[:]), func(run uint64) bool { return run == 0 })
+	if other.run == 0 || len(known) == 0 || other.epoch < f.promisedBy(known[len(known)-1]) {
+		return false
+	}
+	return !slices.ContainsFunc(append(known, f.run), func(run uint64) bool { return run<<16 == other.run<<16 })
+}
+
+// learnRuns adds to the processes that the newest record knows those that only the other disks have heard of, and this one.
+func (set *diskSet) learnRuns() {
+	known := &format{promised: set.promised, runs: set.runs}
+	add := func(run uint64) {
+		if run != 0 && !slices.Contains(known.runs[:], run) {
+			all := append(known.runs[:], run)
+			slices.SortFunc(all, func(a, b uint64) int {
+				if a == 0 || b == 0 {
+					return cmp.Compare(b, a)
+				}
+				return cmp.Compare(known.promisedBy(b), known.promisedBy(a))
+			})
+			copy(known.runs[:], all)
+		}
+	}
+	var oldest uint64
+	for _, run := range known.runs {
+		if run != 0 {
+			oldest = known.promisedBy(run)
+		}
+	}
+	for _, d := range set.disks {
+		if d.format == nil || !d.onDisk || oldest == 0 {
+			continue
+		}
+		for _, run := range d.format.runs {
+			if run != 0 && known.promisedBy(run) > oldest {
+				add(run)
+			}
+		}
+	}
+	add(runOf(set.promised, set.run))
+	set.runs = known.runs
 }
 
 // leave takes the operator's word for the disks that are missing for good. What else it may name, a log or an extent, is held against what is
@@ -132,7 +187,7 @@ func (set *diskSet) quorum(before uint32) error {
 func (set *diskSet) record(i int) *format {
 	return &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: set.epoch,
 		members: set.members, disks: set.ids, started: set.started, promised: set.promised, left: set.left,
-		leftEpoch: set.leftEpoch, words: set.words, run: set.run, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
+		leftEpoch: set.leftEpoch, words: set.words, run: set.run, runs: set.runs, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
 }
 
 // promise takes the number of the epoch that this start will write.
@@ -144,6 +199,7 @@ func (set *diskSet) promise() error {
 		}
 	}
 	set.promised = next
+	set.learnRuns()
 	if len(set.disks) == 1 {
 		return nil // the epoch itself is all it takes
 	}
@@ -154,7 +210,7 @@ func (set *diskSet) promise() error {
 			continue
 		}
 		f := *d.format
-		f.promised = next
+		f.promised, f.runs = next, set.runs
 		// A record of the first version has no room for a promise, and is left as it is until all else is found good.
 		if f.version > 1 {
 			if err := set.put(d, &f); err != nil {

@@ -25,6 +25,7 @@ const (
 	formatSize    = formatCopyAt + formatRecord
 	maxDisks      = 16
 	maxWords      = 8
+	maxRuns       = 6
 )
 
 // format is the record of a format file.
@@ -51,6 +52,7 @@ type format struct {
 	leftEpoch uint64           // the newest epoch known when that was said last: a disk that was left and has a later one went on as well
 	words     [maxWords]uint64 // random numbers of the last times it was said, the newest first
 	run       uint64           // random number of the process that wrote the epoch; 0 if that knew none
+	runs      [maxRuns]uint64  // the last processes that promised an epoch, the newest first: see runOf
 }
 
 func (f *format) n() int { return int(f.k) + int(f.m) }
@@ -80,6 +82,9 @@ func (f *format) encode() []byte {
 			binary.BigEndian.PutUint64(b[384+8*i:], word)
 		}
 		binary.BigEndian.PutUint64(b[448:], f.run)
+		for i, run := range f.runs {
+			binary.BigEndian.PutUint64(b[456+8*i:], run)
+		}
 	}
 	binary.BigEndian.PutUint64(b[formatRecord-8:], crc64nvme.Checksum(b[:formatRecord-8]))
 	copy(b[formatCopyAt:], b[:formatRecord])
@@ -140,6 +145,9 @@ func decodeRecord(b []byte) (*format, error) {
 			f.words[i] = binary.BigEndian.Uint64(b[384+8*i:])
 		}
 		f.run = binary.BigEndian.Uint64(b[448:])
+		for i := range f.runs {
+			f.runs[i] = binary.BigEndian.Uint64(b[456+8*i:])
+		}
 	}
 	if f.k < 1 || f.n() > maxDisks || int(f.index) >= f.n() || f.disks[f.index] != f.disk {
 		return nil, fmt.Errorf("format record names disk %d of %d+%d: %w", f.index, f.k, f.m, engine.ErrCorrupt)

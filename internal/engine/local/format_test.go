@@ -36,7 +36,7 @@ func golden(t *testing.T, name string, b []byte) {
 }
 
 func testFormat() *format {
-	f := &format{version: formatVersion, started: 5, promised: 8, left: 4, leftEpoch: 3, words: [maxWords]uint64{0xabc, 0xdef}, run: 0x123, index: 1, k: 2, m: 1, epoch: 7, members: 0b11}
+	f := &format{version: formatVersion, started: 5, promised: 8, left: 4, leftEpoch: 3, words: [maxWords]uint64{0xabc, 0xdef}, run: 0x123, runs: [maxRuns]uint64{8<<48 | 0x123, 6<<48 | 0x45}, index: 1, k: 2, m: 1, epoch: 7, members: 0b11}
 	for i := range f.store {
 		f.store[i] = byte(i)
 	}
@@ -79,7 +79,7 @@ func TestFormatFileGolden(t *testing.T) {
 func TestFormatFileOfTheFirstVersion(t *testing.T) {
 	want := testFormat()
 	want.version, want.extent, want.log, want.secret = 1, 0, 0, siphash.Key{}
-	want.started, want.promised, want.left, want.leftEpoch, want.words, want.run = 0, 0, 0, 0, [maxWords]uint64{}, 0
+	want.started, want.promised, want.left, want.leftEpoch, want.words, want.run, want.runs = 0, 0, 0, 0, [maxWords]uint64{}, 0, [maxRuns]uint64{}
 	b := want.encode()
 	golden(t, "format-v1.hex", b)
 	f, whole, err := decodeFormat(b)

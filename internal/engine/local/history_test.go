@@ -468,3 +468,65 @@ func TestALostFormatFile(t *testing.T) {
 		}
 	}
 }
+
+// TestACopyThatWentFurtherIsRefused: of a store and a copy of it, one was started more often than the other: its disks are not filled up with
+// the other's, whose extents have the same numbers.
+func TestACopyThatWentFurtherIsRefused(t *testing.T) {
+	for n, m := range map[int]int{2: 1, 3: 1, 4: 2} {
+		all := uint32(1)<<n - 1
+		h := history{fs: vfs.NewCrashableMem()}
+		h.startOn(t, n, m, start{disks: all})
+		other := h
+		other.fs = h.fs.CrashClone(vfs.CrashCloneCfg{})
+		h.startOn(t, n, m, start{disks: all})
+		for further := range 5 {
+			other.startOn(t, n, m, start{disks: all})
+			for taken := uint32(1); taken < all; taken++ {
+				mixed := h.fs.CrashClone(vfs.CrashCloneCfg{})
+				o := small(n)
+				o.FS, o.Dirs = mixed, nil
+				for i := range n {
+					dir := fmt.Sprintf("d%d", i)
+					o.Dirs = append(o.Dirs, dir)
+					if taken&(1<<i) != 0 {
+						require.NoError(t, mixed.RemoveAll(dir))
+						_, err := vfs.Clone(other.fs, mixed, dir, dir, vfs.CloneSync)
+						require.NoError(t, err)
+					}
+				}
+				_, err := local.Open(o)
+				require.ErrorContains(t, err, "went on without each other", "%b of %d disks from the copy, %d starts further", taken, n, further)
+			}
+		}
+	}
+}
+
+// TestMetadataThatIsOlderThanItsColumns: a disk whose metadata was put back from an older copy, and not its extents, is refused at every
+// try, until the operator gives up what was acknowledged since.
+func TestMetadataThatIsOlderThanItsColumns(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	h := history{fs: fs}
+	h.startOn(t, 1, 0, start{disks: 1})
+	first := h.last
+	old := fs.CrashClone(vfs.CrashCloneCfg{})
+	h.starts = append(h.starts, start{})
+	h.startOn(t, 1, 0, start{disks: 1})
+	fs = h.fs
+	for _, name := range []string{"d0/blobd.format", "d0/meta"} {
+		require.NoError(t, fs.RemoveAll(name))
+		_, err := vfs.Clone(old, fs, name, name, vfs.CloneSync)
+		require.NoError(t, err)
+	}
+	o := small(1)
+	o.FS = fs
+	for range 3 {
+		_, err := local.Open(o)
+		require.ErrorIs(t, err, engine.ErrCorrupt)
+		require.ErrorContains(t, err, "the newest column in d0/extents is of start 2")
+	}
+	o.AcceptMissing = []string{"LOGS"}
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	require.NoError(t, verify(s, "o/", first))
+	require.NoError(t, s.Close())
+}

@@ -283,7 +283,7 @@ func (s *Store) members() (mask uint32) {
 
 func (s *Store) openExtents() (err error) {
 	o := extent.Options{
-		K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, Secret: s.disks.since.secret, Version2: s.disks.since.extent,
+		K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, Secret: s.disks.since.secret, Started: s.disks.started, Version2: s.disks.since.extent,
 		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin, Owned: s.owned,
 	}
 	for i, d := range s.disks.disks {

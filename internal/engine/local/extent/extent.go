@@ -39,9 +39,10 @@ import (
 // An extent is one run of rows. It starts open (one appender writes to it), is retired when it is full or in doubt, and sealed
 // once no writer is left in it.
 type extent struct {
-	id    uint64
-	found bool                     // at the start; the others were made since
-	cols  []atomic.Pointer[column] // k+m; nil where there is no file
+	id      uint64
+	started uint64                   // number of the start that made it, 0 if that is not known
+	found   bool                     // at the start; the others were made since
+	cols    []atomic.Pointer[column] // k+m; nil where there is no file
 
 	lacking atomic.Bool // a column is missing, or lacks something that was acknowledged; counted in Store.lacking
 

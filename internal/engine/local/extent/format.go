@@ -106,6 +106,7 @@ type fileHeader struct {
 	column      uint8
 	k, m        uint8
 	version     uint32
+	started     uint64 // Options.Started of the process that made the extent; 0 if it said nothing
 }
 
 var (
@@ -123,6 +124,7 @@ func (h fileHeader) encode() []byte {
 	binary.BigEndian.PutUint64(b[48:], h.extent)
 	b[56], b[57], b[58] = h.column, h.k, h.m
 	binary.BigEndian.PutUint32(b[60:], blockSize)
+	binary.BigEndian.PutUint64(b[64:], h.started)
 	binary.BigEndian.PutUint64(b[headerSum:], crc64.Sum(b[:headerSum]))
 	return b
 }
@@ -140,6 +142,7 @@ func decodeFileHeader(b []byte) (h fileHeader, err error) {
 	copy(h.disk[:], b[32:])
 	h.extent = binary.BigEndian.Uint64(b[48:])
 	h.column, h.k, h.m = b[56], b[57], b[58]
+	h.started = binary.BigEndian.Uint64(b[64:])
 	if !validWidth(h.k, h.m) || h.column >= h.k+h.m {
 		return h, errNoHeader
 	}

@@ -310,7 +310,7 @@ func (s *Store) done(x *extent, writers int) {
 // rebuilt by Heal. The caller holds s.appending.
 func (s *Store) create() (*extent, error) {
 	id := s.last + 1
-	x := &extent{id: id, end: headerSize, measured: true, cols: make([]atomic.Pointer[column], s.g.columns())}
+	x := &extent{id: id, started: s.opts.Started, end: headerSize, measured: true, cols: make([]atomic.Pointer[column], s.g.columns())}
 	x.refs.Store(1)
 	var wg sync.WaitGroup
 	var excuse atomic.Pointer[error]

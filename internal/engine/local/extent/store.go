@@ -38,6 +38,7 @@ type Options struct {
 	StoreID    [16]byte
 	ExtentSize int64       // 0 is DefaultExtentSize
 	Secret     siphash.Key // of the store: marks frames and footers as its own
+	Started    uint64      // number of the start of the store, which is in the headers of what is made
 	Version2   uint64      // the first extent of version 2 of the format; a store that was made since has no others
 	MaxFiles   int         // column files open for reading at a time; 0 is DefaultMaxFiles
 	Logger     *zap.Logger
@@ -297,6 +298,7 @@ func (s *Store) inspect(x *extent) (ours bool, err error) {
 		if int(h.k) != s.g.k || int(h.m) != s.g.m {
 			return false, fmt.Errorf("it has %d+%d columns, the store is set to %d+%d", h.k, h.m, s.g.k, s.g.m)
 		}
+		x.started = h.started
 		switch {
 		case e.foot != nil:
 			x.measured, x.end, x.data = true, e.foot.length, e.foot.data

@@ -400,7 +400,7 @@ func (s *Store) ours(ctx context.Context, x *extent, c int, col *column) (bool, 
 }
 
 func (s *Store) headerOf(x *extent, c int, d *disk) fileHeader {
-	return fileHeader{store: s.opts.StoreID, disk: d.ID, extent: x.id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m), version: s.version(x.id)}
+	return fileHeader{store: s.opts.StoreID, disk: d.ID, extent: x.id, column: uint8(c), k: uint8(s.g.k), m: uint8(s.g.m), version: s.version(x.id), started: x.started}
 }
 
 // healColumns rebuilds the columns of an extent that have no file, each on a disk that has no other column of it, as far as
