@@ -14,8 +14,8 @@ func (c *call) tableBody(name string, policies []auth.Policy) object {
 	if len(policies) > 0 {
 		var ids []object
 		for _, q := range policies {
-			access := object{}
-			for field, value := range map[string]string{"startTime": q.Start, "expiryTime": q.Expiry, "permission": q.Permission} {
+			access := object{"permission": q.Permission}
+			for field, value := range map[string]string{"startTime": q.Start, "expiryTime": q.Expiry} {
 				if value != "" {
 					access[field] = value
 				}

@@ -82,6 +82,9 @@ func (r *region) robot(name string) (cred azcore.TokenCredential, subscription, 
 func TestResourceManager(t *testing.T) {
 	ctx := context.Background()
 	r := startRegion(t)
+	socket, err := os.Stat(filepath.Join(r.data, "operator.sock"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), socket.Mode().Perm())
 	cred, sub, objectID := r.robot("robot")
 	options := &arm.ClientOptions{ClientOptions: r.options}
 	groups, err := armresources.NewResourceGroupsClient(sub, cred, options)

@@ -1,0 +1,84 @@
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/directory"
+	"github.com/blobd/blobd/internal/engine/enginetest"
+)
+
+// What an operator does, and what is refused with a word on what to do.
+func TestCommands(t *testing.T) {
+	ctx := context.Background()
+	e := enginetest.New(t)
+	accounts, err := account.OpenStore(ctx, e, account.NewRegistry(), nil)
+	require.NoError(t, err)
+	require.NoError(t, accounts.Configure(ctx, account.New("configured", time.Now(), account.GenerateKey())))
+	d, err := directory.Open(ctx, e, accounts, time.Now)
+	require.NoError(t, err)
+	o := &Operator{Directory: d, Accounts: accounts, Base: "https://management.example", Location: "local", Log: zap.NewNop()}
+	do := func(status int, command, body string) Reply {
+		t.Helper()
+		w := httptest.NewRecorder()
+		o.ServeHTTP(w, httptest.NewRequest("POST", "/"+command, strings.NewReader(body)))
+		require.Equal(t, status, w.Code, "%s: %s", command, w.Body)
+		var r Reply
+		_ = json.Unmarshal(w.Body.Bytes(), &r) // an error of HTTP is a text
+		return r
+	}
+	first := do(200, "init", `{"name":"admin@blobd","subscription":"main"}`)
+	require.Len(t, first.Users[0].Secret, 43)
+	_, err = d.Authenticate(ctx, directory.User, "admin@blobd", first.Users[0].Secret)
+	require.NoError(t, err)
+	sub := first.Subscriptions[0].ID
+	require.True(t, d.Allowed(first.Users[0].ObjectID, "Microsoft.Storage/storageAccounts/write", "/subscriptions/"+sub))
+	for _, c := range []struct{ command, body, words string }{
+		{"init", `{"name":"x","subscription":"y"}`, "has users already"},
+		{"user/create", `{"name":"ADMIN@blobd"}`, "already"},
+		{"user/create", `{"name":"bob","secret":"short"}`, "12 to 1024 bytes"},
+		{"user/delete", `{"name":"nobody"}`, `no user or service principal "nobody"`},
+		{"user/delete", `{}`, "no user"},
+		{"subscription/create", `{"name":"other","owner":"nobody"}`, "no user"},
+		{"subscription/delete", `{"name":"nothing"}`, `no subscription "nothing"`},
+		{"role/assign", `{"name":"admin@blobd","role":"King","scope":"main"}`, "the roles are Owner, Contributor"},
+		{"role/assign", `{"name":"admin@blobd","role":"Reader","scope":"/"}`, "not in a subscription"},
+		{"role/remove", `{"name":"x"}`, "not in the directory"},
+		{"account/create", `{"name":"Bad_Name","subscription":"main"}`, "only lower-case letters"},
+		{"account/create", `{"name":"configured","subscription":"main"}`, "the account exists"},
+		{"account/delete", `{"name":"configured"}`, "belongs to the configuration"},
+		{"account/disable", `{"name":"none"}`, `no account "none"`},
+	} {
+		require.Contains(t, do(409, c.command, c.body).Error, c.words, c.command)
+	}
+	do(404, "user/everything", `{}`)
+	do(400, "user/list", `{`)
+	require.Len(t, do(200, "account/create", `{"name":"made","subscription":"MAIN"}`).Accounts, 1)
+	require.Len(t, do(200, "account/keys", `{"name":"made"}`).Accounts[0].Keys, 2)
+	do(200, "account/disable", `{"name":"configured"}`)
+	require.True(t, accounts.Lookup("configured").Disabled)
+	require.Len(t, do(200, "account/list", `{}`).Accounts, 2)
+	require.Contains(t, do(409, "subscription/delete", `{"name":"main"}`).Error, "delete them first")
+	do(200, "subscription/limit", `{"name":"main","maxAccounts":1}`)
+	require.Contains(t, do(409, "account/create", `{"name":"more","subscription":"main"}`).Error, "as many accounts as it may")
+	do(200, "account/delete", `{"name":"made"}`)
+	require.Nil(t, accounts.Lookup("made"))
+	do(200, "subscription/disable", `{"name":"main"}`)
+	require.True(t, do(200, "subscription/list", `{}`).Subscriptions[0].Disabled)
+	do(200, "user/secret", `{"name":"admin@blobd","secret":"a secret of my own"}`)
+	_, err = d.Authenticate(ctx, directory.User, "admin@blobd", "a secret of my own")
+	require.NoError(t, err)
+	require.Empty(t, do(200, "user/list", `{}`).Users[0].Secret)
+	do(200, "user/disable", `{"name":"admin@blobd"}`)
+	require.False(t, d.Allowed(first.Users[0].ObjectID, "Microsoft.Storage/storageAccounts/read", "/subscriptions/"+sub))
+	do(200, "user/delete", `{"name":"admin@blobd"}`)
+	require.Empty(t, do(200, "role/list", `{}`).Roles)
+}
