@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,38 +11,68 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/blob/check"
+	"github.com/blobd/blobd/internal/engine/local"
 )
 
 // checkCommand has a store held against itself. It changes nothing.
 type checkCommand struct {
-	managed `embed:""`
-	Deep    bool `help:"Read all content too and compare it with the sums in the records."`
-	JSON    bool `help:"Print the report in JSON."`
+	managed  `embed:""`
+	Offline  bool `help:"Check the store in --data, which no server has open, and not that of a running server."`
+	dataFlag `embed:""`
+	Deep     bool `help:"Read all content too and compare it with the sums in the records."`
+	JSON     bool `help:"Print the report in JSON."`
 }
 
-// Run asks the server for a check, and fails if it found anything.
+// Run checks, and fails if anything was found.
 func (c *checkCommand) Run(ctx context.Context, o *output) error {
-	c.Timeout = max(c.Timeout, 30*24*time.Hour) // it takes as long as the reading does
-	status, body, err := c.ask(ctx, http.MethodPost, fmt.Sprintf("/check?deep=%t", c.Deep))
+	check := c.online
+	if c.Offline {
+		check = c.offline
+	}
+	rep, err := check(ctx, o)
 	if err != nil {
 		return err
 	}
-	if status != http.StatusOK {
-		return fmt.Errorf("the server answers with status %d: %s", status, strings.TrimSpace(string(body)))
-	}
-	var rep check.Report
-	if err := json.Unmarshal(body, &rep); err != nil || !rep.Complete {
-		return fmt.Errorf("%s is not blobd's management address", c.ManagementAddr)
-	}
 	if c.JSON {
-		_, err = o.out.Write(body)
+		err = json.NewEncoder(o.out).Encode(rep)
 	} else {
-		err = printReport(o.out, &rep)
+		err = printReport(o.out, rep)
 	}
 	if err == nil && rep.Found > 0 {
 		err = fmt.Errorf("%d things are not as they should be", rep.Found)
 	}
 	return err
+}
+
+// online has a running server check its store.
+func (c *checkCommand) online(ctx context.Context, _ *output) (*check.Report, error) {
+	c.Timeout = max(c.Timeout, 30*24*time.Hour) // it takes as long as the reading does
+	status, body, err := c.ask(ctx, http.MethodPost, fmt.Sprintf("/check?deep=%t", c.Deep))
+	if err != nil {
+		return nil, fmt.Errorf("%w (--offline checks a store that no server has open)", err)
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("the server answers with status %d: %s", status, strings.TrimSpace(string(body)))
+	}
+	var rep check.Report
+	if err := json.Unmarshal(body, &rep); err != nil || !rep.Complete {
+		return nil, fmt.Errorf("%s is not blobd's management address", c.ManagementAddr)
+	}
+	return &rep, nil
+}
+
+// offline checks a store that nobody serves, without a change to its disks.
+func (c *checkCommand) offline(ctx context.Context, o *output) (_ *check.Report, err error) {
+	files, err := descriptors()
+	if err != nil {
+		return nil, err
+	}
+	store, err := local.Open(local.Options{Dirs: c.Data, Still: true, Logger: newLogger(o.err), MaxFiles: files.store})
+	if err != nil {
+		return nil, fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return check.Check(ctx, store, check.Options{Deep: c.Deep})
 }
 
 // printReport writes what a check found in words.

@@ -32,7 +32,7 @@ type cli struct {
 	Serve   serveCommand    `cmd:"" default:"withargs" help:"Serve storage. This is what blobd does when no command is given."`
 	Health  healthCommand   `cmd:"" help:"Ask a running server whether it is well: exit status 0 when it serves and takes writes."`
 	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
-	Check   checkCommand    `cmd:"" help:"Hold a running server's store against itself: records, owners of content, indexes; with --deep all content. Exit status 0 when nothing is wrong."`
+	Check   checkCommand    `cmd:"" help:"Hold a store, of a running server or with --offline, against itself: records, owners of content, indexes; with --deep all content. Exit status 0 when nothing is wrong."`
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 

@@ -2,6 +2,8 @@ package process
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,4 +62,34 @@ func TestCheckAndScrubNameABlob(t *testing.T) {
 	_, out, _ = ask("scrub")
 	require.Contains(t, out, "damaged for good: 1")
 	require.Contains(t, out, "devstoreaccount1/docs/bad")
+
+	code, _, words = refuse(t, nil, "check", "--offline", "--data", data)
+	require.Equal(t, 1, code)
+	require.Contains(t, words, "in use by another process")
+	p.stop()
+	before := everyFile(t, data)
+	code, out, words = refuse(t, nil, "check", "--offline", "--deep", "--data", data)
+	require.Equal(t, 1, code, words)
+	require.Contains(t, out, "content: devstoreaccount1/docs/bad: chunk")
+	require.Contains(t, words, "1 things are not as they should be")
+	require.Equal(t, before, everyFile(t, data), "a check changes nothing")
+}
+
+// everyFile reads all files below a directory.
+func everyFile(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == "LOCK" {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		all[path] = fmt.Sprintf("%v %x", info.ModTime(), sha256.Sum256(b))
+		return err
+	}))
+	return all
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
+	"github.com/blobd/blobd/internal/engine/local/overlay"
 	"github.com/blobd/blobd/internal/engine/local/rowcache"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
 	"github.com/blobd/blobd/internal/speedup"
@@ -49,6 +50,10 @@ type Options struct {
 	// Replace names disks that are lost for good, as Disks does. For each an empty directory is taken in their order, and what was on the
 	// disk is rebuilt there.
 	Replace []string
+
+	// Still opens the store without a change to its disks: what a start writes is kept in memory, nothing is collected, healed or
+	// scrubbed. It is for looking at a store that nobody serves.
+	Still bool
 
 	CacheSize    int64            // bytes of Pebble's block cache; default 80 MiB
 	RowCacheSize int64            // bytes of values kept by key; default 48 MiB
@@ -160,6 +165,10 @@ const (
 // Open opens the store in the directories, or makes a new one if they are empty.
 func Open(opts Options) (_ *Store, err error) {
 	opts = opts.withDefaults()
+	if opts.Still {
+		opts.FS = overlay.New(opts.FS)
+		opts.Existing = true
+	}
 	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: rowcache.New(opts.RowCacheSize, opts.FilterSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
 		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
 	s.syncs = newSyncer(s.syncLog)
@@ -219,6 +228,10 @@ func Open(opts Options) (_ *Store, err error) {
 			s.lookAt(i)
 			s.background.Go(func() { s.watchDisk(ctx, i) })
 		}
+	}
+	if opts.Still {
+		close(s.collected)
+		return s, nil
 	}
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
@@ -284,7 +297,7 @@ func (s *Store) members() (mask uint32) {
 func (s *Store) openExtents() (err error) {
 	o := extent.Options{
 		K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, Secret: s.disks.since.secret, Started: s.disks.started, Version2: s.disks.since.extent,
-		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, OnPut: s.pins.pin, Owned: s.owned,
+		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, Still: s.opts.Still, OnPut: s.pins.pin, Owned: s.owned,
 	}
 	for i, d := range s.disks.disks {
 		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.usable()}

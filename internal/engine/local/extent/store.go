@@ -42,6 +42,7 @@ type Options struct {
 	Version2   uint64      // the first extent of version 2 of the format; a store that was made since has no others
 	MaxFiles   int         // column files open for reading at a time; 0 is DefaultMaxFiles
 	Logger     *zap.Logger
+	Still      bool // seal and repair nothing in the background
 
 	// OnPut, if set, is called with each chunk just before Put returns it, and before its extent can be seen as no longer
 	// open: who looks for garbage among the extents that are not open, and guards what OnPut named, misses none.

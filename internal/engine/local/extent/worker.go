@@ -53,6 +53,9 @@ func (w *worker) start(s *Store) {
 	slices.Sort(ids)
 	for _, id := range ids {
 		if x := s.extents[id]; s.version(id) == 1 && !x.measured {
+			if s.opts.Still {
+				continue
+			}
 			w.later = append(w.later, task{kind: taskSeal, x: x})
 		} else {
 			w.seal(x)
@@ -80,7 +83,7 @@ func (w *worker) repair(x *extent, off int64) {
 func (w *worker) add(t task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.queued[t] || t.kind != taskSeal && len(w.queue) >= maxTasks {
+	if w.closed || w.s.opts.Still || w.queued[t] || t.kind != taskSeal && len(w.queue) >= maxTasks {
 		return
 	}
 	w.queued[t] = true
