@@ -48,7 +48,7 @@ func TestCheckAndScrubNameABlob(t *testing.T) {
 	require.True(t, hurt)
 	code, out, _ = ask("check")
 	require.Zero(t, code, out)
-	code, out, words = ask("check", "--deep")
+	code, out, _ = ask("check", "--deep")
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "content: devstoreaccount1/docs/bad: chunk")
 	require.NotContains(t, out, "docs/good")

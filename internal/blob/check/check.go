@@ -292,7 +292,6 @@ func (c *checker) blob(space engine.Space, key, v []byte) error {
 			return err
 		}
 	case record.ContentPages:
-		size = rec.Size
 		return c.pageMap(p, partition, rec.Content.ID)
 	default:
 		size = rec.Size // a page blob without pages, or nothing

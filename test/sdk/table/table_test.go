@@ -51,13 +51,6 @@ func serveOn(t testing.TB, store engine.Store) *server {
 	return &server{s, t, store, svc}
 }
 
-// open is the service with everybody let in, for what no SDK can say.
-func open(t testing.TB) *server {
-	s := serve(t)
-	s.svc.Authorize(resttest.AllowAll{})
-	return s
-}
-
 func (s *server) url() string { return "http://" + s.Addr + "/" + account.DevName }
 
 func options() *aztables.ClientOptions {
