@@ -71,8 +71,11 @@ func TestFailingFileOperations(t *testing.T) {
 		only  string // directory whose operations fail; empty: all
 		none  bool   // no operation of the store may fail for it
 	}{{1, "", false}, {3, "", false}, {3, "d0", true}, {3, "d1", true}} {
-		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
+		for _, cause := range []error{syscall.ENOSPC, syscall.EIO, io.ErrShortWrite} {
 			for _, forever := range []bool{false, true} {
+				if forever && cause == io.ErrShortWrite {
+					continue
+				}
 				t.Run(fmt.Sprintf("%d disks %s %v forever=%v", tt.disks, tt.only, cause, forever), func(t *testing.T) {
 					t.Parallel()
 					for at := int64(0); ; at += 1 + at/faultStep {
@@ -93,16 +96,23 @@ func failAt(t *testing.T, disks int, only string, at int64, forever bool, cause 
 	var armed atomic.Bool
 	var count atomic.Int64
 	o := small(disks)
-	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if !armed.Load() || op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose ||
-			!strings.HasPrefix(op.Path, only) {
+	hit := func(path string) bool {
+		if !armed.Load() || !strings.HasPrefix(path, only) {
+			return false
+		}
+		n := count.Add(1) - 1
+		return n == at || forever && n > at
+	}
+	if cause == io.ErrShortWrite {
+		o.FS = shortFS{mem, hit}
+	} else {
+		o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && hit(op.Path) {
+				return cause
+			}
 			return nil
-		}
-		if n := count.Add(1) - 1; n == at || forever && n > at {
-			return cause
-		}
-		return nil
-	}))
+		}))
+	}
 	s, err := local.Open(o)
 	require.NoError(t, err)
 	armed.Store(true)
@@ -136,6 +146,56 @@ func failAt(t *testing.T, disks int, only string, at int64, forever bool, cause 
 	}
 	require.NoError(t, s.Close())
 	return count.Load() > at
+}
+
+// shortFS is a file system in which a write may end half-way.
+type shortFS struct {
+	vfs.FS
+	hit func(path string) bool
+}
+
+func (s shortFS) wrap(f vfs.File, err error, name string) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return shortFile{f, s.hit, name}, nil
+}
+
+func (s shortFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := s.FS.Create(name, category)
+	return s.wrap(f, err, name)
+}
+
+func (s shortFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := s.FS.OpenReadWrite(name, category, opts...)
+	return s.wrap(f, err, name)
+}
+
+func (s shortFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := s.FS.ReuseForWrite(oldname, newname, category)
+	return s.wrap(f, err, newname)
+}
+
+type shortFile struct {
+	vfs.File
+	hit  func(path string) bool
+	name string
+}
+
+func (f shortFile) Write(p []byte) (int, error) {
+	if !f.hit(f.name) {
+		return f.File.Write(p)
+	}
+	n, err := f.File.Write(p[:len(p)/2])
+	return n, errors.Join(err, io.ErrShortWrite)
+}
+
+func (f shortFile) WriteAt(p []byte, off int64) (int, error) {
+	if !f.hit(f.name) {
+		return f.File.WriteAt(p, off)
+	}
+	n, err := f.File.WriteAt(p[:len(p)/2], off)
+	return n, errors.Join(err, io.ErrShortWrite)
 }
 
 // TestAFailedSyncIsNotTriedAgain: after a sync of the log failed, what it held may be lost even if another one succeeds.

@@ -33,7 +33,7 @@ func TestEverySubsetOfDisksLostUnderLoad(t *testing.T) {
 				}
 				var more []uint32
 				for i := range n {
-					if lost&(1<<i) == 0 && (i > bits.Len32(lost) || len(more) == 0) { // each choice of m+1 once, and one at least
+					if lost&(1<<i) == 0 && (i >= bits.Len32(lost) || len(more) == 0) { // each choice of m+1 at least once
 						more = append(more, lost|1<<i)
 					}
 				}
