@@ -80,7 +80,11 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 			Suffix: c.suffix(srv), Endpoint: c.endpoint(srv), Entra: c.ArmEntra, Log: log, Now: time.Now,
 		})
 		if err := manager.serveOperators(c, accounts, log); err != nil {
-			return b, nil, errors.Join(err, stop())
+			if c.OperatorSocket != "" {
+				return b, nil, errors.Join(err, stop())
+			}
+			// The first disk may be dead, and the store is served without it.
+			log.Warn("the operator's commands are not served: give --operator-socket", zap.Error(err))
 		}
 	}
 	return b, stop, nil
