@@ -14,6 +14,8 @@ import (
 const (
 	// every is how long after a sweep the next begins, unless it is woken: what failed, and what is due by time, must not wait for a wake.
 	every = 10 * time.Minute
+	// full is how long after a sweep that found no room: it is what makes some.
+	full = 10 * time.Second
 	// pause keeps a busy queue from being read over and over.
 	pause = time.Second
 )
@@ -37,6 +39,10 @@ func (s *Sweeper) Start(log *zap.Logger, what string, sweep func(context.Context
 			if ctx.Err() != nil || errors.Is(err, engine.ErrClosed) {
 				return
 			}
+			next := every
+			if errors.Is(err, engine.ErrNoSpace) {
+				next = full
+			}
 			if err != nil {
 				log.Warn(what, zap.Error(err))
 			}
@@ -48,7 +54,7 @@ func (s *Sweeper) Start(log *zap.Logger, what string, sweep func(context.Context
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(every - pause):
+			case <-time.After(next - pause):
 			case <-s.work:
 			}
 		}

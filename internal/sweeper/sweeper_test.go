@@ -3,6 +3,7 @@ package sweeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,25 @@ func TestSweeper(t *testing.T) {
 		synctest.Wait()
 		s.Close()
 		require.Equal(t, []time.Duration{0, pause, pause + every}, at, "at the start, once for the wakes, and by the clock")
+	})
+}
+
+// What was deleted on a full disk is swept as soon as there is room for that.
+func TestSweeperOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []time.Duration
+		var s Sweeper
+		s.Start(zap.NewNop(), "sweep", func(context.Context) error {
+			if at = append(at, time.Since(began)); len(at) < 3 {
+				return fmt.Errorf("sweep: %w", engine.ErrNoSpace)
+			}
+			return nil
+		})
+		time.Sleep(every)
+		synctest.Wait()
+		s.Close()
+		require.Equal(t, []time.Duration{0, full, 2 * full}, at)
 	})
 }
 

@@ -233,6 +233,9 @@ func fillUp(t *testing.T, s *local.Store, prefix string, size int) map[string]ob
 	return all
 }
 
+// fullDisk is the size of a disk that is filled, in bytes.
+var fullDisk = int64(24 << 20)
+
 func reserves(fs vfs.FS, disks int) (n int) {
 	for i := range disks {
 		if _, err := fs.Stat(fmt.Sprintf("d%d/reserve", i)); err == nil {
@@ -260,7 +263,7 @@ func TestAFullDiskIsAnOrdinaryDay(t *testing.T) {
 			t.Run(fmt.Sprintf("%d disks, %d bytes", disks, size), func(t *testing.T) {
 				t.Parallel()
 				o := small(disks)
-				total := int64(24 << 20)
+				total := fullDisk
 				o.MemTableSize = 256 << 10
 				fs := withQuota(t, vfs.NewCrashableMem(), total)
 				o.FS, o.Logger = fs, zaptest.NewLogger(t)
