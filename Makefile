@@ -61,8 +61,8 @@ presence: ## Every file of small stores removed and cut at every block, every su
 hostile: ## 10,000 restarts of small stores whose clients write what the store itself does, and forge it; 200 of them are in unit
 	$(GO) test -run '^TestHostileContent$$' -count 1 -timeout 1h -v ./internal/engine/local -args -hostile 10000
 
-scrub: ## 3,000 passes of a scrub over flipped bits and missing files, for each layout
-	$(GO) test -run '^TestScrub' -count 1 -v -timeout 1h ./internal/engine/local -args -scrubflips 3000
+scrub: ## 300 passes of a scrub over flipped bits and missing files, for each layout
+	$(GO) test -run '^TestScrub' -count 1 -v -timeout 1h ./internal/engine/local -args -scrubflips 300
 
 faults: ## An error of each kind, a shortage and a stall at every file operation of a script (make test has a slice of it)
 	BLOBD_EVERY_FILE_OPERATION=1 $(GO) test -run '^(TestFailingFileOperations|TestAStallAtEveryFileOperation|TestAShortageAtEveryFileOperation)$$' -count 1 -timeout 1h ./internal/engine/local
