@@ -19,6 +19,7 @@ import (
 type accessSettings struct {
 	MasterKeyFile  string `help:"Encrypt the stored account keys with the master key in this file, base64 of 32 bytes; further lines hold former ones. BLOBD_MASTER_KEY may hold the text itself." placeholder:"FILE" group:"Who"`
 	SecureTransfer bool   `help:"Refuse plain HTTP (secure transfer required)." group:"Who"`
+	MinimumTLS     string `name:"minimum-tls" help:"Refuse HTTPS under an older version of TLS than this: ${enum} (default: ${default}); TlsVersionNotPermitted." enum:"1.2,1.3" default:"1.2" group:"Who"`
 	NoPublicAccess bool   `help:"Refuse anonymous access, whatever a container says." group:"Who"`
 	NoSharedKey    bool   `help:"Refuse account keys and what they sign: bearer tokens and user delegation SAS only." group:"Who"`
 
@@ -91,8 +92,12 @@ func (c *accessSettings) masters() ([][]byte, error) {
 
 // switches are those of every configured account.
 func (c *accessSettings) switches() account.Switches {
+	var least uint16 // 1.2 is the least that the server speaks
+	if c.MinimumTLS == "1.3" {
+		least = tls.VersionTLS13
+	}
 	return account.Switches{
-		RequireHTTPS: c.SecureTransfer, DenyPublicAccess: c.NoPublicAccess, DenySharedKey: c.NoSharedKey,
+		RequireHTTPS: c.SecureTransfer, MinimumTLS: least, DenyPublicAccess: c.NoPublicAccess, DenySharedKey: c.NoSharedKey,
 		Versioning: c.Versioning, ContainerRetentionDays: c.ContainerRetention,
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"os"
 	"path/filepath"
@@ -42,6 +43,7 @@ func TestEveryFlagOfAnAccountReachesTheNextStart(t *testing.T) {
 		want account.Switches
 	}{
 		{[]string{"--secure-transfer"}, account.Switches{RequireHTTPS: true}},
+		{[]string{"--minimum-tls", "1.3"}, account.Switches{MinimumTLS: tls.VersionTLS13}},
 		{[]string{"--no-public-access"}, account.Switches{DenyPublicAccess: true}},
 		{[]string{"--no-shared-key"}, account.Switches{DenySharedKey: true}},
 		{[]string{"--versioning"}, account.Switches{Versioning: true}},
