@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -95,6 +94,7 @@ type manager struct {
 	issuer    *issuer.Issuer
 	base      string
 	operators *http.Server
+	socket    *privateSocket
 	ended     chan struct{}
 }
 
@@ -134,14 +134,11 @@ const operatorSocket = "operator.sock"
 
 // serveOperators takes the operator's commands until close.
 func (m *manager) serveOperators(c *serveCommand, accounts *account.Store, log *zap.Logger) error {
-	path := c.socket()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a process that was killed; the store is locked, so nobody else serves it
-		return fmt.Errorf("operator's socket: %w", err)
-	}
-	ln, err := listenPrivately(path)
+	ln, err := openSocket(c.socket())
 	if err != nil {
 		return fmt.Errorf("operator's socket: %w", err)
 	}
+	m.socket = ln
 	m.operators = &http.Server{ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log),
 		Handler: &operator.Operator{Directory: m.directory, Accounts: accounts, Base: m.base, Location: c.ArmLocation, Log: log}}
 	m.ended = make(chan struct{})
@@ -160,6 +157,7 @@ func (m *manager) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	m.socket.remove()
 	if m.operators.Shutdown(ctx) != nil {
 		_ = m.operators.Close()
 	}
