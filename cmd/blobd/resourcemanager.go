@@ -133,14 +133,14 @@ func (c *serveCommand) socket() string {
 const operatorSocket = "operator.sock"
 
 // serveOperators takes the operator's commands until close.
-func (m *manager) serveOperators(c *serveCommand, accounts *account.Store, log *zap.Logger) error {
+func (m *manager) serveOperators(c *serveCommand, accounts *account.Store, resources *arm.Server, log *zap.Logger) error {
 	ln, err := openSocket(c.socket())
 	if err != nil {
 		return fmt.Errorf("operator's socket: %w", err)
 	}
 	m.socket = ln
 	m.operators = &http.Server{ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log),
-		Handler: &operator.Operator{Directory: m.directory, Accounts: accounts, Base: m.base, Location: c.ArmLocation, Log: log}}
+		Handler: &operator.Operator{Directory: m.directory, Accounts: accounts, KnownScope: resources.KnownScope, Base: m.base, Location: c.ArmLocation, Log: log}}
 	m.ended = make(chan struct{})
 	go func() {
 		defer close(m.ended)

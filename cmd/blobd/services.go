@@ -75,11 +75,12 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	}
 	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}
 	if manager != nil {
-		b.ResourceManager = arm.New(arm.Options{
+		resources := arm.New(arm.Options{
 			Directory: manager.directory, Issuer: manager.issuer, Accounts: accounts, Blobs: blobs.Blobs(), Tables: tables, Base: manager.base, Location: c.ArmLocation,
 			Suffix: c.suffix(srv), Endpoint: c.endpoint(srv), Entra: c.ArmEntra, Log: log, Now: time.Now,
 		})
-		if err := manager.serveOperators(c, accounts, log); err != nil {
+		b.ResourceManager = resources
+		if err := manager.serveOperators(c, accounts, resources, log); err != nil {
 			if c.OperatorSocket != "" {
 				return b, nil, errors.Join(err, stop())
 			}

@@ -18,6 +18,10 @@ const containerType = accountType + "/blobServices/containers"
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
+func (c *call) containerID(name string) string {
+	return accountID(c.account) + "/blobServices/default/containers/" + name
+}
+
 func (c *call) containerBody(name string, k *record.Container) object {
 	now := engine.StampOf(c.Now())
 	state := k.Lease.At(now)
@@ -41,7 +45,7 @@ func (c *call) containerBody(name string, k *record.Container) object {
 		p["version"], p["deletedTime"] = k.DeletedVersion(), timeText(k.Deleted.At.Time())
 		p["remainingRetentionDays"] = int((k.Deleted.Until - now) / record.Day)
 	}
-	return object{"id": accountID(c.account) + "/blobServices/default/containers/" + name, "name": name, "type": containerType, "etag": `"` + strings.Trim(protocol.ETag(k.Changed), `"`) + `"`, "properties": p}
+	return object{"id": c.containerID(name), "name": name, "type": containerType, "etag": `"` + strings.Trim(protocol.ETag(k.Changed), `"`) + `"`, "properties": p}
 }
 
 func (c *call) target() *store.Target {
@@ -201,11 +205,16 @@ func (c *call) getContainer() error {
 
 func (c *call) deleteContainer() error {
 	err := c.Blobs.DeleteContainer(c.ctx, c.target())
-	if errors.Is(err, protocol.ErrContainerNotFound) {
-		return c.empty(http.StatusNoContent)
-	}
-	if err != nil {
+	gone := errors.Is(err, protocol.ErrContainerNotFound)
+	if err != nil && !gone {
 		return err
+	}
+	// Also for one that is gone: an earlier try may have come no further.
+	if err := c.Directory.UnassignUnder(c.ctx, c.containerID(c.param["container"])); err != nil {
+		return err
+	}
+	if gone {
+		return c.empty(http.StatusNoContent)
 	}
 	return c.empty(http.StatusOK)
 }

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"regexp"
@@ -162,7 +163,7 @@ func (c *call) deleteAssignment() error {
 	return c.reply(http.StatusOK, body)
 }
 
-var scopeForm = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)(?:/resourceGroups/([^/]+)(?:/providers/Microsoft\.Storage/storageAccounts/([^/]+)(?:/(?:blobServices/default/containers|tableServices/default/tables)/[^/]+)?)?)?$`)
+var scopeForm = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)(?:/resourceGroups/([^/]+)(?:/providers/Microsoft\.Storage/storageAccounts/([^/]+)(?:/(?:blobServices/default/containers/([^/]+)|tableServices/default/tables/([^/]+)))?)?)?$`)
 
 // knownScope is the scope of the path in the case of what is there: a subscription, group, account, container or table. What is not there
 // can have no roles, as they would be for whoever makes it later.
@@ -191,10 +192,27 @@ func (c *call) knownScope() (string, error) {
 		return "", c.noAccount()
 	}
 	known = accountID(c.account)
-	if rest := scope[strings.Index(lower(scope), "/storageaccounts/")+len("/storageaccounts/")+len(m[3]):]; rest != "" {
-		return known + rest, nil
+	var err error
+	switch container, table := m[4], m[5]; {
+	case container != "":
+		known = c.containerID(container)
+		c.param["container"] = container
+		_, err = c.Blobs.Container(c.ctx, c.target())
+	case table != "":
+		known = c.tableID(table)
+		_, err = c.Tables.Policies(c.ctx, c.account.Name, table)
 	}
-	return known, nil
+	return known, err
+}
+
+// KnownScope returns a scope in the case of what is there, or an error that says what is not there.
+func (s *Server) KnownScope(ctx context.Context, scope string) (string, error) {
+	c := &call{Server: s, ctx: ctx, op: &operation{}, param: map[string]string{"scope": strings.TrimSuffix(scope, "/")}}
+	defer c.leave()
+	if c.sub = s.Directory.Subscription(directory.SubscriptionOf(scope)); c.sub == nil {
+		return "", errorf(http.StatusNotFound, "SubscriptionNotFound", "The scope '%s' is not in a subscription that is there.", scope)
+	}
+	return c.knownScope()
 }
 
 // dataRoles are the roles of the gate for those of the directory, at the services where they reach anything.

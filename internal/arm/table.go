@@ -9,6 +9,10 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
+func (c *call) tableID(name string) string {
+	return accountID(c.account) + "/tableServices/default/tables/" + name
+}
+
 func (c *call) tableBody(name string, policies []auth.Policy) object {
 	p := object{"tableName": name}
 	if len(policies) > 0 {
@@ -24,7 +28,7 @@ func (c *call) tableBody(name string, policies []auth.Policy) object {
 		}
 		p["signedIdentifiers"] = ids
 	}
-	return object{"id": accountID(c.account) + "/tableServices/default/tables/" + name, "name": name, "type": accountType + "/tableServices/tables", "properties": p}
+	return object{"id": c.tableID(name), "name": name, "type": accountType + "/tableServices/tables", "properties": p}
 }
 
 func (c *call) listTables() error {
@@ -128,7 +132,12 @@ func (c *call) getTable() error {
 }
 
 func (c *call) deleteTable() error {
-	if err := c.Tables.DeleteTable(c.ctx, c.account.Name, c.param["table"]); err != nil {
+	err := c.Tables.DeleteTable(c.ctx, c.account.Name, c.param["table"])
+	if err != nil && !errors.Is(err, protocol.ErrTableNotFound) {
+		return err
+	}
+	// Also for one that is gone: an earlier try may have come no further.
+	if err := errors.Join(c.Directory.UnassignUnder(c.ctx, c.tableID(c.param["table"])), err); err != nil {
 		return err
 	}
 	return c.empty(http.StatusNoContent)

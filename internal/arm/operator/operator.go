@@ -24,6 +24,8 @@ import (
 type Operator struct {
 	Directory *directory.Directory
 	Accounts  *account.Store
+	// KnownScope returns a scope in the case of what is there, or what is not there.
+	KnownScope func(ctx context.Context, scope string) (string, error)
 	// Base is where clients reach the resource manager, Location its region.
 	Base, Location string
 	Log            *zap.Logger
@@ -325,12 +327,13 @@ func (o *Operator) deleteSubscription(ctx context.Context, q *Request, _ *Reply)
 }
 
 // scope reads a scope: a path of a resource, or the name of a subscription.
-func (o *Operator) scope(text string) (string, error) {
+func (o *Operator) scope(ctx context.Context, text string) (string, error) {
 	if strings.HasPrefix(text, "/") {
-		if o.Directory.Subscription(directory.SubscriptionOf(text)) == nil {
-			return "", refuse("the scope %s is not in a subscription that is there", text)
+		known, err := o.KnownScope(ctx, text)
+		if err != nil {
+			return "", refuse("the scope %s: %w", text, err)
 		}
-		return text, nil
+		return known, nil
 	}
 	s, err := o.subscription(text)
 	if err != nil {
@@ -352,7 +355,7 @@ func (o *Operator) assign(ctx context.Context, q *Request, r *Reply) error {
 		}
 		return refuse("there is no role %q; the roles are %s", q.Role, strings.Join(names, ", "))
 	}
-	scope, err := o.scope(q.Scope)
+	scope, err := o.scope(ctx, q.Scope)
 	if err != nil {
 		return err
 	}

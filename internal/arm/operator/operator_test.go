@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -25,7 +26,8 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, accounts.Configure(ctx, account.New("configured", time.Now(), account.GenerateKey())))
 	d, err := directory.Open(ctx, e, accounts, time.Now)
 	require.NoError(t, err)
-	o := &Operator{Directory: d, Accounts: accounts, Base: "https://management.example", Location: "local", Log: zap.NewNop()}
+	o := &Operator{Directory: d, Accounts: accounts, Base: "https://management.example",
+		KnownScope: func(_ context.Context, scope string) (string, error) { return "", errors.New("is not there") }, Location: "local", Log: zap.NewNop()}
 	do := func(status int, command, body string) Reply {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -50,7 +52,7 @@ func TestCommands(t *testing.T) {
 		{"subscription/create", `{"name":"other","owner":"nobody"}`, "no user"},
 		{"subscription/delete", `{"name":"nothing"}`, `no subscription "nothing"`},
 		{"role/assign", `{"name":"admin@blobd","role":"King","scope":"main"}`, "the roles are Owner, Contributor"},
-		{"role/assign", `{"name":"admin@blobd","role":"Reader","scope":"/"}`, "not in a subscription"},
+		{"role/assign", `{"name":"admin@blobd","role":"Reader","scope":"/subscriptions/x"}`, "the scope /subscriptions/x: is not there"},
 		{"role/remove", `{"name":"x"}`, "not in the directory"},
 		{"account/create", `{"name":"Bad_Name","subscription":"main"}`, "only lower-case letters"},
 		{"account/create", `{"name":"configured","subscription":"main"}`, "the account exists"},

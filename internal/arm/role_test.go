@@ -1,0 +1,51 @@
+package arm
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/directory"
+)
+
+// A role is for what is there, and goes with it: whoever makes something of that name later has given nobody anything.
+func TestRolesAreAtWhatIsThere(t *testing.T) {
+	h := newHouse(t)
+	o := h.tenant("one")
+	reader := h.someone("reader@example")
+	containers, tables := o.account+"/blobServices/default/containers/", o.account+"/tableServices/default/tables/"
+	give := func(scope, role string) answer {
+		return h.do(o.user, "PUT", scope+"/providers/Microsoft.Authorization/roleAssignments/"+uuid.NewString(),
+			`{"properties":{"roleDefinitionId":"`+role+`","principalId":"`+reader+`"}}`)
+	}
+	for _, absent := range []string{
+		o.sub + "/resourceGroups/none", o.account + "none", o.account + "none/blobServices/default/containers/con", containers + "none", tables + "none",
+		strings.Replace(containers, "oneGroup", "none", 1) + "con",
+	} {
+		require.Equal(t, 404, give(absent, directory.BlobReaderRole).status, absent)
+		_, err := h.KnownScope(ctx, absent)
+		require.Error(t, err, absent)
+	}
+	for _, scope := range []string{"/", "/subscriptions/none", o.account + "/fileServices/default", containers + "CON"} {
+		_, err := h.KnownScope(ctx, scope)
+		require.Error(t, err, scope)
+	}
+	require.Empty(t, h.Directory.Held(reader, o.account))
+	require.Equal(t, 201, give(strings.Replace(containers, "/default/", "/Default/", 1)+"con", directory.BlobReaderRole).status)
+	require.Equal(t, 201, give(tables+"Tab", directory.TableReaderRole).status)
+	a, uses := h.Accounts.Enter("oneacct")
+	defer uses.Leave()
+	require.Len(t, DataRoles(h.Directory, reader, a), 2, "in the case of what is there")
+	for _, scope := range []string{o.sub, o.group, o.account, containers + "con", tables + "Tab"} {
+		known, err := h.KnownScope(ctx, scope+"/")
+		require.NoError(t, err)
+		require.Equal(t, scope, known)
+	}
+	h.ok(200, o.user, "DELETE", containers+"con", "")
+	require.Len(t, DataRoles(h.Directory, reader, a), 1)
+	h.ok(204, o.user, "DELETE", tables+"Tab", "")
+	require.Empty(t, DataRoles(h.Directory, reader, a))
+	h.ok(204, o.user, "DELETE", containers+"con", "")
+}
