@@ -328,15 +328,15 @@ func (s *Store) rewrite(x *extent, c int, col *column, p []byte, off int64) erro
 var errLies = errors.New("the disk does not give back what was just written and synced")
 
 // readBack holds what a disk has, so far as it can be asked, against what was written and synced. One that has something else takes no
-// more writes.
+// more writes; one that cannot be read now has not been shown to lie, and the repair is tried again.
 func (s *Store) readBack(f vfs.File, d *disk, p []byte, off int64) error {
 	diskio.Uncache(f, off, int64(len(p)))
 	got := make([]byte, len(p))
 	_, err := f.ReadAt(got, off)
-	if err == nil && !bytes.Equal(got, p) {
-		err = errLies
+	if err == nil && !bytes.Equal(got, p) || errors.Is(err, io.EOF) {
+		return s.judge(d, errLies)
 	}
-	return s.judge(d, err)
+	return err
 }
 
 // rewriteHeader writes the header of a column again, if it is bad and the column is ours. The caller holds x.upkeep.
