@@ -19,7 +19,7 @@ type checkCommand struct {
 	managed  `embed:""`
 	Offline  bool `help:"Check the store in --data, which no server has open, and not that of a running server."`
 	dataFlag `embed:""`
-	Deep     bool `help:"Read all content too and compare it with the sums in the records."`
+	Deep     bool `help:"Read all content too, which else is only looked for, and compare it with the sums in the records."`
 	JSON     bool `help:"Print the report in JSON."`
 }
 
@@ -81,6 +81,8 @@ func printReport(w io.Writer, rep *check.Report) error {
 	fmt.Fprintf(&b, "%d containers, %d blobs, %d snapshots, versions and soft-deleted blobs, %d chunks of %s\n", rep.Containers, rep.Blobs, rep.History, rep.Chunks, amount(rep.Bytes))
 	if rep.Deep {
 		fmt.Fprintf(&b, "%s of content were read\n", amount(rep.Read))
+	} else {
+		fmt.Fprintln(&b, "content was looked for and not read: --deep reads it")
 	}
 	for _, f := range rep.Findings {
 		loses := ""

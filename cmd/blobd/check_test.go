@@ -20,5 +20,5 @@ and 1 more
 `, b.String())
 	b.Reset()
 	require.NoError(t, printReport(&b, &check.Report{}))
-	require.Contains(t, b.String(), "nothing is wrong")
+	require.Contains(t, b.String(), "not read: --deep reads it\nnothing is wrong\n")
 }

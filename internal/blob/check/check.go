@@ -15,11 +15,13 @@ import (
 	"github.com/blobd/blobd/internal/engine/crc64"
 )
 
-// Store is an engine that shows who owns chunks.
+// Store is an engine that shows who owns chunks, and whether they are there.
 type Store interface {
 	engine.Store
 	// Audit runs fn on one snapshot of everything: what is kept, and how many owners each chunk has.
 	Audit(ctx context.Context, fn func(r engine.Reader, owners func(visit func(ref engine.Ref, n int64) error) error) error) error
+	// Lacking returns what tells, without reading it, that too little of a chunk is on the disks (sure), or may be.
+	Lacking() func(ref engine.Ref) (lacks, sure bool)
 }
 
 // Kinds of finding.
@@ -28,6 +30,7 @@ const (
 	BadOwners  = "owners"  // a chunk is counted more or less often than it is referred to
 	BadContent = "content" // content is not there, or not of the length or sum that its record says
 	BadIndex   = "index"   // a blob's tags are not in the index
+	Damaged    = "damage"  // a scrub found it damaged, with nothing left to rebuild it from
 )
 
 // Finding is something that is not as it should be.
@@ -68,7 +71,8 @@ type chunk struct {
 	size  int64 // 0: only parts of it are referred to
 	sum   uint64
 	where place      // one of those that refer to it
-	parts [][2]int64 // offset and length of those that page blobs refer to; for a deep check only
+	parts [][2]int64 // offset and length of those that page blobs refer to; but for a deep check the first only
+	lacks bool       // something of it may not be on the disks
 }
 
 // place is where a record lies.
@@ -96,10 +100,14 @@ func Check(ctx context.Context, s Store, o Options) (*Report, error) {
 			return err
 		}
 		counted := make(map[engine.Ref]bool)
+		lacking := s.Lacking()
 		if err := owners(func(ref engine.Ref, n int64) error {
 			rep.Chunks++
 			counted[ref] = true
 			c.compare(ref, n)
+			if k := c.chunks[ref]; k != nil {
+				k.lacks, _ = lacking(ref)
+			}
 			return nil
 		}); err != nil {
 			return err
@@ -111,8 +119,11 @@ func Check(ctx context.Context, s Store, o Options) (*Report, error) {
 		}
 		return nil
 	})
-	if err == nil && o.Deep {
+	if err == nil {
 		err = c.read(s)
+	}
+	if err == nil {
+		c.damage(s.Health().Scrub)
 	}
 	rep.Complete = err == nil
 	if err != nil {
@@ -391,21 +402,25 @@ func (c *checker) page(key, v []byte) error {
 		c.found(BadRecord, c.words(p), true, "a range of its pages: %v", err)
 	} else if r.Kind == record.PageChunk {
 		c.refer(p, r.Ref, 0, 0)
-		if k := c.chunks[r.Ref]; c.rep.Deep {
+		if k := c.chunks[r.Ref]; c.rep.Deep || k.parts == nil {
 			k.parts = append(k.parts, [2]int64{r.Offset, r.To - r.From})
 		}
 	}
 	return nil
 }
 
-// read reads every chunk that is referred to.
+// read reads every chunk that is referred to, or those of which something may not be there.
 func (c *checker) read(s Store) error {
 	buf := make([]byte, 1<<20)
 	for ref, k := range c.chunks {
+		if !c.rep.Deep && !k.lacks {
+			continue
+		}
 		parts := k.parts
 		if k.size > 0 {
 			parts = [][2]int64{{0, k.size}}
 		}
+		whole := true
 		for _, part := range parts {
 			sum, n, err := readChunk(c.ctx, s, ref, part[0], part[1], buf)
 			c.rep.Read += n
@@ -413,14 +428,38 @@ func (c *checker) read(s Store) error {
 			case c.ctx.Err() != nil:
 				return c.ctx.Err()
 			case errors.Is(err, engine.ErrReleased): // deleted meanwhile
+				whole = false
+				continue
 			case err != nil:
 				c.found(BadContent, c.words(k.where), true, "chunk %x cannot be read: %v", ref[:], err)
 			case k.size > 0 && sum != k.sum:
 				c.found(BadContent, c.words(k.where), true, "chunk %x is not of the sum that its record says", ref[:])
+			default:
+				continue
 			}
+			whole = false
+		}
+		if !whole || !k.lacks {
+			continue
+		}
+		// A server reads on from files that it has open and that are deleted.
+		if _, sure := s.Lacking()(ref); sure {
+			c.found(BadContent, c.words(k.where), true, "chunk %x is read from files that are gone from the disks, or too short: it is lost when the server ends", ref[:])
 		}
 	}
 	return nil
+}
+
+// damage tells what a scrub has found already.
+func (c *checker) damage(scrub engine.Scrub) {
+	for _, d := range scrub.Damaged {
+		where := d.What
+		if len(d.Names) > 0 {
+			where = d.Names[0]
+		}
+		c.found(Damaged, where, true, "a scrub found %s damaged, and nothing is left to rebuild it from", d.What)
+	}
+	c.rep.Found += int64(scrub.DamagedAll - len(scrub.Damaged))
 }
 
 func readChunk(ctx context.Context, s Store, ref engine.Ref, offset, length int64, buf []byte) (sum uint64, n int64, err error) {

@@ -167,6 +167,23 @@ func (s *Store) Owners(ctx context.Context, fn func(ref engine.Ref, n int64) err
 	return s.Audit(ctx, func(_ engine.Reader, owners func(func(engine.Ref, int64) error) error) error { return owners(fn) })
 }
 
+// Lacking returns what tells, without reading it, that too little of a chunk is on the disks that are there now (sure), or may be. Ask in
+// the order of the Refs, from one goroutine. A chunk may be moved meanwhile: what lacks something is to be asked for again.
+func (s *Store) Lacking() func(ref engine.Ref) (lacks, sure bool) {
+	surface := s.extents.Surface()
+	return func(ref engine.Ref) (lacks, sure bool) {
+		if !s.gate.enter() {
+			return true, false
+		}
+		defer s.gate.leave()
+		at, err := s.resolve(ref)
+		if err != nil {
+			return true, false
+		}
+		return surface.Lacks(at)
+	}
+}
+
 // Audit runs fn on one snapshot of everything: what is kept, and how many owners each chunk has, in the order of their Refs. The
 // snapshot keeps what is deleted meanwhile on the disks.
 func (s *Store) Audit(ctx context.Context, fn func(r engine.Reader, owners func(visit func(ref engine.Ref, n int64) error) error) error) error {
