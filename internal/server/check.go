@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/blobd/blobd/internal/blob/check"
@@ -9,6 +10,14 @@ import (
 
 // check holds the store against itself and answers with a report; with ?deep=true all content is read. One runs at a time.
 func (g *management) check(w http.ResponseWriter, req *http.Request) {
+	deep := false
+	if text := req.URL.Query().Get("deep"); text != "" {
+		var err error
+		if deep, err = strconv.ParseBool(text); err != nil {
+			http.Error(w, "deep: true or false", http.StatusBadRequest)
+			return
+		}
+	}
 	loaded := g.store.Load()
 	if loaded == nil {
 		http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
@@ -25,7 +34,7 @@ func (g *management) check(w http.ResponseWriter, req *http.Request) {
 	}
 	defer g.checking.Unlock()
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // without it a long one has no answer
-	rep, err := check.Check(req.Context(), store, check.Options{Deep: req.URL.Query().Get("deep") == "true"})
+	rep, err := check.Check(req.Context(), store, check.Options{Deep: deep})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
