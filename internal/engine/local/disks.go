@@ -103,8 +103,8 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	case err != nil:
 		return nil, err
 	case (newest == nil || newest.epoch == 0) && (o.Existing || len(o.AcceptMissing) > 0):
-		return nil, fmt.Errorf("there is no store in %s, and none is made, as --existing or --accept-missing was given: mount the disks that hold it; "+
-			"to make a new store, start once without them: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)
+		return nil, fmt.Errorf("there is no store in %s, and none is made: name the directories that hold one, and mount their disks; "+
+			"a start with neither --existing nor --accept-missing makes a new one: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)
 	case newest == nil:
 		return set, set.create(found)
 	case newest.epoch == 0:

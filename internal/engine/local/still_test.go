@@ -50,4 +50,5 @@ func TestAStoreThatIsLookedAtStill(t *testing.T) {
 	o.Dirs, o.Still = []string{"elsewhere"}, true
 	_, err := local.Open(o)
 	require.ErrorIs(t, err, engine.ErrUnavailable, "no store is made")
+	require.ErrorContains(t, err, "there is no store in elsewhere, and none is made: name the directories that hold one")
 }
