@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -120,34 +121,50 @@ func (c *call) apply(d *accountDocument, a *account.Account) error {
 	return nil
 }
 
-// noted are the properties that are kept and given back, with what they hold. None of them keeps anybody out.
-var noted = map[string]func(json.RawMessage) bool{
-	"allowcrosstenantreplication":  isKind[bool],
-	"defaulttooauthauthentication": isKind[bool],
-	"keypolicy":                    isKeyPolicy,
-	"saspolicy":                    isLoggingSASPolicy,
+// noted are the properties that are kept and given back, with what is kept of each: the members that are known, nil for a value that is
+// not of the kind. None of them keeps anybody out.
+var noted = map[string]func(json.RawMessage) any{
+	"allowcrosstenantreplication":  flag,
+	"defaulttooauthauthentication": flag,
+	"keypolicy":                    keyPolicy,
+	"saspolicy":                    loggingSASPolicy,
 }
 
 var notedNames = map[string]string{
 	"allowcrosstenantreplication": "allowCrossTenantReplication", "defaulttooauthauthentication": "defaultToOAuthAuthentication", "keypolicy": "keyPolicy", "saspolicy": "sasPolicy",
 }
 
-func isKind[T any](v json.RawMessage) bool { return json.Unmarshal(v, new(T)) == nil }
-
-func isKeyPolicy(v json.RawMessage) bool {
-	var p struct {
-		Days int `json:"keyExpirationPeriodInDays"`
+func flag(v json.RawMessage) any {
+	var on *bool
+	if json.Unmarshal(v, &on) != nil || on == nil {
+		return nil
 	}
-	return json.Unmarshal(v, &p) == nil && p.Days >= 0
+	return *on
 }
 
-// isLoggingSASPolicy takes policies that log, and not those that refuse longer signatures, as that is not done here.
-func isLoggingSASPolicy(v json.RawMessage) bool {
+func keyPolicy(v json.RawMessage) any {
 	var p struct {
-		Period string `json:"sasExpirationPeriod"`
-		Action string `json:"expirationAction"`
+		Days int32 `json:"keyExpirationPeriodInDays"`
 	}
-	return json.Unmarshal(v, &p) == nil && (p.Action == "" || strings.EqualFold(p.Action, "Log"))
+	if json.Unmarshal(v, &p) != nil || p.Days < 0 {
+		return nil
+	}
+	return p
+}
+
+// sasPeriod is days, hours, minutes and seconds, as in 1.12:00:00.
+var sasPeriod = regexp.MustCompile(`^(?:\d{1,5}\.)?\d{1,2}:\d{1,2}:\d{1,2}$`)
+
+// loggingSASPolicy takes policies that log, and not those that refuse longer signatures, as that is not done here.
+func loggingSASPolicy(v json.RawMessage) any {
+	var p struct {
+		Period string `json:"sasExpirationPeriod,omitempty"`
+		Action string `json:"expirationAction,omitempty"`
+	}
+	if json.Unmarshal(v, &p) != nil || p.Action != "" && !strings.EqualFold(p.Action, "Log") || p.Period != "" && !sasPeriod.MatchString(p.Period) {
+		return nil
+	}
+	return p
 }
 
 // onlyOff are switches of features that this server has not: they may be given as they are.
@@ -247,14 +264,19 @@ func applyProperty(a *account.Account, name string, value json.RawMessage) error
 			}
 		}
 		if good, ok := noted[key]; ok {
-			if !good(value) {
+			kept := good(value)
+			if kept == nil {
 				return refuse()
+			}
+			text, err := json.Marshal(kept)
+			if err != nil {
+				return err
 			}
 			n := maps.Clone(a.Resource.Noted)
 			if n == nil {
 				n = map[string]json.RawMessage{}
 			}
-			n[notedNames[key]] = slices.Clone(value)
+			n[notedNames[key]] = text
 			a.Resource.Noted = n
 		}
 	}

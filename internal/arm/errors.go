@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,6 +64,9 @@ func writeError(w http.ResponseWriter, e *Error) {
 // invalidProperty refuses a value that Azure has and this server has not, or that nobody has.
 func invalidProperty(name string, value any) *Error {
 	text, _ := json.Marshal(value)
+	if most := 256; len(text) > most {
+		text = append(bytes.ToValidUTF8(text[:most], nil), "…"...)
+	}
 	return errorf(http.StatusBadRequest, "InvalidRequestPropertyValue", "The value '%s' is not allowed for property %s.", text, name)
 }
 

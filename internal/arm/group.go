@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"strings"
@@ -137,11 +138,17 @@ const (
 	maxTags     = 50
 	maxTagName  = 512
 	maxTagValue = 256
+	// maxTagsSize is this server's own, in bytes of all tags as JSON.
+	maxTagsSize = 24 << 10
 )
 
 func checkTags(tags map[string]string) error {
 	if len(tags) > maxTags {
 		return errorf(http.StatusBadRequest, "TooManyTags", "The number of tags, %d, exceeds the maximum of %d.", len(tags), maxTags)
+	}
+	// They are kept in a record with more in it, whose size is bounded.
+	if text, err := json.Marshal(tags); err != nil || len(text) > maxTagsSize {
+		return errorf(http.StatusBadRequest, "InvalidTags", "The tags take more than %d bytes in all.", maxTagsSize)
 	}
 	for name, value := range tags {
 		if name == "" || len([]rune(name)) > maxTagName || strings.ContainsAny(name, `<>%&\?/`) {

@@ -194,3 +194,15 @@ func TestCopyPageBlob(t *testing.T) {
 	require.Equal(t, strings.Repeat("\x00", 12)+big[:1048576-512]+"xmore", string(h.must(t, 200, "GET", "/acct/con/app", "").Body))
 	h.fails(t, 416, "InvalidRange", "PUT", "/acct/con/app?comp=appendblock", "", from, fmt.Sprintf("x-ms-source-range: bytes=%d-", 1<<41))
 }
+
+// Before there were copies, or copies of that kind, a source makes no empty blob in the place of another.
+func TestASourceOfAnOlderVersionMakesNoBlob(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
+	h.must(t, 201, "PUT", "/acct/con/kept", "precious", "x-ms-blob-type: BlockBlob")
+	for _, kind := range []string{"BlockBlob", "PageBlob"} {
+		h.fails(t, 400, "UnsupportedHeader", "PUT", "/acct/con/kept", "", "x-ms-version: 2011-08-18", "x-ms-blob-type: "+kind,
+			"x-ms-blob-content-length: 512", "x-ms-copy-source: http://"+h.Addr+"/acct/con/other")
+	}
+	require.Equal(t, "precious", string(h.must(t, 200, "GET", "/acct/con/kept", "").Body))
+}

@@ -72,8 +72,11 @@ func (s *Service) readContainer(r *rest.Request) (*record.Container, error) {
 }
 
 // creation reads what a request that makes a blob says of it: where and on what terms, and its properties, metadata, tags, tier and
-// MD5.
+// MD5. A source that none of the operations on sources took, as their version is newer, must not make an empty blob of it.
 func (d *decoder) creation(t record.Type) store.Creation {
+	if _, ok := d.r.HeaderOK("x-ms-copy-source"); ok {
+		d.fail(protocol.ErrUnsupportedHeader.With("HeaderName", "x-ms-copy-source"))
+	}
 	return store.Creation{Blob: d.blob(t), Scope: d.scope(), Target: d.target()}
 }
 

@@ -106,10 +106,8 @@ type Assignment struct {
 
 // covers reports whether a scope is at or below another. Both are paths of resources; case is without meaning, whole segments count.
 func covers(above, scope string) bool {
-	if len(above) > len(scope) || !strings.EqualFold(above, scope[:len(above)]) {
-		return false
-	}
-	return len(above) == len(scope) || scope[len(above)] == '/'
+	rest, ok := strings.CutPrefix(Fold(scope), Fold(above))
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // SubscriptionOf is the id of the subscription that a scope lies in, empty for none.

@@ -134,18 +134,18 @@ func (d *Directory) noteGroup(g *Group) {
 		in = map[string]*Group{}
 		d.groups[g.Subscription] = in
 	}
-	in[strings.ToLower(g.Name)] = g
+	in[Fold(g.Name)] = g
 }
 
 func groupID(subscription, name string) string {
-	return subscription + "/" + fmt.Sprintf("%x", strings.ToLower(name))
+	return subscription + "/" + fmt.Sprintf("%x", Fold(name))
 }
 
 // Group finds a resource group, nil if there is none.
 func (d *Directory) Group(subscription, name string) *Group {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.groups[strings.ToLower(subscription)][strings.ToLower(name)]
+	return d.groups[strings.ToLower(subscription)][Fold(name)]
 }
 
 // Groups returns the resource groups of a subscription, by their names' order.
@@ -156,7 +156,7 @@ func (d *Directory) Groups(subscription string) []*Group {
 	for _, g := range d.groups[strings.ToLower(subscription)] {
 		all = append(all, g)
 	}
-	slices.SortFunc(all, func(a, b *Group) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
+	slices.SortFunc(all, func(a, b *Group) int { return strings.Compare(Fold(a.Name), Fold(b.Name)) })
 	return all
 }
 
@@ -168,7 +168,7 @@ func (d *Directory) PutGroup(ctx context.Context, g *Group) (kept *Group, create
 		return nil, false, ErrMissing
 	}
 	c := *g
-	old := d.groups[g.Subscription][strings.ToLower(g.Name)]
+	old := d.groups[g.Subscription][Fold(g.Name)]
 	if old != nil {
 		c.Name, c.Location = old.Name, old.Location
 	}
@@ -183,7 +183,7 @@ func (d *Directory) PutGroup(ctx context.Context, g *Group) (kept *Group, create
 func (d *Directory) RemoveGroup(ctx context.Context, subscription, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	g := d.groups[subscription][strings.ToLower(name)]
+	g := d.groups[subscription][Fold(name)]
 	if g == nil {
 		return ErrMissing
 	}
@@ -193,6 +193,6 @@ func (d *Directory) RemoveGroup(ctx context.Context, subscription, name string) 
 	if err := d.drop(ctx, keptGroup, groupID(subscription, g.Name)); err != nil {
 		return err
 	}
-	delete(d.groups[subscription], strings.ToLower(name))
+	delete(d.groups[subscription], Fold(name))
 	return nil
 }

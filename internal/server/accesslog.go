@@ -79,9 +79,9 @@ func (a *AccessLog) write(r *rest.Request, took time.Duration) {
 		zap.String("version", string(r.Version)),
 		zap.String("scheme", schemes[r.Grant.Scheme]),
 		zap.String("principal", r.Grant.Principal),
-		zap.String("agent", tame(r.Header("user-agent"), longestName)),
+		zap.String("agent", tame(protocol.Redact(r.Header("user-agent")), longestName)),
 		optional("host", tame(r.Header("host"), longestName), !r.PathStyle),
-		optional("clientRequestId", r.ClientID, r.ClientID != ""),
+		optional("clientRequestId", protocol.Redact(r.ClientID), r.ClientID != ""),
 		optional("code", r.Code(), r.Code() != ""),
 		optional("batch", r.Batch, r.Batch != ""),
 	}

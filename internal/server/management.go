@@ -46,12 +46,13 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	}
 	local := loopback(ln.Addr())
+	origins := http.NewCrossOriginProtection() // a page in a browser on this machine reaches this address, and has no business here
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local && !protocol.LocalHost(r.Host, domains) {
 			http.Error(w, "this address does not know the host name; use an IP address or localhost", http.StatusMisdirectedRequest)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		origins.Handler(mux).ServeHTTP(w, r)
 	})
 	g.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: write,
 		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}

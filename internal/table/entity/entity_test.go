@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -402,4 +403,13 @@ func TestShortWaysGiveTheSame(t *testing.T) {
 	}
 	require.Equal(t, "-0.0", string(AppendDouble(nil, math.Copysign(0, -1))))
 	require.Equal(t, "0001-01-01T00:00:00Z", string(new(Times).Append(nil, 0)))
+}
+
+// What a refusal repeats of a key is text, wherever it is cut.
+func TestARefusedKeyIsRepeatedAsText(t *testing.T) {
+	for n := range 8 {
+		err := CheckKey("PartitionKey", strings.Repeat("a", n)+strings.Repeat("é€😀", 120)+"/")
+		require.Error(t, err)
+		require.True(t, utf8.ValidString(err.Error()), "%q", err)
+	}
 }

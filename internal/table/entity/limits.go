@@ -2,6 +2,7 @@ package entity
 
 import (
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -46,7 +47,7 @@ func printable(key string) string {
 	q := strconv.Quote(key)
 	q = q[1 : len(q)-1]
 	if len(q) > 128 {
-		q = q[:128]
+		q = strings.ToValidUTF8(q[:128], "") // not half a character
 	}
 	return q
 }
