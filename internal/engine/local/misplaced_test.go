@@ -33,6 +33,7 @@ func TestAMisplacedExtentIsAnError(t *testing.T) {
 				o.FS = fs
 				s, err := local.Open(o)
 				require.NoError(t, err)
+				s.Collected() // which may begin another extent
 				for i, size := range sizes {
 					c, err := s.Put(background, bytes.NewReader(bytes.Repeat([]byte{seed, byte(i)}, size)[:size]), int64(size))
 					require.NoError(t, err)
