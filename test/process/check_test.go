@@ -71,7 +71,7 @@ func TestCheckAndScrubNameABlob(t *testing.T) {
 	code, out, words = refuse(t, nil, "check", "--offline", "--deep", "--data", data)
 	require.Equal(t, 1, code, words)
 	require.Contains(t, out, "content: devstoreaccount1/docs/bad: chunk")
-	require.Contains(t, words, "1 things are not as they should be")
+	require.Contains(t, words, "2 things are not as they should be", "the content, and what the scrub noted of it")
 	require.Equal(t, before, everyFile(t, data), "a check changes nothing")
 }
 

@@ -49,9 +49,9 @@ func TestADeadDiskIsReplaced(t *testing.T) {
 	require.Zero(t, code, words)
 	require.Contains(t, out, "taken in")
 
-	p = launch(t, anyPorts(data)...)
 	last := ""
-	defer func() { t.Log(last, p.stderr.String()) }()
+	t.Cleanup(func() { t.Log(last, p.stderr.String()) }) // once the process has ended
+	p = launch(t, anyPorts(data)...)
 	require.Eventually(t, func() bool {
 		_, out, words := refuse(t, nil, "health", "--management-addr", strings.TrimPrefix(p.Management, "http://"))
 		last = out + words

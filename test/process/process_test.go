@@ -274,7 +274,7 @@ func TestExistingMakesNoStore(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "disk1")
 	code, _, words := refuse(t, nil, append(anyPorts(data), "--existing")...)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, words, "mount the disks that hold it")
+	require.Contains(t, words, "mount their disks")
 	require.NoDirExists(t, data)
 }
 
