@@ -360,7 +360,7 @@ func TestExistingMakesNoStore(t *testing.T) {
 			}
 			_, err := local.Open(o)
 			require.ErrorIs(t, err, engine.ErrUnavailable)
-			assert.ErrorContains(t, err, "mount the disks")
+			assert.ErrorContains(t, err, "mount their disks")
 			for name := range files(t, mem, "") {
 				assert.True(t, strings.HasSuffix(name, "/LOCK"), name)
 			}
