@@ -238,7 +238,7 @@ func (r *run) start() error {
 		return err
 	}
 	var at struct{ Blob, Table string }
-	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) { // a poll: the file appears when it serves
 		text, err := os.ReadFile(ready)
 		if err == nil && json.Unmarshal(text, &at) == nil {
 			break
@@ -413,7 +413,7 @@ func (r *run) delete(kept []int) error {
 		err := r.remove(n)
 		for begun := time.Now(); r.beside && full(err) && time.Since(begun) < *patient; err = r.remove(n) {
 			r.refused.Add(1)
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // as a client that was told to come again
 		}
 		if err != nil {
 			return false, fmt.Errorf("delete: %w", err)
@@ -424,7 +424,7 @@ func (r *run) delete(kept []int) error {
 
 // untilRoom returns how long it takes until writes are taken and a tenth of the disk is free that was not when it was full.
 func (r *run) untilRoom() (time.Duration, error) {
-	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) { // a poll: nothing tells a client that there is room
 		r.next++
 		err := r.put(r.next)
 		if err == nil {

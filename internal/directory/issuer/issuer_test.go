@@ -187,7 +187,7 @@ func TestDeviceCode(t *testing.T) {
 	_, body := poll(client)
 	require.Equal(t, "authorization_pending", body["error"])
 	code := d["user_code"].(string)
-	for _, form := range [][]string{{"user_code", code}, {"user_code", code, "username", "ann@example", "password", "x"}, {"user_code", "WRONGXXX", "username", "ann@example", "password", secret}} {
+	for _, form := range [][]string{{"user_code", code}, {"user_code", code, "username", "ann@example", "password", "x"}, {"user_code", "WRONGONE", "username", "ann@example", "password", secret}} {
 		status, _ := w.post("/adfs/device", form...)
 		require.NotEqual(t, 200, status)
 	}

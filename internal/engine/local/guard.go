@@ -68,7 +68,7 @@ func (fs guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 			spare = func() bool { return fs.room.fits(tableBuffer) }
 		}
 		if fs.state.stuck.Load() != nil || spare != nil && !spare() {
-			time.Sleep(flushPause)
+			time.Sleep(flushPause) // Pebble tries again at once, and tells nobody
 		}
 	}
 	if strings.HasSuffix(base, ".log") {

@@ -42,6 +42,7 @@ type scrubbing struct {
 	sums    [maxColumns]hash.Hash // of sealed columns: what was read so far
 	summed  int64                 // up to this offset
 	hopeful [maxColumns]bool      // nothing was met in the column that its footer's sum should not fit
+	bare    bool                  // a column had no footer when the scrub began: it may be getting one
 	fresh   int64                 // up to this offset the columns are read from the disks
 }
 
@@ -75,7 +76,9 @@ func (s *Store) Scrub(ctx context.Context, id uint64, pace Pace) (Scrubbed, erro
 	if err != nil {
 		return b.got, err
 	}
-	if !b.open && (b.mismatch() || surface) {
+	// A footer that came meanwhile may have summed a block that was bad, and is repaired by now.
+	late := b.bare && b.got.Found > 0
+	if !b.open && (b.mismatch() || surface || late) {
 		err = b.surface(ctx)
 	}
 	return b.got, err
@@ -141,6 +144,8 @@ func (b *scrubbing) begin() (wrong bool) {
 			b.sums[c].Write(head)
 		case sealed:
 			wrong = true
+		default:
+			b.bare = true
 		}
 		b.got.Bytes += headerSize
 	}
