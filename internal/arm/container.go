@@ -52,7 +52,10 @@ func (c *call) target() *store.Target {
 	return &store.Target{Account: c.account, Container: c.param["container"], Version: protocol.Newest, Now: engine.StampOf(c.Now())}
 }
 
-const maxPage = 5000
+const (
+	maxPage  = 5000
+	fullPage = 1 << 20 // bytes of metadata at which a page ends
+)
 
 func (c *call) listContainers() error {
 	limit := maxPage
@@ -70,10 +73,16 @@ func (c *call) listContainers() error {
 			prefix = m[1]
 		}
 	}
-	all := []object{}
+	all, size := []object{}, 0
 	q := &store.ContainersQuery{Account: c.account.Name, Prefix: prefix, From: c.query.Get("$skipToken"), Limit: limit,
 		Deleted: strings.EqualFold(c.query.Get("$include"), "deleted"), Now: engine.StampOf(c.Now())}
-	next, err := c.Blobs.Containers(c.ctx, q, func(name string, k *record.Container) { all = append(all, c.containerBody(strings.Clone(name), k)) })
+	next, err := c.Blobs.Containers(c.ctx, q, func(name string, k *record.Container) (full bool) {
+		all = append(all, c.containerBody(strings.Clone(name), k))
+		for _, m := range k.Metadata {
+			size += len(m.Name) + len(m.Value)
+		}
+		return size >= fullPage
+	})
 	if err != nil {
 		return err
 	}

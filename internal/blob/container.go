@@ -220,8 +220,9 @@ func (s *Service) listContainers(r *rest.Request) error {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
 	start := len(b)
-	next, err := s.blobs.Containers(r.Context, &q, func(name string, c *record.Container) {
+	next, err := s.blobs.Containers(r.Context, &q, func(name string, c *record.Container) (full bool) {
 		b = appendContainer(b, c, name, metadata, q.Now, r.Version)
+		return len(b) >= fullPage
 	})
 	if err != nil {
 		page.Close()

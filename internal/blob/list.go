@@ -192,6 +192,13 @@ func (p *page) Prefix(name string) {
 	p.b = append(p.b, "</BlobPrefix>"...)
 }
 
+// fullPage is the size in bytes at which a page of a listing ends, however few entries it has: metadata can be thirty times the rest, and a
+// page is in memory until its reader has taken it. It is beyond what 5,000 blobs take that have little of it.
+const fullPage = 8 * miB
+
+// Full implements Listing.
+func (p *page) Full() bool { return len(p.b) >= fullPage }
+
 // keepPage bounds the buffers that are kept for the next listing, in bytes.
 const keepPage = 16 * miB
 

@@ -108,6 +108,7 @@ var columns = [columnCount]struct {
 // the page is gathered whole, as in XML.
 type arrowPage struct {
 	rows    int
+	texts   int // bytes of names, metadata and tags
 	include store.Include
 	now     record.Stamp
 	entry   store.Entry
@@ -118,7 +119,7 @@ var arrowPages = sync.Pool{New: func() any { return &arrowPage{} }}
 
 func newArrowPage() *arrowPage {
 	p := arrowPages.Get().(*arrowPage)
-	p.rows = 0
+	p.rows, p.texts = 0, 0
 	for i := range p.columns {
 		p.columns[i].kind = columns[i].kind
 		p.columns[i].reset()
@@ -146,12 +147,23 @@ func (p *arrowPage) Prefix(name string) {
 	p.columns[colName].text(p.rows, name)
 	p.columns[colResource].text(p.rows, "blobprefix")
 	p.rows++
+	p.texts += len(name)
 }
+
+func (p *arrowPage) count(pairs []protocol.Pair) {
+	for _, m := range pairs {
+		p.texts += len(m.Name) + len(m.Value)
+	}
+}
+
+// Full implements Listing. What is of a bounded size beside the texts is not counted.
+func (p *arrowPage) Full() bool { return p.texts >= fullPage }
 
 // Blob implements Listing. What stands in a row is what the <Blob> element has (page.Blob).
 func (p *arrowPage) Blob(name string, e *store.Entry) {
 	rec, row, cols := &e.Blob, p.rows, &p.columns
 	p.rows++
+	p.texts += len(name)
 	cols[colName].text(row, name)
 	if rec.Deleted.At != 0 {
 		cols[colDeleted].flag(row, true)
@@ -202,6 +214,7 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 		cols[colTagCount].number(row, int64(n))
 		if p.include&store.IncludeTags != 0 {
 			cols[colTags].pairs(row, rec.Tags)
+			p.count(rec.Tags)
 		}
 	}
 	if rec.Sealed {
@@ -209,6 +222,7 @@ func (p *arrowPage) Blob(name string, e *store.Entry) {
 	}
 	if p.include&store.IncludeMetadata != 0 {
 		cols[colMetadata].pairs(row, rec.Metadata)
+		p.count(rec.Metadata)
 	}
 	if e.VersionsOnly {
 		cols[colVersionsOnly].flag(row, true)

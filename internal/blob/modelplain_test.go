@@ -278,6 +278,8 @@ func (p *plainConn) copy(ctx context.Context, c *plainCall, from string) error {
 // plainListing words a listing as far as the model reads it.
 type plainListing struct{ b []byte }
 
+func (l *plainListing) Full() bool { return false }
+
 func (l *plainListing) Prefix(string) {}
 
 func (l *plainListing) Blob(name string, e *store.Entry) {

@@ -240,21 +240,22 @@ type ContainersQuery struct {
 	Now                   engine.Stamp
 }
 
-// Containers calls visit for the containers of an account in the order of their names. It returns the name to go on from, empty at
-// the end. What visit is given lives until it returns.
-func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func(name string, c *record.Container)) (next string, err error) {
+// Containers calls visit for the containers of an account in the order of their names, until it says that it takes no more. It returns the
+// name to go on from, empty at the end. What visit is given lives until it returns.
+func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func(name string, c *record.Container) (full bool)) (next string, err error) {
 	scope := append([]byte(q.Account), 0)
 	lower := append(append([]byte(nil), scope...), max(q.Prefix, q.From)...)
 	upper := record.After(append(append([]byte(nil), scope...), q.Prefix...))
 	err = s.store.View(ctx, scope, func(v engine.Reader) error {
 		it := v.Scan(engine.SpaceContainer, lower, upper)
 		defer it.Close()
+		full := false
 		for n := 0; it.Next(); {
 			name, life, _ := strings.Cut(string(it.Key()[len(scope):]), "\x00")
 			if life != "" && !q.Deleted {
 				continue
 			}
-			if n == q.Limit {
+			if n == q.Limit || full {
 				next = name
 				break
 			}
@@ -270,7 +271,7 @@ func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func
 				continue
 			}
 			n++
-			visit(name, &c)
+			full = visit(name, &c)
 		}
 		return it.Close()
 	})

@@ -70,6 +70,8 @@ type Listing interface {
 	Blob(name string, e *Entry)
 	// Prefix takes the beginning that names have in common up to a delimiter.
 	Prefix(name string)
+	// Full tells that the page takes no more, though fewer entries came than were asked for: the next is where the next page begins.
+	Full() bool
 }
 
 // List gives a page of a container's blobs to a listing. It returns the marker of the next page, nil at the end.
@@ -143,7 +145,7 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 			c.readKey(c.it.Next())
 			continue
 		}
-		if count == q.Max {
+		if count == q.Max || count > 0 && to.Full() {
 			next = append(next, c.key[8:]...)
 			if base && len(spaces) > 1 {
 				next = append(next, 0xFF) // behind the history, which was shown
