@@ -175,11 +175,7 @@ func (b *scrub) appended(ctx context.Context, name string) error {
 	for i, r := range alive {
 		c, err := b.read(ctx, r, name)
 		if errors.Is(err, os.ErrNotExist) {
-			if b.gone(name) {
-				return nil
-			}
-			b.got.Found++
-			if err := b.fs.drop(r, fmt.Errorf("%s, which is being written, is missing", r.path(name))); err != nil {
+			if err := b.lacks(r, name); err != nil {
 				return err
 			}
 			continue
@@ -206,6 +202,18 @@ func (b *scrub) appended(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// lacks drops a replica that has lost a file that is written to, unless the file is not lost but on its way: it comes and goes on one replica
+// after the other.
+func (b *scrub) lacks(r *replica, name string) error {
+	b.fs.entries.Lock()
+	defer b.fs.entries.Unlock()
+	if _, err := r.FS.Stat(r.path(name)); !errors.Is(err, os.ErrNotExist) || b.gone(name) {
+		return nil
+	}
+	b.got.Found++
+	return b.fs.drop(r, fmt.Errorf("%s, which is being written, is missing", r.path(name)))
 }
 
 func (b *scrub) read(ctx context.Context, r *replica, name string) ([]byte, error) {

@@ -116,6 +116,13 @@ func TestScrubBesideChanges(t *testing.T) {
 		}
 	})
 	wg.Go(func() {
+		for i := range 300 {
+			name := fmt.Sprintf("meta/MANIFEST-%06d", 2+i)
+			write(t, fs, name, logOf(t, 0, "edit"))
+			assert.NoError(t, fs.Remove(name))
+		}
+	})
+	wg.Go(func() {
 		for _, r := range records {
 			_, err := manifest.Write(r)
 			assert.NoError(t, err)
@@ -134,5 +141,6 @@ func TestScrubBesideChanges(t *testing.T) {
 		require.Zero(t, got.Found, "%+v", got)
 	}
 	require.NoError(t, manifest.Close())
+	require.Empty(t, d.dropped)
 	require.Equal(t, contents(t, d.fs[0]), contents(t, d.fs[1]))
 }
