@@ -85,9 +85,10 @@ func (t *txn) enqueueExpiry(s record.Slot, until engine.Stamp) {
 	t.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkExpiry, s.Stamp), record.AppendStamp(v, until))
 }
 
-// visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false.
-func visitHistory(r engine.Reader, p *place, visit func(record.Slot, *record.Blob) (bool, error)) error {
-	it := r.Scan(engine.SpaceBlobHistory, p.key, record.After(append([]byte(nil), p.key...)))
+// visitHistory calls visit for the blobs in the history of a name, oldest first, until it returns false. from is the slot to begin
+// with, the zero Slot for the first.
+func visitHistory(r engine.Reader, p *place, from record.Slot, visit func(record.Slot, *record.Blob) (bool, error)) error {
+	it := r.Scan(engine.SpaceBlobHistory, p.slotKey(from), record.After(append([]byte(nil), p.key...)))
 	defer it.Close()
 	for it.Next() {
 		slot, ok := record.ParseSlot(it.Key()[len(p.key):])
@@ -126,29 +127,47 @@ type DeleteRequest struct {
 	Permanent bool // a snapshot or version that is soft-deleted already goes for good
 }
 
-// deleteBase deletes a blob, its snapshots, or both.
-func (t *txn) deleteBase(q *DeleteRequest) (kept bool, err error) {
+// deleteBase deletes a blob, its snapshots, or both, from a snapshot on. next is the snapshot to go on with in another transaction,
+// the zero Slot if all is done. The blob goes in the last: wherever it ends early, all that is there has its blob, and to ask again
+// does the rest.
+func (t *txn) deleteBase(q *DeleteRequest, from record.Slot) (kept bool, next record.Slot, err error) {
 	rec, err := t.Record(record.Slot{})
 	if err != nil {
-		return false, err
+		return false, next, err
 	}
 	if err := q.write(rec); err != nil {
-		return false, err
+		return false, next, err
 	}
-	err = visitHistory(t, t.place, func(s record.Slot, snap *record.Blob) (bool, error) {
+	err = visitHistory(t, t.place, from, func(s record.Slot, snap *record.Blob) (bool, error) {
 		switch {
 		case s.Kind != record.SlotSnapshot || snap.Deleted.At != 0:
 			return true, nil
 		case q.Snapshots == SnapshotsRefuse:
 			return false, protocol.ErrSnapshotsPresent
+		case t.wrote >= t.svc.historyStep:
+			next = s
+			return false, nil
 		}
 		kept, err = t.forget(s, snap)
 		return err == nil, err
 	})
-	if err != nil || q.Snapshots == SnapshotsOnly {
-		return kept, err
+	if err == nil && next == (record.Slot{}) && from != next {
+		// An undelete may have brought back some that an earlier transaction deleted.
+		err = visitHistory(t, t.place, record.Slot{}, func(s record.Slot, snap *record.Blob) (bool, error) {
+			if s.Stamp >= from.Stamp {
+				return false, nil
+			}
+			if s.Kind == record.SlotSnapshot && snap.Deleted.At == 0 {
+				next = s
+			}
+			return next == record.Slot{}, nil
+		})
 	}
-	return t.Remove(rec)
+	if err != nil || q.Snapshots == SnapshotsOnly || next != (record.Slot{}) {
+		return kept, next, err
+	}
+	kept, err = t.Remove(rec)
+	return kept, next, err
 }
 
 // forget deletes a snapshot or version, softly if the account has it so.
@@ -211,74 +230,95 @@ func (t *txn) deletePast(q *DeleteRequest) (kept bool, err error) {
 // errTagsMoved tells that a blob has other tags than a look before the transaction had shown.
 var errTagsMoved = errors.New("the tags changed meanwhile")
 
-func (s *Service) undelete(ctx context.Context, p *place) error {
+// undelete brings back the blob itself, if there is none, and of its history what one transaction takes. next is where to go on with
+// restoreHistory, the zero Slot if all is done, and based tells that there is a blob then.
+func (s *Service) undelete(ctx context.Context, p *place) (next record.Slot, based bool, err error) {
 	// The tags of what comes back are put in the index before it is there.
 	var tags []protocol.Pair
-	err := s.store.View(ctx, p.key, func(v engine.Reader) error {
-		found, err := restorable(v, p)
+	err = s.store.View(ctx, p.key, func(v engine.Reader) error {
+		found, _, err := restorable(v, p)
 		if found != nil {
 			tags = found.Tags
 		}
 		return err
 	})
 	if err != nil {
-		return err
+		return next, false, err
 	}
-	return s.changeTagged(ctx, p, tags, func(t *txn) error {
+	err = s.changeTagged(ctx, p, tags, func(t *txn) error {
 		current, err := t.Record(record.Slot{})
 		if err != nil {
 			return err
 		}
-		back, err := restorable(t, p)
+		back, at, err := restorable(t, p)
 		if err != nil {
 			return err
 		}
 		if back == nil && len(tags) > 0 || back != nil && !samePairs(back.Tags, tags) {
 			return errTagsMoved
 		}
-		known := current != nil
-		err = visitHistory(t, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
-			known = true
-			if rec.Deleted.At == 0 {
-				return true, nil
+		if based = current != nil || back != nil; back != nil {
+			if err := t.restore(back, at, record.Slot{}); err != nil {
+				return err
 			}
-			at := rec.Deleted.At
-			rec.Deleted = record.SoftDelete{}
-			if slot.Kind != record.SlotDeleted {
-				t.set(slot, rec)
-				return true, nil
-			}
-			t.Delete(engine.SpaceBlobHistory, t.slotKey(slot))
-			to := record.Slot{Stamp: slot.Stamp, Kind: record.SlotSnapshot}
-			if back != nil && back.Deleted.At == at {
-				to = record.Slot{}
-			} else {
-				t.delta -= rec.Size
-			}
-			t.set(to, rec)
-			return true, t.move(rec, slot, to, false)
-		})
-		if err == nil && !known {
+		}
+		var known bool
+		next, known, err = t.restoreHistory(record.Slot{}, at)
+		if err == nil && !known && !based {
 			return protocol.ErrBlobNotFound
 		}
 		return err
 	})
+	return next, based, err
 }
 
-// restorable returns the blob that an undelete makes the current one again, nil if there is none: the last that was deleted, if
-// nothing took its place.
-func restorable(r engine.Reader, p *place) (back *record.Blob, err error) {
+// restoreHistory brings back soft-deleted snapshots and versions, from a slot on, but one that is taken care of. next is the slot to go
+// on with in another transaction, the zero Slot if all is done; known tells that there was any history.
+func (t *txn) restoreHistory(from, but record.Slot) (next record.Slot, known bool, err error) {
+	err = visitHistory(t, t.place, from, func(slot record.Slot, rec *record.Blob) (bool, error) {
+		known = true
+		if rec.Deleted.At == 0 || slot == but {
+			return true, nil
+		}
+		if t.wrote >= t.svc.historyStep {
+			next = slot
+			return false, nil
+		}
+		to := slot
+		if slot.Kind == record.SlotDeleted {
+			to.Kind = record.SlotSnapshot
+			t.delta -= rec.Size
+		}
+		return true, t.restore(rec, slot, to)
+	})
+	return next, known, err
+}
+
+// restore makes a soft-deleted blob one that is there, in another slot if it lay in that of a deleted one.
+func (t *txn) restore(rec *record.Blob, from, to record.Slot) error {
+	rec.Deleted = record.SoftDelete{}
+	t.set(to, rec)
+	if from == to {
+		return nil
+	}
+	t.Delete(engine.SpaceBlobHistory, t.slotKey(from))
+	return t.move(rec, from, to, false)
+}
+
+// restorable returns the blob that an undelete makes the current one again and its slot, nil if there is none: the last that was
+// deleted, if nothing took its place.
+func restorable(r engine.Reader, p *place) (back *record.Blob, at record.Slot, err error) {
 	current, err := getRecord(r, p, record.Slot{})
 	if current != nil || err != nil {
-		return nil, err
+		return nil, at, err
 	}
-	err = visitHistory(r, p, func(slot record.Slot, rec *record.Blob) (bool, error) {
+	err = visitHistory(r, p, record.Slot{}, func(slot record.Slot, rec *record.Blob) (bool, error) {
 		if slot.Kind == record.SlotDeleted {
-			back = rec
+			back, at = rec, slot
 		}
 		return true, nil
 	})
-	return back, err
+	return back, at, err
 }
 
 // sweepExpired takes a soft-deleted blob away for good once its retention has ended.
@@ -339,32 +379,57 @@ func (s *Service) Snapshot(ctx context.Context, a *Target, metadata []protocol.P
 	return snap, id, err
 }
 
-// Delete deletes a blob, a snapshot or a version; kept tells that it can still be had.
+// Delete deletes a blob, a snapshot or a version; kept tells that it can still be had. More snapshots than one transaction takes go in
+// several, the oldest first and the blob in the last.
 func (s *Service) Delete(ctx context.Context, q *DeleteRequest) (kept bool, err error) {
 	p, err := s.place(ctx, &q.Target)
 	if err != nil {
 		return false, err
 	}
-	err = s.change(ctx, p, func(t *txn) (err error) {
-		if q.Slot.IsBase() {
-			kept, err = t.deleteBase(q)
-		} else {
-			kept, err = t.deletePast(q)
+	for from := (record.Slot{}); ; {
+		var step bool
+		var next record.Slot
+		err = s.change(ctx, p, func(t *txn) (err error) {
+			if q.Slot.IsBase() {
+				step, next, err = t.deleteBase(q, from)
+			} else {
+				step, err = t.deletePast(q)
+			}
+			return err
+		})
+		kept = kept || step
+		if err != nil || next == (record.Slot{}) {
+			return kept, err
 		}
-		return err
-	})
-	return kept, err
+		from = next
+	}
 }
 
-// Undelete brings back soft-deleted snapshots and versions, and without versioning the blob itself if there is none.
+// Undelete brings back soft-deleted snapshots and versions, and without versioning the blob itself if there is none. More history than
+// one transaction takes comes back in several, after the blob.
 func (s *Service) Undelete(ctx context.Context, a *Target) error {
 	p, err := s.place(ctx, a)
 	if err != nil {
 		return err
 	}
-	for {
-		if err := s.undelete(ctx, p); !errors.Is(err, errTagsMoved) {
-			return err
-		}
+	from, based, err := s.undelete(ctx, p)
+	for errors.Is(err, errTagsMoved) {
+		from, based, err = s.undelete(ctx, p)
 	}
+	for err == nil && from != (record.Slot{}) {
+		var next record.Slot
+		err = s.change(ctx, p, func(t *txn) error {
+			if based {
+				if rec, err := t.Record(record.Slot{}); rec == nil || err != nil { // somebody deleted it again
+					next = record.Slot{}
+					return err
+				}
+			}
+			var err error
+			next, _, err = t.restoreHistory(from, record.Slot{})
+			return err
+		})
+		from = next
+	}
+	return err
 }

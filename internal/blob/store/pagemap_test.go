@@ -25,7 +25,7 @@ type pageRig struct {
 }
 
 func newPageRig(t testing.TB) *pageRig {
-	svc := &Service{store: enginetest.New(t)}
+	svc := &Service{store: enginetest.New(t), historyStep: engine.MaxTransaction}
 	return &pageRig{t: t, svc: svc, p: newPlace(&account.Account{Name: "a"}, 1, "disk")}
 }
 

@@ -234,12 +234,13 @@ func (t *txn) clearLayer(layer engine.Stamp) (bool, error) {
 	return !c.ok && c.err == nil, c.close()
 }
 
-// enqueueFolds leaves work for every map of the name with neighbouring layers that are its alone.
+// enqueueFolds leaves work for every map of the name with neighbouring layers that are its alone, as many as one transaction takes: the
+// next map that is taken apart leaves more.
 func (t *txn) enqueueFolds() error {
 	prefix := append(append([]byte(nil), t.key...), record.KeyPageMap)
 	it := t.Scan(engine.SpacePage, prefix, record.After(append([]byte(nil), prefix...)))
 	defer it.Close()
-	for ok := it.SeekGE(prefix); ok; ok = it.Next() {
+	for ok := it.SeekGE(prefix); ok && t.wrote < t.svc.historyStep; ok = it.Next() {
 		v, err := it.Value()
 		if err != nil {
 			return err

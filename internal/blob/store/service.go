@@ -31,6 +31,9 @@ type Options struct {
 	Stall time.Duration
 	// AtOnce is the most entries of a chunk list that one transaction writes; 0 for as many as fit. Longer lists are laid in several.
 	AtOnce int
+	// HistoryStep is how many bytes one transaction writes, about, of a history as long as clients make it; default: a quarter of
+	// engine.MaxTransaction.
+	HistoryStep int
 }
 
 // Service is the Blob service of all accounts. It is safe for concurrent use.
@@ -52,6 +55,8 @@ type Service struct {
 	tagging    tally.Tally[string] // writes under way that give a blob tags or take some away, by its partition
 	containers containerCache
 	atOnce     int // entries of a chunk list
+
+	historyStep int // bytes
 }
 
 var _ auth.Resources = (*Service)(nil)
@@ -62,7 +67,8 @@ func New(o Options) *Service {
 		o.Stall = source.MaxStall
 	}
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now,
-		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce}
+		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce,
+		historyStep: engine.MaxTransaction / 4}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -71,6 +77,9 @@ func New(o Options) *Service {
 	}
 	if o.AtOnce > 0 {
 		s.atOnce = o.AtOnce
+	}
+	if o.HistoryStep > 0 {
+		s.historyStep = o.HistoryStep
 	}
 	s.started = s.now()
 	ctx, cancel := context.WithCancel(context.Background())

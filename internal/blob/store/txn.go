@@ -120,6 +120,17 @@ type txn struct {
 	settled bool                    // the uncommitted blocks are taken care of
 	untag   []protocol.Pair         // tags whose hints lose their owner
 	shares  map[engine.Stamp]uint64 // what the transaction has made of counts, which it does not see otherwise
+	wrote   int                     // bytes of keys and values
+}
+
+func (t *txn) Set(space engine.Space, key, value []byte) {
+	t.wrote += len(key) + len(value)
+	t.Tx.Set(space, key, value)
+}
+
+func (t *txn) Delete(space engine.Space, key []byte) {
+	t.wrote += len(key)
+	t.Tx.Delete(space, key)
 }
 
 // change runs fn as a transaction on a blob name and books the account's use.
