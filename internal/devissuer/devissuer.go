@@ -237,19 +237,26 @@ func (i *Issuer) grant(w http.ResponseWriter, objectID, scope string, user bool)
 		"expires_on": fmt.Sprint(i.now().Add(TokenLifetime).Unix()),
 	}
 	if user {
-		id, err1 := i.Sign(map[string]any{"aud": ClientID, "oid": objectID, "sub": objectID, "preferred_username": "developer@localhost", "name": "Developer"})
-		refresh, err2 := i.Sign(map[string]any{"aud": refreshAudience, "oid": objectID, "sub": objectID, "exp": i.now().Add(24 * time.Hour).Unix()})
+		id, err1 := i.sign(identity, map[string]any{"aud": ClientID, "oid": objectID, "sub": objectID, "preferred_username": "developer@localhost", "name": "Developer"})
+		again, err2 := i.sign(refresh, map[string]any{"aud": refreshAudience, "oid": objectID, "sub": objectID, "exp": i.now().Add(24 * time.Hour).Unix()})
 		if err1 != nil || err2 != nil {
 			http.Error(w, "", http.StatusInternalServerError)
 			return
 		}
-		answer["id_token"], answer["refresh_token"] = id, refresh
+		answer["id_token"], answer["refresh_token"] = id, again
 		answer["client_info"] = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"uid":%q,"utid":%q}`, objectID, Tenant))
 	}
 	reply(w, http.StatusOK, answer)
 }
 
-const refreshAudience = "urn:blobd:refresh"
+// The uses of a token. A token says its use in the type of its header, which nobody else chooses, so none is taken for another.
+const (
+	access   = "JWT"
+	identity = "id+jwt"
+	refresh  = "refresh+jwt"
+
+	refreshAudience = "urn:blobd:refresh"
+)
 
 // audienceOf is the resource of which a scope speaks.
 func audienceOf(scope string) string {
@@ -267,12 +274,14 @@ func audienceOf(scope string) string {
 	return "https://storage.azure.com"
 }
 
-// Sign makes a token of claims, which replace the usual ones.
-func (i *Issuer) Sign(claims map[string]any) (string, error) {
+// Sign makes an access token of claims, which replace the usual ones.
+func (i *Issuer) Sign(claims map[string]any) (string, error) { return i.sign(access, claims) }
+
+func (i *Issuer) sign(use jose.ContentType, claims map[string]any) (string, error) {
 	i.mu.Lock()
 	key := i.keys[len(i.keys)-1]
 	i.mu.Unlock()
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key.private}, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", key.id))
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key.private}, (&jose.SignerOptions{}).WithType(use).WithHeader("kid", key.id))
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}
@@ -289,7 +298,7 @@ func (i *Issuer) Sign(claims map[string]any) (string, error) {
 
 func (i *Issuer) verifyRefresh(token string) bool {
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
-	if err != nil {
+	if err != nil || len(parsed.Headers) != 1 || parsed.Headers[0].ExtraHeaders[jose.HeaderType] != refresh {
 		return false
 	}
 	i.mu.Lock()
@@ -298,7 +307,7 @@ func (i *Issuer) verifyRefresh(token string) bool {
 	for _, k := range keys {
 		var c jwt.Claims
 		if parsed.Claims(k.private.Public(), &c) == nil {
-			return c.ValidateWithLeeway(jwt.Expected{Issuer: i.URL(), AnyAudience: jwt.Audience{refreshAudience}, Time: i.now()}, 0) == nil
+			return c.ValidateWithLeeway(jwt.Expected{Issuer: i.URL(), Subject: UserID, AnyAudience: jwt.Audience{refreshAudience}, Time: i.now()}, 0) == nil
 		}
 	}
 	return false

@@ -109,6 +109,35 @@ func TestDeviceCode(t *testing.T) {
 	require.Equal(t, "temporarily_unavailable", post(t, i, "/t/oauth2/v2.0/devicecode", url.Values{})["error"])
 }
 
+// TestNoTokenIsTakenForAnother: whatever a caller asks for as scope, only what was made to be a refresh token is one.
+func TestNoTokenIsTakenForAnother(t *testing.T) {
+	i, err := New("https://127.0.0.1:1", "secret", time.Now)
+	require.NoError(t, err)
+	token := func(form url.Values) map[string]any { return post(t, i, "/t/oauth2/v2.0/token", form) }
+	login := func(scope string) map[string]any {
+		start := post(t, i, "/t/oauth2/v2.0/devicecode", url.Values{"client_id": {ClientID}, "scope": {scope}})
+		post(t, i, "/device", url.Values{"user_code": {start["user_code"].(string)}})
+		return token(url.Values{"grant_type": {deviceGrant}, "device_code": {start["device_code"].(string)}})
+	}
+	uses := map[string]int{}
+	for _, scope := range []string{"https://storage.azure.com", refreshAudience, ClientID} {
+		if scope != "https://storage.azure.com" {
+			scope += "/.default"
+		}
+		client := token(url.Values{"grant_type": {"client_credentials"}, "client_id": {ClientID}, "client_secret": {"secret"}, "scope": {scope}})
+		user := login(scope)
+		for _, c := range []struct {
+			use   string
+			token any
+		}{{"client's access", client["access_token"]}, {"access", user["access_token"]}, {"identity", user["id_token"]}, {"refresh", user["refresh_token"]}} {
+			uses[c.use]++
+			again := token(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.token.(string)}, "scope": {scope}})
+			require.Equal(t, c.use == "refresh", again["access_token"] != nil, "%s token of scope %s as a refresh token", c.use, scope)
+		}
+	}
+	require.Len(t, uses, 4)
+}
+
 func TestRotate(t *testing.T) {
 	i, err := New("https://127.0.0.1:1", "secret", time.Now)
 	require.NoError(t, err)
