@@ -206,6 +206,9 @@ func (t *Token) check(service auth.Service, strict bool) error {
 		if err := t.mandatory(protocol.V20181109, sv, sp, se, sktid, skt, ske, sks, skv, sig); err != nil {
 			return err
 		}
+		if t.value[sks] != string(byte(service)) { // a key of one service opens nothing in another
+			return auth.Failed(notWellFormed)
+		}
 		if service == auth.Table {
 			return t.mandatory(protocol.V20250705, tn)
 		}

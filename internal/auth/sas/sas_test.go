@@ -173,6 +173,46 @@ func TestStringsToSign(t *testing.T) {
 	}
 }
 
+// TestAKeyOpensItsOwnServiceOnly: what is signed well with a user delegation key opens the service that the key was made for, whatever
+// else the key's fields say; and no field of the key means anything under a signature that was made with another.
+func TestAKeyOpensItsOwnServiceOnly(t *testing.T) {
+	for _, kind := range kinds {
+		v := protocol.Newest
+		fields := kind.fields(v)
+		own, ok := fields.Get("sks")
+		if !ok {
+			continue
+		}
+		good := signed(t, kind.service, v, fields)
+		for _, name := range []string{"skoid", "sktid", "skt", "ske", "sks", "skv", "skdutid"} {
+			was, _ := fields.Get(name)
+			require.NotEmpty(t, was, name)
+			for _, other := range []string{"b", "t", "q", "f", "bt", "tb", "B", "T", " b", was + "0", "2026-11-23T09:00:00Z", "2026-11-24T11:00:00Z", "2020-12-06"} {
+				if other == was {
+					continue
+				}
+				r := *good
+				r.Query = good.Query.(authtest.Pairs).With(name, other)
+				_, err := authorize(&r, all, nil)
+				require.Error(t, err, "%s: %s=%s under the signature of another key", kind.name, name, other)
+				if name == "sks" { // and when it is signed
+					q := append(query("sv="+string(v)), fields.With(name, other)...)
+					key := DelegationKey{"oid", "tid", "2026-11-23T10:00:00Z", "2026-11-24T10:00:00Z", other, "2026-12-06", "dt"}.Derive(dev)
+					token, err := Parse(good, false)
+					require.NoError(t, err)
+					token.value[sks] = other
+					message, ok := token.message(good)
+					require.True(t, ok)
+					token.Release()
+					r.Query = append(q, authtest.Pair{Name: "sig", Value: key.Sign(message)})
+					_, err = authorize(&r, all, nil)
+					require.ErrorIs(t, err, protocol.ErrAuthenticationFailed, "%s: a key of %q, not %q", kind.name, other, own)
+				}
+			}
+		}
+	}
+}
+
 // Before 2012-02-12 there was no sv.
 func TestWithoutVersion(t *testing.T) {
 	r := signed(t, auth.Blob, "", query("sr=c", "sp=rw", "se=2026-11-23T13:00:00Z"))
