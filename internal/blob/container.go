@@ -234,8 +234,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 	}
 	b = protocol.AppendElement(b, "NextMarker", next)
 	page.b = append(b, "</EnumerationResults>"...)
-	page.reply(r, "application/xml")
-	return nil
+	return page.reply(r, "application/xml")
 }
 
 // appendContainer appends the <Container> element of a listing. Unlike a blob's, its ETag is quoted.

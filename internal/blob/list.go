@@ -141,8 +141,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		page.b = append(appendMarker(append(page.b, "<NextMarker>"...), next), "</NextMarker>"...)
 	}
 	page.b = append(page.b, "</EnumerationResults>"...)
-	page.reply(r, "application/xml")
-	return nil
+	return page.reply(r, "application/xml")
 }
 
 // appendEcho repeats a parameter of the query if it is there; an empty one is an empty element.
@@ -211,9 +210,9 @@ func newPage() *page {
 }
 
 // reply sends the page, whose buffer is given back when that is done.
-func (p *page) reply(r *rest.Request, contentType string) {
+func (p *page) reply(r *rest.Request, contentType string) error {
 	r.SetHeader("Content-Type", contentType)
-	r.ReplyStream(200, int64(len(p.b)), p)
+	return r.ReplyWhole(200, int64(len(p.b)), p)
 }
 
 // Write appends to the page.

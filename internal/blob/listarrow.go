@@ -321,6 +321,5 @@ func (s *Service) listArrow(r *rest.Request, c *record.Container, q *store.ListR
 		_ = body.Close()
 		return err
 	}
-	body.reply(r, arrowStream)
-	return nil
+	return body.reply(r, arrowStream)
 }

@@ -1,9 +1,12 @@
 package rest_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,6 +71,56 @@ func TestMemoryFollowsTheBytesReceived(t *testing.T) {
 	}
 	require.Equal(t, "60000", string(c.Response("PUT").Body))
 	until(t, func() bool { return limits.Bodies.Used() == 0 })
+}
+
+// TestAnswersThatNobodyTakes: long answers that are not read have one budget. Beyond it a GET gets 503 instead, a POST is refused before
+// it does anything, and what is small is served. Memory comes back with the connections.
+func TestAnswersThatNobodyTakes(t *testing.T) {
+	const size = 8 << 20 // more than sockets take
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(4*size + size/2)
+	var done atomic.Int32
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		done.Add(1)
+		n := size
+		if r.Blob == "small" {
+			n = 1000
+		}
+		if r.Blob == "stream" {
+			return r.ReplyWhole(200, int64(n), io.NopCloser(bytes.NewReader(make([]byte, n))))
+		}
+		r.ReplyBytes(200, "text/plain", make([]byte, n))
+		return nil
+	})}, limits)
+	ask := func(method, blob string) *resttest.Conn {
+		c := s.Dial()
+		c.Write(method + " /acct/c/" + blob + " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+		return c
+	}
+	var slow []*resttest.Conn
+	for i := range 4 {
+		slow = append(slow, ask("GET", []string{"whole", "stream"}[i%2]))
+		until(t, func() bool { return limits.Answers.Used() == int64(i+1)*size })
+	}
+	for i := range 4 {
+		got := ask("GET", []string{"whole", "stream"}[i%2]).Response("GET")
+		require.Equal(t, "503 ServerBusy 1", fmt.Sprint(got.Status, " ", got.Code(), " ", got.Header.Get("Retry-After")))
+	}
+	require.Equal(t, 200, ask("GET", "small").Response("GET").Status)
+	slow = append(slow, ask("POST", "whole")) // which finds some left, and may have done something by the time that its answer is made
+	until(t, func() bool { return limits.Answers.Used() == 5*size })
+	before := done.Load()
+	require.Equal(t, 503, ask("POST", "whole").Response("POST").Status)
+	require.Equal(t, before, done.Load())
+	require.Equal(t, 200, slow[0].Response("GET").Status, "it reads in the end")
+	slow[0].Write("GET /acct/c/small HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.Equal(t, 200, slow[0].Response("GET").Status)
+	require.EqualValues(t, 4*size, limits.Answers.Used())
+	for _, c := range slow[1:] {
+		_ = c.Close()
+	}
+	until(t, func() bool { return limits.Answers.Used() == 0 })
+	require.EqualValues(t, 5, limits.Answers.Refused())
 }
 
 // So do headers that are not whole, of which nobody knows whose they are.

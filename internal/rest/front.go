@@ -92,7 +92,10 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 	if f.Begin != nil {
 		f.Begin()
 	}
-	f.answer(r, service)
+	if s := f.answer(r, service); r.stream.body == nil && !r.conn.Answer(r.sent, r.Method != http.MethodGet) {
+		w, _ := s.(ErrorWriter)
+		r.Fail(errUntaken, w)
+	}
 	r.cors()
 	if !r.conn.Reusable() {
 		ctx.Response.SetConnectionClose()
@@ -102,9 +105,11 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 	}
 }
 
-// answer serves the request; a panic becomes InternalError.
-func (f *Front) answer(r *Request, service auth.Service) {
-	var s Service
+// errUntaken refuses what makes long answers while clients have not taken those that they asked for.
+var errUntaken = protocol.ErrServerBusy.Saying("Too many answers wait for clients that do not read them. Please retry your request.").WithHeader("Retry-After", "1")
+
+// answer serves the request by the service that it returns; a panic becomes InternalError.
+func (f *Front) answer(r *Request, service auth.Service) (s Service) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -130,17 +135,21 @@ func (f *Front) answer(r *Request, service auth.Service) {
 	if err == nil {
 		err = r.open(s)
 	}
+	if err == nil && r.Method == http.MethodPost && r.conn.Answers().Spent() { // before anything is done that has to be answered
+		err = errUntaken
+	}
 	if err == nil && r.Method == http.MethodOptions {
 		if err = r.preflight(); err == nil {
-			return
+			return s
 		}
 	}
 	if err != nil {
 		w, _ := s.(ErrorWriter)
 		r.Fail(err, w)
-		return
+		return s
 	}
 	s.Serve(r)
+	return s
 }
 
 // parse reads everything but the body. The headers that every answer has are set first.

@@ -25,7 +25,7 @@ func newEcho(handle func(*rest.Request) error) *echo {
 	e := &echo{handle: handle}
 	row := func(s *echo, r *rest.Request) error { return s.handle(r) }
 	e.router = rest.NewRouter(rest.Table[*echo]{
-		{Name: "Small", Methods: "GET HEAD DELETE", Level: rest.Blob, Handle: row},
+		{Name: "Small", Methods: "GET HEAD DELETE POST", Level: rest.Blob, Handle: row},
 		{Name: "Put", Methods: "PUT", Level: rest.Blob, Handle: row, Body: rest.BodyRule{Max: rest.AtMost(1 << 20), Length: true}},
 		{Name: "New", Methods: "PUT", Level: rest.Blob, Comp: "new", Since: protocol.V20191212, Handle: row},
 	})

@@ -89,6 +89,16 @@ func (r *Request) ReplyStream(status int, length int64, body io.ReadCloser) {
 	r.ctx.Response.SetBodyStream(&r.stream, int(length))
 }
 
+// ReplyWhole is ReplyStream of a body that is in memory as a whole; refused, and closed, if too much of the kind waits for clients.
+func (r *Request) ReplyWhole(status int, length int64, body io.ReadCloser) error {
+	if r.conn != nil && !r.conn.Answer(length, r.Method != http.MethodGet) {
+		_ = body.Close()
+		return errUntaken
+	}
+	r.ReplyStream(status, length, body)
+	return nil
+}
+
 // replyStream is the body of an answer on its way: it counts, it turns a panic of the source into a broken connection, and
 // its Close is the end of the request.
 type replyStream struct {

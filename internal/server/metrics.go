@@ -80,14 +80,14 @@ func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limi
 				Help: "Connections closed because there were too many.", ConstLabels: labels},
 				func() float64 { return float64(f.listener.Turned()) }))
 	}
-	for name, b := range map[string]*framing.Budget{"headers": limits.Headers, "bodies": limits.Bodies} {
+	for name, b := range map[string]*framing.Budget{"headers": limits.Headers, "bodies": limits.Bodies, "answers": limits.Answers} {
 		if b == nil {
 			continue
 		}
 		labels := prometheus.Labels{"of": name}
 		m.registry.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_awaited_bytes", ConstLabels: labels,
-				Help: "Memory that waits for clients: for headers, whose sender is not known yet, and for bodies of authorized requests."}, func() float64 { return float64(b.Used()) }),
+				Help: "Memory that waits for clients: for headers, whose sender is not known yet, for bodies of authorized requests, and answers that they have not taken."}, func() float64 { return float64(b.Used()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blobd_awaited_limit_bytes", ConstLabels: labels,
 				Help: "How much memory may wait for clients; beyond it they get 503."}, func() float64 { return float64(b.Limit()) }),
 			prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "blobd_awaited_refused_total", ConstLabels: labels,

@@ -246,8 +246,7 @@ func (c *call) reply(r *rest.Request, status int, contentType string) error {
 	common(r)
 	r.SetHeader("Content-Type", contentType)
 	c.answers = true
-	r.ReplyStream(status, int64(len(c.out)), (*answer)(c))
-	return nil
+	return r.ReplyWhole(status, int64(len(c.out)), (*answer)(c))
 }
 
 // answer is the body of a call's answer on its way to the client.

@@ -188,6 +188,9 @@ func (v *Verifier) verify(ctx context.Context, token string) (*claims, error) {
 		return nil, errMalformed
 	}
 	header := jws.Signatures[0].Header
+	if typ, _ := header.ExtraHeaders[jose.HeaderType].(string); !isAccess(typ) {
+		return nil, errMalformed
+	}
 	key, generation, err := v.keys.find(ctx, header.KeyID, header.Algorithm)
 	if err != nil {
 		return nil, err
@@ -207,6 +210,13 @@ func (v *Verifier) verify(ctx context.Context, token string) (*claims, error) {
 	}
 	v.cache[hash] = cached{c, now.Add(cacheFor), generation}
 	return c, nil
+}
+
+// isAccess tells whether a token of that type may be an access token (RFC 8725, section 3.11, and RFC 9068): one that says that it is
+// another's, as identity and refresh tokens of the issuers here do, is not, whatever its audience.
+func isAccess(typ string) bool {
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	return typ == "" || typ == "jwt" || typ == "at+jwt"
 }
 
 // unsigned reads the claims of a token without looking at its signature.

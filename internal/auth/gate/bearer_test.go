@@ -89,7 +89,11 @@ func rsaKey(t *testing.T, id string) jose.JSONWebKey {
 
 // sign makes a token; claims replace the good ones, nil takes one out.
 func (i *testIssuer) sign(t *testing.T, key jose.JSONWebKey, alg jose.SignatureAlgorithm, claims map[string]any) string {
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key.Key}, (&jose.SignerOptions{}).WithHeader("kid", key.KeyID))
+	return i.signAs(t, "JWT", key, alg, claims)
+}
+
+func (i *testIssuer) signAs(t *testing.T, typ jose.ContentType, key jose.JSONWebKey, alg jose.SignatureAlgorithm, claims map[string]any) string {
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key.Key}, (&jose.SignerOptions{}).WithType(typ).WithHeader("kid", key.KeyID))
 	require.NoError(t, err)
 	all := map[string]any{
 		"iss": i.URL, "aud": "https://storage.azure.com", "oid": "user-1", "tid": "tenant-1", "sub": "s",
@@ -177,6 +181,8 @@ func TestTokens(t *testing.T) {
 		{"another key under a known kid", issuer.sign(t, jose.JSONWebKey{Key: k2.Key, KeyID: "k1"}, jose.RS256, nil), "Signature validation failed. Signature verification failed."},
 		{"a key that is not for signing", issuer.sign(t, encryption, jose.RS256, nil), "Signature validation failed. Signature key not found."},
 		{"another algorithm of the same key", issuer.sign(t, k1, jose.PS256, nil), "Signature validation failed. The token is malformed."},
+		{"an identity token", issuer.signAs(t, "id+jwt", k1, jose.RS256, nil), "Signature validation failed. The token is malformed."},
+		{"a refresh token", issuer.signAs(t, "application/refresh+jwt", k1, jose.RS256, nil), "Signature validation failed. The token is malformed."},
 		{"alg none", unsignedToken(good, `{"alg":"none","kid":"k1"}`), "Signature validation failed. The token is malformed."},
 		{"alg None", unsignedToken(good, `{"alg":"None","kid":"k1"}`) + "AA", "Signature validation failed. The token is malformed."},
 		{"HS256 with the public key as DER", publicKeyHMAC(t, good, k1, false), "Signature validation failed. The token is malformed."},

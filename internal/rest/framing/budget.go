@@ -24,6 +24,22 @@ func (b *Budget) Take(n int64) bool {
 	return true
 }
 
+// Force takes n bytes whether they are left or not: what was done already has to be answered.
+func (b *Budget) Force(n int64) {
+	if b != nil {
+		b.used.Add(n)
+	}
+}
+
+// Spent tells that nothing is left, and counts who is turned away by it.
+func (b *Budget) Spent() bool {
+	if b == nil || b.used.Load() < b.limit {
+		return false
+	}
+	b.refused.Add(1)
+	return true
+}
+
 // Give gives n bytes back.
 func (b *Budget) Give(n int64) {
 	if b != nil {

@@ -44,7 +44,8 @@ type Conn struct {
 
 	room *[]byte // given out by Room; nil if none is
 
-	charged int64 // of Limits.Headers, in bytes
+	charged int64        // of Limits.Headers, in bytes
+	untaken atomic.Int64 // of Limits.Answers, in bytes
 
 	small [2048]byte
 }
@@ -78,6 +79,32 @@ func (c *Conn) Buffered() int64 { return min(int64(c.w-c.r-c.head), c.left) }
 
 // Bodies is the budget of bodies that are awaited, nil for none.
 func (c *Conn) Bodies() *Budget { return c.l.limits.Bodies }
+
+// Answers is the budget of answers that peers have not taken, nil for none.
+func (c *Conn) Answers() *Budget { return c.l.limits.Answers }
+
+// Answer counts an answer of n bytes that is about to be sent until it is sent or the connection ends; false if that much memory is not
+// left. An answer that must be sent is counted all the same.
+func (c *Conn) Answer(n int64, must bool) bool {
+	b := c.l.limits.Answers
+	switch {
+	case n <= pooled || b == nil:
+		return true
+	case must:
+		b.Force(n)
+	case !b.Take(n):
+		return false
+	}
+	c.untaken.Add(n)
+	return true
+}
+
+// answered gives the memory of an answer back.
+func (c *Conn) answered() {
+	if c.untaken.Load() != 0 {
+		c.l.limits.Answers.Give(c.untaken.Swap(0))
+	}
+}
 
 // charge takes what the buffer of an incomplete header needs from the budget; false if that is not left.
 func (c *Conn) charge() bool {
@@ -140,6 +167,7 @@ func (c *Conn) sent() {
 // next waits for a complete header block; false means that the connection has come to its end.
 func (c *Conn) next() bool {
 	c.sent()
+	c.answered()
 	defer c.discharge()
 	if c.state.Load() == busy && !c.finish() {
 		return false
@@ -415,6 +443,7 @@ func (c *Conn) Abort() {
 
 // Close ends the connection; if the peer is still sending, what it sends is read away for a while first.
 func (c *Conn) Close() error {
+	c.answered() // each time: one from another goroutine may come before the answer
 	if c.state.Swap(closed) == closed {
 		return nil
 	}
