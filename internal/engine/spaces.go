@@ -5,6 +5,7 @@ const (
 	SpaceSystem   Space = 0x01 // the engine itself: format, extents, reference counts, stamps
 	SpaceAccount  Space = 0x02 // account: accounts, keys, service properties
 	SpaceResource Space = 0x03 // srp: subscriptions, resource groups
+	SpaceRestore  Space = 0x04 // backup: what a restore keeps of itself until it has ended
 
 	SpaceContainer   Space = 0x10 // blob: container records
 	SpaceBlob        Space = 0x11 // blob: current blob records, what List Blobs scans

@@ -27,6 +27,9 @@ type Harness struct {
 	Open func(t *testing.T) engine.Store
 	// Reopen closes a store and returns it opened again on the same disks, its clock moved by d.
 	Reopen func(t *testing.T, s engine.Store, d time.Duration) engine.Store
+	// Restore returns a store that is to be filled, and Reopened closes it and opens what it has become; nil where there is no such thing.
+	Restore  func(t *testing.T) engine.Restorer
+	Reopened func(t *testing.T, s engine.Restorer) (engine.Store, error)
 }
 
 // Run holds an implementation to the contract of package engine.
@@ -51,6 +54,9 @@ func Run(t *testing.T, h Harness) {
 		{"a chunk whose source lies about its length is not kept", testShortChunk},
 		{"chunks are kept by count and by readers", testOwnership},
 		{"a chunk that nobody owns cannot be retained", testRetainGone},
+		{"a snapshot holds what it shows", testSnapshotHolds},
+		{"a snapshot shows chunks by the Refs that records hold", testSnapshotOfMoved},
+		{"a store is filled whole, or of no use", testRestored},
 		{"a closed store says so", testClosed},
 		{"a cancelled context stops an operation", testCancelled},
 	}

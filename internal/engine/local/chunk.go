@@ -100,7 +100,7 @@ func (s *Store) openAt(ref, at engine.Ref, open func(at engine.Ref) (io.ReadClos
 	}
 }
 
-// gone tells whether nobody owns or protects a chunk.
+// gone tells whether nobody owns or protects a chunk, and no snapshot shows it.
 func (s *Store) gone(ref engine.Ref) (bool, error) {
 	if s.pins.pinned(ref) {
 		return false, nil
@@ -108,7 +108,11 @@ func (s *Store) gone(ref engine.Ref) (bool, error) {
 	r := &reader{src: s.db}
 	defer r.release()
 	n, err := r.integer(sysRef, ref[:])
-	return n == 0, err
+	if n > 0 || err != nil {
+		return false, err
+	}
+	held, err := s.held.owned(ref)
+	return !held, err
 }
 
 // resolve returns where a chunk lies now. Most chunks lie where they were put: only one in an extent that was collected costs a
@@ -198,6 +202,7 @@ func (s *Store) Audit(ctx context.Context, fn func(r engine.Reader, owners func(
 	return fn(r, func(visit func(ref engine.Ref, n int64) error) error { return s.ownersIn(ctx, snap, visit) })
 }
 
+// ownersIn runs fn on the chunks that have owners in a snapshot.
 func (s *Store) ownersIn(ctx context.Context, snap source, fn func(ref engine.Ref, n int64) error) error {
 	// What a forward owns is counted under the Ref that it stands for.
 	forwards := make(map[engine.Ref]int64)

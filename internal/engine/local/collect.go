@@ -46,7 +46,7 @@ type survey struct {
 	info   extent.Info
 	live   int64        // bytes of chunks alive in it
 	refs   []engine.Ref // those that are owned
-	pinned bool         // someone is between Put and Forget of a chunk in it that nobody owns
+	pinned bool         // someone is between Put and Forget of a chunk in it that nobody owns, or a snapshot shows one
 	newest bool         // it keeps its id from being given again
 }
 
@@ -223,6 +223,13 @@ func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engi
 		x.refs = append(x.refs, ref)
 		return nil
 	})
+	if err == nil {
+		err = s.held.onlyThere(ctx, s, snap, func(ref engine.Ref) {
+			if x := all[extent.ID(ref)]; x != nil {
+				x.pinned = true
+			}
+		})
+	}
 	return all, dead, err
 }
 
@@ -393,7 +400,13 @@ func (s *Store) sweepForwards(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 && !s.pins.pinned(ref) {
+		held := false
+		if n == 0 {
+			if held, err = s.held.owned(ref); err != nil {
+				return err
+			}
+		}
+		if n == 0 && !held && !s.pins.pinned(ref) {
 			return errors.Join(b.Delete(systemKey(sysForward, ref[:]), nil),
 				b.Merge(systemKey(sysRef, next[:]), appendInt(nil, -1), nil))
 		}

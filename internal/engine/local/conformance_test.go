@@ -40,8 +40,28 @@ func harness(dirs []string) enginetest.Harness {
 	}
 	var mu sync.Mutex
 	return enginetest.Harness{
+		Restore: func(t *testing.T) engine.Restorer {
+			o := local.Options{Dirs: dirs, FS: vfs.NewMem(), CacheSize: 8 << 20, Restore: true}
+			s := open(t, o)
+			o.Restore = false
+			mu.Lock()
+			options[s] = o
+			mu.Unlock()
+			return s.(engine.Restorer)
+		},
+		Reopened: func(t *testing.T, s engine.Restorer) (engine.Store, error) {
+			require.NoError(t, s.Close())
+			mu.Lock()
+			o := options[s]
+			mu.Unlock()
+			next, err := local.Open(o)
+			if err == nil {
+				t.Cleanup(func() { _ = next.Close() })
+			}
+			return next, err
+		},
 		Open: func(t *testing.T) engine.Store {
-			o := local.Options{Dirs: dirs, FS: vfs.NewMem(), CacheSize: 8 << 20}
+			o := local.Options{Dirs: dirs, FS: vfs.NewMem(), CacheSize: 8 << 20, SealGarbage: 1 << 20}
 			s := open(t, o)
 			mu.Lock()
 			options[s] = o

@@ -51,6 +51,9 @@ type Options struct {
 	// disk is rebuilt there.
 	Replace []string
 
+	// Restore makes a new store that is to be filled: see engine.Restorer. Where there is one it is refused.
+	Restore bool
+
 	// Still opens the store without a change to its disks: what a start writes is kept in memory, nothing is collected, healed or
 	// scrubbed. It is for looking at a store that nobody serves.
 	Still bool
@@ -126,6 +129,8 @@ type Store struct {
 	clock    clock
 	gate     gate
 	pins     pins
+	held     held
+	lost     atomic.Uint64 // chunks that a restore has no bytes of
 	state    *state
 	room     *room
 
@@ -155,7 +160,7 @@ type Store struct {
 	background sync.WaitGroup
 }
 
-var _ engine.Store = (*Store)(nil)
+var _ engine.Restorer = (*Store)(nil)
 
 const (
 	metaDir   = "meta"    // of Pebble's files, under a data directory
@@ -212,6 +217,9 @@ func Open(opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err = s.rescue(); err != nil {
+		return nil, err
+	}
+	if err = s.markRestore(); err != nil {
 		return nil, err
 	}
 	s.room.unflushed = s.unflushed
@@ -315,6 +323,9 @@ func (s *Store) openExtents() (err error) {
 
 // load reads what the store keeps of itself.
 func (s *Store) load() error {
+	if err := s.checkRestored(); err != nil {
+		return err
+	}
 	r := &reader{src: s.db}
 	defer r.release()
 	limit, err := r.integer(sysStamp, nil)

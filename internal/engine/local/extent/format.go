@@ -93,6 +93,14 @@ func parseRef(ref engine.Ref) (place, error) {
 
 func badRef(ref engine.Ref) error { return fmt.Errorf("reference %x: %w", ref[:], engine.ErrCorrupt) }
 
+// Nowhere returns the n-th reference to an extent that has no files: what is said to lie there cannot be read.
+func Nowhere(id, n uint64, size int64) engine.Ref {
+	return makeRef(place{extent: id, offset: headerSize + rowAlign*int64(n%nowhereRefs), shape: shape{size: size}})
+}
+
+// nowhereRefs is how many of them differ: offsets have 32 bits.
+const nowhereRefs = 1 << 25
+
 // ID returns the extent that a chunk is in.
 func ID(ref engine.Ref) uint64 { return binary.BigEndian.Uint64(ref[refExtent:]) }
 
