@@ -142,7 +142,7 @@ func (set *diskSet) inspect(d *disk) error {
 			return nil
 		}
 	}
-	b, err := readFile(set.fs, set.fs.PathJoin(d.dir, formatName))
+	b, err := diskio.ReadFile(set.fs, set.fs.PathJoin(d.dir, formatName))
 	if err == nil {
 		whole := false
 		if d.format, whole, err = decodeFormat(b); err == nil {
@@ -268,7 +268,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 			d, blank = blank[0], blank[1:]
 			set.disks[i] = d
 		}
-		if err := makeDir(set.fs, d.dir); err != nil {
+		if err := diskio.MakeDir(set.fs, d.dir); err != nil {
 			return fmt.Errorf("make data directory %s: %w", d.dir, kind(err))
 		}
 		if d.lock == nil {
@@ -468,23 +468,6 @@ func (set *diskSet) missing() string {
 		}
 	}
 	return strings.Join(words, "; ")
-}
-
-// makeDir makes a directory, and those above it, so that they survive a power cut.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	parent := fs.PathDir(dir)
-	if parent != dir && parent != "." {
-		if err := makeDir(fs, parent); err != nil {
-			return err
-		}
-	}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return diskio.SyncDir(fs, parent)
 }
 
 // complete tells whether all disks are in use.

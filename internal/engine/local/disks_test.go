@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // makeStore makes a store and closes it.
@@ -25,23 +26,23 @@ func makeStore(t *testing.T, fs vfs.FS, dirs ...string) {
 // edit changes both copies of a format file, with a right checksum.
 func edit(t *testing.T, fs vfs.FS, dir string, change func(record []byte)) {
 	t.Helper()
-	b, err := readFile(fs, fs.PathJoin(dir, formatName))
+	b, err := diskio.ReadFile(fs, fs.PathJoin(dir, formatName))
 	require.NoError(t, err)
 	for _, at := range []int{0, formatCopyAt} {
 		r := b[at : at+formatRecord]
 		change(r)
 		binary.BigEndian.PutUint64(r[formatRecord-8:], crc64nvme.Checksum(r[:formatRecord-8]))
 	}
-	require.NoError(t, writeFile(fs, dir, formatName, b))
+	require.NoError(t, diskio.WriteFile(fs, dir, formatName, b))
 }
 
 // copyDir copies a directory, as a person would by mistake.
 func copyDir(t *testing.T, fs vfs.FS, from, to string) {
 	t.Helper()
 	require.NoError(t, fs.MkdirAll(to, 0o755))
-	b, err := readFile(fs, fs.PathJoin(from, formatName))
+	b, err := diskio.ReadFile(fs, fs.PathJoin(from, formatName))
 	require.NoError(t, err)
-	require.NoError(t, writeFile(fs, to, formatName, b))
+	require.NoError(t, diskio.WriteFile(fs, to, formatName, b))
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -57,7 +58,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a directory twice", nil, []string{"a", "b", "c", "a"}, "given twice", nil},
 		{"a folder with something else in it", func(t *testing.T, fs vfs.FS) {
 			require.NoError(t, fs.MkdirAll("photos", 0o755))
-			require.NoError(t, writeFile(fs, "photos", "holiday.jpg", []byte("x")))
+			require.NoError(t, diskio.WriteFile(fs, "photos", "holiday.jpg", []byte("x")))
 		}, []string{"photos"}, `holds "holiday.jpg"`, nil},
 		{"a disk of another store", func(t *testing.T, fs vfs.FS) { makeStore(t, fs, "x", "y", "z") }, []string{"a", "b", "z"}, "different stores", nil},
 		{"two stores", func(t *testing.T, fs vfs.FS) { makeStore(t, fs, "x") }, []string{"a", "b", "c", "x"}, "different stores", nil},
@@ -70,7 +71,7 @@ func TestOpenRefuses(t *testing.T) {
 		}, three, "made by a newer version", errFormatVersion},
 		{"a format file that is damaged on the only disk", func(t *testing.T, fs vfs.FS) {
 			makeStore(t, fs, "one")
-			require.NoError(t, writeFile(fs, "one", formatName, make([]byte, formatSize)))
+			require.NoError(t, diskio.WriteFile(fs, "one", formatName, make([]byte, formatSize)))
 		}, []string{"one"}, "", engine.ErrCorrupt},
 	}
 	for _, tt := range tests {
@@ -142,15 +143,15 @@ func TestWidths(t *testing.T) {
 func TestADamagedFormatFileIsMended(t *testing.T) {
 	fs := vfs.NewMem()
 	makeStore(t, fs, "a", "b", "c")
-	b, err := readFile(fs, "b/"+formatName)
+	b, err := diskio.ReadFile(fs, "b/"+formatName)
 	require.NoError(t, err)
 	b[20] ^= 1
-	require.NoError(t, writeFile(fs, "b", formatName, b))
+	require.NoError(t, diskio.WriteFile(fs, "b", formatName, b))
 	s, err := Open(Options{Dirs: []string{"a", "b", "c"}, FS: fs})
 	require.NoError(t, err)
 	assert.False(t, s.Health().Degraded)
 	require.NoError(t, s.Close())
-	b, err = readFile(fs, "b/"+formatName)
+	b, err = diskio.ReadFile(fs, "b/"+formatName)
 	require.NoError(t, err)
 	_, whole, err := decodeFormat(b)
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // A store has one history: whoever starts it finds what the run before acknowledged, whatever subset of the disks each of them had.
@@ -234,7 +235,7 @@ func (set *diskSet) put(d *disk, f *format) (err error) {
 	if d.onDisk && !d.repair {
 		err = updateFormat(set.fs, name, f)
 	} else {
-		err = writeFile(set.fs, d.dir, formatName, f.encode())
+		err = diskio.WriteFile(set.fs, d.dir, formatName, f.encode())
 	}
 	if err != nil {
 		d.repair = true // nobody knows how much of it was written

@@ -5,13 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
@@ -174,45 +172,4 @@ func updateFormat(fs vfs.FS, name string, f *format) error {
 		}
 	}
 	return errors.Join(err, file.Close())
-}
-
-// readFile returns the content of a file.
-func readFile(fs vfs.FS, name string) ([]byte, error) {
-	f, err := fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if info.IsDir() {
-		return nil, errors.Join(fmt.Errorf("%s is a folder: %w", name, diskio.ErrNotPlain), f.Close())
-	}
-	b := make([]byte, info.Size())
-	n, err := io.ReadFull(f, b)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = nil // it was cut meanwhile, or is empty
-	}
-	return b[:n], errors.Join(err, f.Close())
-}
-
-// writeFile replaces a file durably: a reader finds the old content or the new.
-func writeFile(fs vfs.FS, dir, name string, b []byte) (err error) {
-	tmp := fs.PathJoin(dir, name+".tmp")
-	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(tmp, fs.PathJoin(dir, name)); err != nil {
-		return err
-	}
-	return diskio.SyncDir(fs, dir)
 }

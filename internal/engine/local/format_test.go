@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
@@ -131,7 +132,7 @@ func TestCompanionGolden(t *testing.T) {
 		require.NoError(t, f.Sync())
 	}
 	require.NoError(t, f.Close())
-	b, err := readFile(mem, "MANIFEST-000001"+companionSuffix)
+	b, err := diskio.ReadFile(mem, "MANIFEST-000001"+companionSuffix)
 	require.NoError(t, err)
 	golden(t, "companion.hex", b)
 	require.NoError(t, checkManifest(mem, "MANIFEST-000001"))

@@ -407,7 +407,7 @@ func damagedLogs(fs vfs.FS, dir string, frames *logFrames) (damaged []string) {
 		if _, ok := frames.framed(numbers[n]); !ok {
 			continue
 		}
-		b, err := readFile(fs, fs.PathJoin(dir, numbers[n]))
+		b, err := diskio.ReadFile(fs, fs.PathJoin(dir, numbers[n]))
 		if err == nil {
 			b, _, err = frames.content(b, n)
 		}
@@ -419,7 +419,7 @@ func damagedLogs(fs vfs.FS, dir string, frames *logFrames) (damaged []string) {
 }
 
 func checkManifest(fs vfs.FS, name string) error {
-	c, err := readFile(fs, name+companionSuffix)
+	c, err := diskio.ReadFile(fs, name+companionSuffix)
 	if err != nil {
 		return err
 	}
@@ -428,7 +428,7 @@ func checkManifest(fs vfs.FS, name string) error {
 	for _, r := range companionRecords(c) {
 		length, sum = int64(binary.BigEndian.Uint64(r)), binary.BigEndian.Uint64(r[8:])
 	}
-	b, err := readFile(fs, name)
+	b, err := diskio.ReadFile(fs, name)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (s *Store) lookAt(i int) {
 	default:
 		err = fmt.Errorf("its file system does not tell its room: %w", err)
 	}
-	switch b, rerr := readFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName)); {
+	switch b, rerr := diskio.ReadFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName)); {
 	case errors.Is(rerr, fs.ErrNotExist):
 		err = fmt.Errorf("%s is gone from it: the directory was removed, or its disk unmounted", formatName)
 		s.lose(d.dir, err)

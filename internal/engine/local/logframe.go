@@ -11,6 +11,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
@@ -116,7 +117,7 @@ func (l *logFrames) check(fs vfs.FS, dir string, names []string) error {
 		if !ok {
 			continue
 		}
-		b, err := readFile(fs, fs.PathJoin(dir, name))
+		b, err := diskio.ReadFile(fs, fs.PathJoin(dir, name))
 		if err == nil {
 			_, _, err = l.content(b, number)
 		}
@@ -129,7 +130,7 @@ func (l *logFrames) check(fs vfs.FS, dir string, names []string) error {
 
 // open opens a log for reading what was written to it.
 func (l *logFrames) open(fs vfs.FS, name string, number uint64, opts ...vfs.OpenOption) (vfs.File, error) {
-	b, err := readFile(fs, name)
+	b, err := diskio.ReadFile(fs, name)
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ func openLogList(fs vfs.FS, dir string, store [16]byte, since, start uint64, acc
 
 // readListOf reads the list of a store, nil if it has none yet.
 func readListOf(fs vfs.FS, name string, store [16]byte, since uint64) (map[uint64]int64, error) {
-	b, err := readFile(fs, name)
+	b, err := diskio.ReadFile(fs, name)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && since == 0:
 		return nil, nil

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // What is deleted on a full disk gives its room back at once, and not when Pebble or the collector would come to it. A start on a full
@@ -161,7 +162,7 @@ func (s *Store) logBytes() (n int64, err error) {
 		if !strings.HasSuffix(name, ".log") {
 			continue
 		}
-		b, err := readFile(fs, fs.PathJoin(dir, name))
+		b, err := diskio.ReadFile(fs, fs.PathJoin(dir, name))
 		if err != nil {
 			return 0, kind(err)
 		}

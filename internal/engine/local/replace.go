@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // replace takes empty directories in the place of disks that are lost for good, by the operator's word, and returns the directories that are
@@ -59,7 +60,7 @@ func Disks(opts Options) ([]DiskInfo, error) {
 	var newest *format
 	states := make(map[string]string)
 	for _, dir := range dirs {
-		b, err := readFile(fs, fs.PathJoin(dir, formatName))
+		b, err := diskio.ReadFile(fs, fs.PathJoin(dir, formatName))
 		switch {
 		case err == nil:
 			f, _, err := decodeFormat(b)

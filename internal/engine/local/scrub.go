@@ -339,7 +339,7 @@ func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
 func (s scrubTarget) scrubLogs(ctx context.Context, pace scrub.Pace, f *scrub.Found) error {
 	damaged := 0
 	for _, log := range s.closedLogs() {
-		b, err := readFile(s.opts.FS, log)
+		b, err := diskio.ReadFile(s.opts.FS, log)
 		f.Bytes += int64(len(b))
 		pace(ctx, len(b))
 		if ctx.Err() != nil {
@@ -412,7 +412,7 @@ func (s scrubTarget) scrubFormats(f *scrub.Found) {
 		if !d.usable() {
 			continue
 		}
-		b, err := readFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName))
+		b, err := diskio.ReadFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName))
 		f.Bytes += int64(len(b))
 		if err != nil {
 			continue // the watch tells
@@ -436,7 +436,7 @@ func (set *diskSet) mend(i int) (bool, error) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	d := set.disks[i]
-	b, err := readFile(set.fs, set.fs.PathJoin(d.dir, formatName))
+	b, err := diskio.ReadFile(set.fs, set.fs.PathJoin(d.dir, formatName))
 	if err != nil {
 		return false, err
 	}

@@ -268,7 +268,7 @@ func (s *Store) openMeta() (err error) {
 		fs, dir = s.meta, metaDir
 	}
 	if s.disks.fresh() {
-		if err := makeDir(fs, dir); err != nil {
+		if err := diskio.MakeDir(fs, dir); err != nil {
 			return kind(err)
 		}
 	} else if err := checkPresence(fs, dir); err != nil {

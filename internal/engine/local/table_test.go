@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // TestTablesGather: pieces of all sizes make the file that they would make one by one, in fewer writes, and a sync leaves nothing out.
@@ -52,7 +54,7 @@ func TestTablesGather(t *testing.T) {
 		pieces++
 		if rng.IntN(40) == 0 {
 			require.NoError(t, f.SyncData())
-			b, err := readFile(mem.CrashClone(vfs.CrashCloneCfg{}), "000001.sst")
+			b, err := diskio.ReadFile(mem.CrashClone(vfs.CrashCloneCfg{}), "000001.sst")
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(want, b), "after a sync of %d bytes", len(want))
 		}
@@ -61,7 +63,7 @@ func TestTablesGather(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, len(want), info.Size())
 	require.NoError(t, f.Close())
-	b, err := readFile(mem, "000001.sst")
+	b, err := diskio.ReadFile(mem, "000001.sst")
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, b))
 	assert.Less(t, int(writes.Load()), pieces/2)

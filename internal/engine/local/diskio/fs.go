@@ -1,8 +1,6 @@
 package diskio
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -284,15 +282,3 @@ func (fs *FS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 
 // Unwrap implements vfs.FS.
 func (fs *FS) Unwrap() vfs.FS { return fs.FS }
-
-// SyncDir makes durable what was made, renamed and removed in a directory.
-func SyncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
-}

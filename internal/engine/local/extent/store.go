@@ -179,7 +179,7 @@ func Number(name string) (uint64, bool) {
 
 // scan lists the columns on a disk.
 func (s *Store) scan(d *disk) error {
-	if err := makeDir(d.FS, d.Dir); err != nil {
+	if err := diskio.MakeDir(d.FS, d.Dir); err != nil {
 		return err
 	}
 	names, err := d.FS.List(d.Dir)
@@ -222,17 +222,6 @@ func (s *Store) scan(d *disk) error {
 		x.cols[c].Store(&column{disk: d, path: path})
 	}
 	return nil
-}
-
-// makeDir makes a directory that survives a power cut.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil {
-		return nil
-	}
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make %s: %w", dir, err)
-	}
-	return diskio.SyncDir(fs, fs.PathDir(dir))
 }
 
 // leap is how far the number of an extent may be ahead of those that a header vouches for. A name alone is anybody's, and new extents get

@@ -47,7 +47,7 @@ func (fs *FS) open(name string, opts []vfs.OpenOption) (vfs.File, error) {
 // sidecar returns the checksums of a file, nil if no replica has them.
 func (fs *FS) sidecar(name string) (s *sums) {
 	_ = fs.first(func(r *replica) error {
-		b, err := readFile(r, name+sumSuffix)
+		b, err := diskio.ReadFile(r.FS, r.path(name+sumSuffix))
 		if err == nil {
 			s, err = decodeSums(b)
 		}
@@ -345,13 +345,4 @@ func (f *reader) readQuiet(b []byte, off int64, last *replica) error {
 		b, off = b[n:], off+int64(n)
 	}
 	return nil
-}
-
-func readFile(r *replica, name string) ([]byte, error) {
-	f, err := r.FS.Open(r.path(name))
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(f)
-	return b, errors.Join(err, f.Close())
 }

@@ -133,7 +133,7 @@ func (fs *FS) alike(current []*replica, name string) error {
 	contents := make([][]byte, len(current))
 	best, same := -1, true
 	for i, r := range current {
-		b, err := readFile(r, name)
+		b, err := diskio.ReadFile(r.FS, r.path(name))
 		if err != nil {
 			if !errors.Is(err, os.ErrNotExist) {
 				fs.log.Warn("a metadata file does not read back", zap.String("file", r.path(name)), zap.Error(err))
@@ -203,7 +203,7 @@ func (fs *FS) alikeSealed(current []*replica, name string) error {
 
 // inspect returns the checksums of a file that is there in its full length.
 func inspect(r *replica, name string) (*sums, error) {
-	b, err := readFile(r, name+sumSuffix)
+	b, err := diskio.ReadFile(r.FS, r.path(name+sumSuffix))
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +250,7 @@ func (fs *FS) fill(r *replica, names []string) error {
 		}
 		var b []byte
 		err := fs.first(func(from *replica) (err error) {
-			b, err = readFile(from, name)
+			b, err = diskio.ReadFile(from.FS, from.path(name))
 			return err
 		})
 		if err == nil {

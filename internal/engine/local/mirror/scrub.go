@@ -129,7 +129,7 @@ func (b *scrub) sealed(ctx context.Context, name string) error {
 
 // check returns what is wrong with a file and its sidecar on a replica.
 func (b *scrub) check(ctx context.Context, r *replica, name string, s *sums, pace func(context.Context, int)) error {
-	side, err := readFile(r, name+sumSuffix)
+	side, err := diskio.ReadFile(r.FS, r.path(name+sumSuffix))
 	if err != nil {
 		return err
 	}
