@@ -79,8 +79,8 @@ connections: ## 10,000 idle, 2,000 slow and 800 lying connections at a time: mem
 test-clients: ## The clients in Python, Java and Rust, Go's built on the SDKs, az CLI, rclone, restic, OpenTofu against the real binary; what is missing is installed
 	test/clients/run.sh
 
-docs: ## Generate docs/compatibility.md from the operation tables
-	$(GO) generate ./internal/compat
+docs: ## Generate docs/compatibility.md from the operation tables, docs/metrics.md from the definitions of the metrics
+	$(GO) generate ./internal/compat ./internal/server/metricspage
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 20s)
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

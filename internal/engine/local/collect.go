@@ -71,6 +71,7 @@ func (s *Store) Collect(ctx context.Context) error {
 
 // collect goes over the extents once, and tells whether it closed one to new chunks.
 func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
+	defer s.did.collected(time.Now(), &err)
 	if err := errors.Join(s.state.failed(), s.state.held()); err != nil {
 		return false, err
 	}
@@ -110,13 +111,15 @@ func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
 			errs = append(errs, fmt.Errorf("extent %016x: %w", x.info.ID, err))
 		}
 	}
-	var left int64
+	var left, live int64
 	for _, info := range s.extents.Extents() {
 		if x := all[info.ID]; x != nil {
 			left += max(0, info.Data-x.live)
+			live += x.live
 		}
 	}
 	s.garbage.Store(left)
+	s.did.live.Store(live + 1)
 	return sealed, errors.Join(errs...)
 }
 
@@ -352,7 +355,13 @@ func (s *Store) move(ctx context.Context, refs []engine.Ref, buf []byte) (moved 
 	if b.Empty() {
 		return 0, nil
 	}
-	return len(copies), s.commit(b)
+	if err := s.commit(b); err != nil {
+		return len(copies), err
+	}
+	for _, ref := range copies {
+		s.did.moved.Add(extent.Size(ref))
+	}
+	return len(copies), nil
 }
 
 func (s *Store) readWhole(ctx context.Context, ref engine.Ref, p []byte) error {

@@ -161,6 +161,7 @@ func (s *Store) healExtent(ctx context.Context, id uint64) error {
 		return err
 	}
 	s.incomplete.set(id, false)
+	s.did.healed.Add(1)
 	s.log.Info("healed an extent", zap.Uint64("extent", id))
 	return nil
 }
@@ -205,8 +206,12 @@ func (s *Store) runHealer(ctx context.Context) {
 	for heal := s.Heal; ; heal = s.healExtents {
 		var again <-chan time.Time
 		if err := heal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrClosed) {
+			s.did.healFails.Add(1)
 			s.log.Error("healing did not finish; it is tried again", zap.Error(err))
 			again = time.After(healRetry)
+		}
+		if len(s.unhealed()) == 0 {
+			s.did.whole.Store(s.opts.Now().UnixNano())
 		}
 		select {
 		case <-ctx.Done():

@@ -51,6 +51,8 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 				}
 				st.flushed(info.Err)
 			},
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { st.stalls.begin() },
+			WriteStallEnd:   st.stalls.end,
 			// The default ends in Fatalf. A block that does not verify fails the reads that need it, and no others.
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				st.log.Error("a metadata file is corrupt", zap.String("path", info.Path), zap.Error(info.Details))

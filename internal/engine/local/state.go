@@ -20,6 +20,7 @@ type state struct {
 	stuck     atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
 	trouble   chan struct{}         // receives when a flush fails
 	alarm     atomic.Pointer[alarm] // raised while the log is held up
+	stalls    stallClock            // of Pebble's writers
 	ending    chan struct{}         // closed when the store is to be closed
 	end       func()                // closes it
 }

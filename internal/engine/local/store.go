@@ -156,6 +156,9 @@ type Store struct {
 	scrubber *scrub.Scrubber
 	damage   damages // what it could not bring back
 
+	keys keysMeter
+	did  activity
+
 	stop       context.CancelFunc
 	background sync.WaitGroup
 }
@@ -406,7 +409,10 @@ func (s *Store) closeFiles() error {
 // closeKeys closes the key space, unless its disk does not answer: then it is left as a crash would leave it.
 func (s *Store) closeKeys() error {
 	done := make(chan error, 1)
-	go func() { done <- closePebble(s.db) }()
+	go func() {
+		s.keys.close()
+		done <- closePebble(s.db)
+	}()
 	select {
 	case err := <-done:
 		return err

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type syncer struct {
 	next  *syncGroup // whose sync has not begun; nil if nobody waits for one
 	under *syncGroup // whose sync began last
 	skip  int        // so many syncs are not held back
+
+	took, sizes tallied // guarded by mu: syncs by nanoseconds and by members
 }
 
 // syncGroup is those who share a sync. The first of them has it made.
@@ -42,7 +45,9 @@ const (
 	skipped  = 32 // syncs that are not held back after one was in vain
 )
 
-func newSyncer(sync func() error) *syncer { return &syncer{sync: sync, patience: patience} }
+func newSyncer(sync func() error) *syncer {
+	return &syncer{sync: sync, patience: patience, took: newTallied(syncBounds), sizes: newTallied(groupBounds)}
+}
 
 // begin returns the group whose sync makes durable all that was applied before the call.
 func (s *syncer) begin() *syncGroup {
@@ -65,8 +70,12 @@ func (s *syncer) lead(g, before *syncGroup) {
 	s.mu.Lock()
 	s.next, s.under = nil, g
 	s.mu.Unlock()
+	began := time.Now()
 	g.err = s.sync()
+	took := time.Since(began)
 	s.mu.Lock()
+	s.took.add(int64(took))
+	s.sizes.add(int64(g.size))
 	speedup.Syncs.Add(0, 1)
 	speedup.SyncWrites.Add(0, int64(g.size))
 	g.waiting = g.size
@@ -75,6 +84,15 @@ func (s *syncer) lead(g, before *syncGroup) {
 	}
 	s.mu.Unlock()
 	close(g.done)
+}
+
+// tallies are the syncs so far by how long they took and by how many shared one.
+func (s *syncer) tallies() (took, sizes tallied) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	took, sizes = s.took, s.sizes
+	took.counts, sizes.counts = slices.Clone(took.counts), slices.Clone(sizes.counts)
+	return took, sizes
 }
 
 // join adds the caller to the group whose sync comes next. Its first member is told so, and which group's sync comes before.

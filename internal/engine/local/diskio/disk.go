@@ -34,6 +34,8 @@ type disk struct {
 	dir string
 	out atomic.Pointer[error] // why operations fail at once; nil while in use
 
+	timings [len(Kinds)]timing
+
 	mu        sync.Mutex
 	calls     call // ring of the operations under way, the oldest first
 	abandoned int  // operations that nobody waits for any more
@@ -55,6 +57,7 @@ type call struct {
 	keep  bool // it changes what is kept, and is abandoned only if that can be spared
 	own   bool // its caller makes it
 	began uint64
+	start time.Time
 
 	run   func() // makes the operation and ends the call
 	op    func(*call)
@@ -82,7 +85,7 @@ var callPool = sync.Pool{New: func() any {
 
 // begin puts a call among those under way.
 func (d *disk) begin(c *call) {
-	c.d, c.began = d, d.fs.tick.Load()
+	c.d, c.began, c.start = d, d.fs.tick.Load(), time.Now()
 	d.mu.Lock()
 	last := d.calls.prev
 	c.prev, c.next = last, &d.calls
@@ -90,9 +93,13 @@ func (d *disk) begin(c *call) {
 	d.mu.Unlock()
 }
 
+// count counts what a call took.
+func (c *call) count() { c.d.timings[kindOf(c.what)].add(time.Since(c.start), c.err) }
+
 // end takes a call out, and wakes its caller or clears up after it.
 func (c *call) end() {
 	d := c.d
+	c.count()
 	d.mu.Lock()
 	c.prev.next, c.next.prev = c.next, c.prev
 	c.ended = true
@@ -123,6 +130,7 @@ func (d *disk) do(c *call) error {
 		c.own = true
 		d.begin(c)
 		c.op(c)
+		c.count()
 		d.mu.Lock()
 		c.prev.next, c.next.prev = c.next, c.prev
 		c.ended = true

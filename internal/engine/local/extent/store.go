@@ -83,6 +83,8 @@ type Store struct {
 	extents map[uint64]*extent
 
 	rebuilt atomic.Int64 // rows rebuilt for readers
+	dropped atomic.Int64 // extents, since the store was opened
+	freed   atomic.Int64 // bytes of content in them
 	lacking atomic.Int64 // extents with a column that lacks something; see extent.lacking
 }
 
@@ -418,6 +420,10 @@ func (s *Store) Drop(id uint64) error {
 	s.mu.Unlock()
 	if listed {
 		s.made(x)
+		s.dropped.Add(1)
+		x.mu.Lock()
+		s.freed.Add(max(0, x.data))
+		x.mu.Unlock()
 	}
 	if listed && !s.keepLast(x) {
 		s.release(x)
@@ -548,6 +554,25 @@ func (s *Store) Failed() bool {
 
 // Rebuilt returns how many rows were rebuilt for readers since the store was opened.
 func (s *Store) Rebuilt() int64 { return s.rebuilt.Load() }
+
+// Work is what the store did with its extents since it was opened, and what waits to be done.
+type Work struct {
+	Dropped, DroppedBytes int64
+	Tasks                 int // extents and rows to be sealed or repaired
+	Packing               int // chunks that wait to be written in a shared row
+}
+
+// Work tells of it.
+func (s *Store) Work() Work {
+	w := Work{Dropped: s.dropped.Load(), DroppedBytes: s.freed.Load()}
+	s.work.mu.Lock()
+	w.Tasks = len(s.work.queue) + len(s.work.later)
+	s.work.mu.Unlock()
+	s.pack.mu.Lock()
+	w.Packing = len(s.pack.waiting)
+	s.pack.mu.Unlock()
+	return w
+}
 
 // Fail takes a disk out of writing until the store is opened anew.
 func (s *Store) Fail(dir string, why error) {

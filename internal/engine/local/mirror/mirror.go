@@ -133,6 +133,9 @@ func (fs *FS) Last(dir string, usable func(dir string) bool) bool {
 // Wait returns when the repairs under way are done.
 func (fs *FS) Wait() { fs.repairs.wait() }
 
+// Repairing is how many files are being repaired.
+func (fs *FS) Repairing() int { return fs.repairs.count() }
+
 func (r *replica) path(name string) string { return r.FS.PathJoin(r.Dir, name) }
 
 // alive returns the replicas in use.

@@ -27,6 +27,13 @@ func (r *repairs) start(file string, repair func()) {
 	}()
 }
 
+// count is how many are running.
+func (r *repairs) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running)
+}
+
 func (r *repairs) end(file string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
