@@ -201,6 +201,9 @@ func (s *Service) listContainers(r *rest.Request) error {
 		case "metadata":
 			metadata = true
 		case "deleted":
+			if r.Version < protocol.V20130815 {
+				return protocol.InvalidQuery("include", r.Query("include"), "")
+			}
 			q.Deleted = true
 		default:
 			return protocol.InvalidQuery("include", r.Query("include"), "")
@@ -208,8 +211,12 @@ func (s *Service) listContainers(r *rest.Request) error {
 	}
 	page := newPage()
 	b := append(page.b, protocol.XMLHead...)
-	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
-	b = append(appendEndpoint(b, r), `">`...)
+	endpoint, attribute, old := string(appendEndpoint(nil, r)), "ServiceEndpoint", r.Version < protocol.V20130815
+	if old {
+		attribute = "AccountName"
+	}
+	b = append(append(append(b, "<EnumerationResults "...), attribute...), `="`...)
+	b = append(append(b, endpoint...), `">`...)
 	if hasPrefix {
 		b = protocol.AppendElement(b, "Prefix", prefix)
 	}
@@ -221,7 +228,11 @@ func (s *Service) listContainers(r *rest.Request) error {
 	}
 	start := len(b)
 	next, err := s.blobs.Containers(r.Context, &q, func(name string, c *record.Container) (full bool) {
-		b = appendContainer(b, c, name, metadata, q.Now, r.Version)
+		if old {
+			b = appendOldContainer(b, c, endpoint, name, metadata, q.Now, r.Version)
+		} else {
+			b = appendContainer(b, c, name, metadata, q.Now, r.Version)
+		}
 		return len(b) >= fullPage
 	})
 	if err != nil {

@@ -2,7 +2,6 @@ package blob
 
 import (
 	"math"
-	"strings"
 
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -13,14 +12,9 @@ import (
 
 // copyTags reads x-ms-tags and x-ms-copy-source-tag-option.
 func (d *decoder) copyTags() (tags []protocol.Pair, fromSource bool) {
-	tags = d.tags()
-	option := d.r.Header("x-ms-copy-source-tag-option")
-	fromSource = strings.EqualFold(option, "COPY")
-	switch {
-	case fromSource && tags != nil:
+	tags, fromSource = d.tags(), d.word("x-ms-copy-source-tag-option", []string{"", "REPLACE", "COPY"}) == 2
+	if fromSource && tags != nil {
 		d.fail(protocol.ErrBothUserTagsAndSourceTagsCopyPresent)
-	case !fromSource && option != "" && !strings.EqualFold(option, "REPLACE"):
-		d.fail(protocol.InvalidHeader("x-ms-copy-source-tag-option", option))
 	}
 	return tags, fromSource
 }
@@ -34,16 +28,27 @@ func (s *Service) copyRequest(d *decoder, limit int64) store.CopyRequest {
 		c.Tier = d.tier(text)
 	}
 	c.Seal = d.flag("x-ms-seal-blob")
+	d.flag("x-ms-requires-sync") // by which the operation was chosen, if it is one
+	d.priority()                 // of a source in the archive, which is copied at once
 	c.Source.CopyTags, c.Source.Archive = c.SourceTags, c.Tier != record.TierUnset && c.Tier != record.TierArchive
 	return c
 }
 
-// copyBlob is Copy Blob.
+// copyBlob is Copy Blob. Before 2012-02-12 it copies within an account, and has done so when it answers.
 func (s *Service) copyBlob(r *rest.Request) error {
 	d := decoder{r: r}
 	c := s.copyRequest(&d, math.MaxInt64)
 	if d.err != nil {
 		return d.err
+	}
+	if r.Version < protocol.V20120212 {
+		rec, err := s.blobs.CopyWithin(r.Context, &c)
+		if err != nil {
+			return err
+		}
+		setChanged(r, rec.Changed)
+		r.Reply(201)
+		return nil
 	}
 	rec, err := s.blobs.Copy(r.Context, &c)
 	if err != nil {
@@ -99,11 +104,20 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 	d := decoder{r: r}
 	given, c := d.blob(record.BlockBlob), s.copyRequest(&d, maxPutBlob)
 	c.Source.Want = d.sourceSums()
+	fill := d.flagOr("x-ms-copy-source-blob-properties", true)
 	if d.err != nil {
 		return d.err
 	}
 	c.HTTP, c.MD5 = given.HTTP, given.MD5
-	if !strings.EqualFold(r.Header("x-ms-copy-source-blob-properties"), "false") {
+	named := c.Source.Want.HasMD5
+	if c.MD5 != "" { // the sum to be stored is held to the content, as Put Blob does
+		sum := [16]byte([]byte(c.MD5))
+		if named && sum != c.Source.Want.MD5 {
+			return protocol.MD5Mismatch(sum, c.Source.Want.MD5)
+		}
+		c.Source.Want.MD5, c.Source.Want.HasMD5 = sum, true
+	}
+	if fill {
 		c.HTTP, c.Fill = decodeHTTP(r, false), true
 	}
 	made, err := s.blobs.PutFromURL(r.Context, &c)
@@ -111,6 +125,7 @@ func (s *Service) putBlobFromURL(r *rest.Request) error {
 		return err
 	}
 	setWritten(r, made.Blob)
+	made.HasMD5 = named
 	setCopiedSums(r, &made)
 	r.Reply(201)
 	return nil
@@ -146,11 +161,9 @@ func (s *Service) copyIncremental(r *rest.Request) error {
 
 // abortCopy is Abort Copy Blob.
 func (s *Service) abortCopy(r *rest.Request) error {
-	if v := r.Header("x-ms-copy-action"); !strings.EqualFold(v, "abort") {
-		if v == "" {
-			return protocol.MissingHeader("x-ms-copy-action")
-		}
-		return protocol.InvalidHeader("x-ms-copy-action", v)
+	d := decoder{r: r}
+	if d.needWord("x-ms-copy-action", []string{"", "abort"}); d.err != nil {
+		return d.err
 	}
 	text, ok := r.QueryOK("copyid")
 	if !ok {
@@ -160,7 +173,6 @@ func (s *Service) abortCopy(r *rest.Request) error {
 	if !ok {
 		return protocol.InvalidQuery("copyid", text, "")
 	}
-	d := decoder{r: r}
 	a := d.target()
 	if d.err != nil {
 		return d.err

@@ -200,9 +200,42 @@ func TestASourceOfAnOlderVersionMakesNoBlob(t *testing.T) {
 	h := newHouse(t)
 	h.must(t, 201, "PUT", "/acct/con?restype=container", "")
 	h.must(t, 201, "PUT", "/acct/con/kept", "precious", "x-ms-blob-type: BlockBlob")
-	for _, kind := range []string{"BlockBlob", "PageBlob"} {
-		h.fails(t, 400, "UnsupportedHeader", "PUT", "/acct/con/kept", "", "x-ms-version: 2011-08-18", "x-ms-blob-type: "+kind,
+	for kind, code := range map[string]string{"BlockBlob": "InvalidHeaderValue", "PageBlob": "UnsupportedHeader"} {
+		h.fails(t, 400, code, "PUT", "/acct/con/kept", "", "x-ms-version: 2011-08-18", "x-ms-blob-type: "+kind,
 			"x-ms-blob-content-length: 512", "x-ms-copy-source: http://"+h.Addr+"/acct/con/other")
 	}
 	require.Equal(t, "precious", string(h.must(t, 200, "GET", "/acct/con/kept", "").Body))
+}
+
+// TestPutFromURLHoldsItsSums: the sum that is to be stored, and those of the source, each are the content's or nothing is written.
+func TestPutFromURLHoldsItsSums(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	r := h.must(t, 201, "PUT", "/acct/box/b", "content", v, isBlock)
+	md5, crc := r.Header.Get("Content-MD5"), r.Header.Get("x-ms-content-crc64")
+	from, public := "x-ms-copy-source: http://127.0.0.1/acct/box/b", "x-ms-blob-public-access: blob"
+	h.must(t, 200, "PUT", "/acct/box?restype=container&comp=acl", "", v, public)
+	const wrong, wrongCRC = "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAA="
+	for _, c := range []struct {
+		code   string
+		header []string
+	}{
+		{"Md5Mismatch", []string{"x-ms-blob-content-md5: " + wrong}},
+		{"Md5Mismatch", []string{"x-ms-source-content-md5: " + wrong}},
+		{"Md5Mismatch", []string{"x-ms-blob-content-md5: " + wrong, "x-ms-source-content-md5: " + md5}},
+		{"Md5Mismatch", []string{"x-ms-blob-content-md5: " + md5, "x-ms-source-content-md5: " + wrong}},
+		{"Md5Mismatch", []string{"x-ms-blob-content-md5: " + wrong, "x-ms-source-content-crc64: " + crc}},
+		{"Crc64Mismatch", []string{"x-ms-source-content-crc64: " + wrongCRC}},
+		{"Crc64Mismatch", []string{"x-ms-blob-content-md5: " + md5, "x-ms-source-content-crc64: " + wrongCRC}},
+		{"BothCrc64AndMd5HeaderPresent", []string{"x-ms-source-content-md5: " + md5, "x-ms-source-content-crc64: " + crc}},
+		{"InvalidMd5", []string{"x-ms-blob-content-md5: AAAA"}},
+	} {
+		h.fails(t, 400, c.code, "PUT", "/acct/box/new", "", append([]string{v, isBlock, from}, c.header...)...)
+	}
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/new", "", v)
+	r = h.must(t, 201, "PUT", "/acct/box/new", "", v, isBlock, from, "x-ms-blob-content-md5: "+md5)
+	require.Empty(t, r.Header.Get("Content-MD5"), "told for x-ms-source-content-md5 only")
+	r = h.must(t, 201, "PUT", "/acct/box/new", "", v, isBlock, from, "x-ms-blob-content-md5: "+md5, "x-ms-source-content-md5: "+md5)
+	require.Equal(t, md5, r.Header.Get("Content-MD5"))
+	require.Equal(t, md5, h.must(t, 200, "GET", "/acct/box/new", "", v).Header.Get("Content-MD5"))
 }

@@ -26,7 +26,7 @@ func (s *Service) source(d *decoder, limit int64) *store.Source {
 		d.fail(protocol.MissingHeader("x-ms-copy-source"))
 		return src
 	}
-	u, err := source.Parse(text)
+	u, err := s.sourceURL(r, text)
 	if err != nil {
 		d.fail(err)
 		return src
@@ -42,6 +42,22 @@ func (s *Service) source(d *decoder, limit int64) *store.Source {
 		}
 	}
 	return src
+}
+
+// sourceURL reads the address of a source. Before 2012-02-12 it is that of a blob of the same account: /account/container/blob, or
+// /account/blob in the root container.
+func (s *Service) sourceURL(r *rest.Request, text string) (*source.URL, error) {
+	if r.Version >= protocol.V20120212 {
+		return source.Parse(text)
+	}
+	name, path, ok := strings.Cut(strings.TrimPrefix(text, "/"), "/")
+	switch {
+	case !ok || text[0] != '/':
+		return nil, protocol.InvalidHeader("x-ms-copy-source", text)
+	case name != r.AccountName:
+		return nil, protocol.ErrCopyAcrossAccountsNotSupported
+	}
+	return source.Parse(string(appendEndpoint(nil, r)) + path)
 }
 
 // summedSource is source for what is held to the sums that the request names.

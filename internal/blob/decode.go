@@ -149,10 +149,36 @@ func (d *decoder) size(name string) int64 {
 	return n
 }
 
-func (d *decoder) flag(name string) bool {
-	on, err := d.r.Flag(name)
+// flag reads a header that is a Boolean; absent is false.
+func (d *decoder) flag(name string) bool { return d.flagOr(name, false) }
+
+func (d *decoder) flagOr(name string, absent bool) bool {
+	on, err := d.r.Flag(name, absent)
 	d.fail(err)
 	return on
+}
+
+// word reads a header that is one of some words, in any case: which of them, 0 if it is absent or empty. words[0] is not looked at.
+func (d *decoder) word(name string, words []string) int {
+	text := d.r.Header(name)
+	if text == "" {
+		return 0
+	}
+	for i := 1; i < len(words); i++ {
+		if strings.EqualFold(words[i], text) {
+			return i
+		}
+	}
+	d.fail(protocol.InvalidHeader(name, text))
+	return 0
+}
+
+// needWord is word for a header that must be there.
+func (d *decoder) needWord(name string, words []string) int {
+	if d.r.Header(name) == "" {
+		d.fail(protocol.MissingHeader(name))
+	}
+	return d.word(name, words)
 }
 
 // document reads the whole body, of at most limit bytes.
@@ -246,10 +272,13 @@ func (d *decoder) bodySums() store.Sums { return d.sums("content-md5", "x-ms-con
 // supported refuses features that blobd does not have yet, rather than overlook what they ask for: customer-provided keys and
 // immutability.
 func (d *decoder) supported() {
-	for _, name := range [...]string{"x-ms-encryption-key", "x-ms-encryption-key-sha256", "x-ms-immutability-policy-until-date", "x-ms-immutability-policy-mode", "x-ms-legal-hold"} {
-		if v, ok := d.r.HeaderOK(name); ok && !(name == "x-ms-legal-hold" && protocol.Word(v) == "false") {
+	for _, name := range [...]string{"x-ms-encryption-key", "x-ms-encryption-key-sha256", "x-ms-immutability-policy-until-date", "x-ms-immutability-policy-mode"} {
+		if _, ok := d.r.HeaderOK(name); ok {
 			d.fail(protocol.ErrUnsupportedHeader.With("HeaderName", name))
 		}
+	}
+	if d.flag("x-ms-legal-hold") {
+		d.fail(protocol.ErrUnsupportedHeader.With("HeaderName", "x-ms-legal-hold"))
 	}
 }
 

@@ -48,9 +48,7 @@ func (s *Service) appendBlockFromURL(r *rest.Request) error {
 func (s *Service) putPageFromURL(r *rest.Request) error {
 	d := decoder{r: r}
 	d.supported()
-	if mode := r.Header("x-ms-page-write"); protocol.Word(mode) != "update" {
-		d.fail(protocol.InvalidHeader("x-ms-page-write", mode))
-	}
+	d.needWord("x-ms-page-write", []string{"", "update"})
 	if r.Header("x-ms-source-range") == "" {
 		d.fail(protocol.MissingHeader("x-ms-source-range"))
 	}

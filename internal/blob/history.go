@@ -29,15 +29,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 
 func (d *decoder) delete() store.DeleteRequest {
 	q := store.DeleteRequest{Slot: d.slot(), Target: d.target()}
-	switch text := d.r.Header("x-ms-delete-snapshots"); strings.ToLower(text) {
-	case "":
-	case "include":
-		q.Snapshots = store.SnapshotsInclude
-	case "only":
-		q.Snapshots = store.SnapshotsOnly
-	default:
-		d.fail(protocol.InvalidHeader("x-ms-delete-snapshots", text))
-	}
+	q.Snapshots = [...]store.SnapshotsToo{store.SnapshotsRefuse, store.SnapshotsInclude, store.SnapshotsOnly}[d.word("x-ms-delete-snapshots", []string{"", "include", "only"})]
 	if q.Snapshots != store.SnapshotsRefuse && !q.Slot.IsBase() {
 		name, what := "versionid", "Version id"
 		if q.Slot.Snapshot != 0 {

@@ -61,6 +61,9 @@ func decodeList(r *rest.Request) (q store.ListRequest, err error) {
 		}
 		q.Include |= bit
 	}
+	if r.Version < protocol.V20130815 && q.Include&^oldIncludes(r.Version) != 0 {
+		return q, protocol.InvalidQuery("include", r.Query("include"), "")
+	}
 	switch show := strings.ToLower(r.Query("showonly")); show {
 	case "", "files":
 	case "deleted":
@@ -109,11 +112,17 @@ func (s *Service) listBlobs(r *rest.Request) error {
 	}
 	page := newPage()
 	page.include, page.version, page.now, q.Entry = q.Include, r.Version, q.Now, &page.entry
+	page.address = ""
 	b := append(page.b, protocol.XMLHead...)
-	b = append(b, `<EnumerationResults ServiceEndpoint="`...)
-	b = appendEndpoint(b, r)
-	b = append(b, `" ContainerName="`...)
-	b = protocol.AppendText(b, r.Container)
+	if r.Version < protocol.V20130815 {
+		page.address = string(appendEndpoint(nil, r)) + r.Container
+		b = append(append(b, `<EnumerationResults ContainerName="`...), page.address...)
+	} else {
+		b = append(b, `<EnumerationResults ServiceEndpoint="`...)
+		b = appendEndpoint(b, r)
+		b = append(b, `" ContainerName="`...)
+		b = protocol.AppendText(b, r.Container)
+	}
 	b = append(b, `">`...)
 	b = appendEcho(b, r, "prefix", "Prefix")
 	if text, ok := r.QueryOK("marker"); ok {
@@ -182,6 +191,7 @@ type page struct {
 	version protocol.Version
 	now     record.Stamp
 	entry   store.Entry
+	address string // of the container, in the versions that list addresses
 }
 
 // Prefix implements Listing.

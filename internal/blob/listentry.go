@@ -13,6 +13,10 @@ import (
 
 // Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
 func (p *page) Blob(name string, e *store.Entry) {
+	if p.address != "" {
+		p.oldBlob(name, e)
+		return
+	}
 	rec := &e.Blob
 	b := append(p.b, "<Blob>"...)
 	b = protocol.AppendName(b, "Name", name, p.version)
@@ -29,6 +33,9 @@ func (p *page) Blob(name string, e *store.Entry) {
 	}
 	if rec.Deleted.At != 0 {
 		b = append(b, "<Deleted>true</Deleted>"...)
+	}
+	if e.VersionsOnly {
+		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
 	}
 	b = append(b, "<Properties>"...)
 	if !e.Uncommitted {
@@ -100,9 +107,6 @@ func (p *page) Blob(name string, e *store.Entry) {
 	}
 	if p.version >= protocol.V20191212 {
 		b = append(b, "<OrMetadata />"...)
-	}
-	if e.VersionsOnly {
-		b = append(b, "<HasVersionsOnly>true</HasVersionsOnly>"...)
 	}
 	p.b = append(b, "</Blob>"...)
 }

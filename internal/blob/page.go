@@ -62,17 +62,10 @@ func (d *decoder) pages() (from, to int64) {
 func (s *Service) putPage(r *rest.Request) error {
 	d := decoder{r: r}
 	d.supported()
-	mode := strings.ToLower(r.Header("x-ms-page-write"))
-	switch mode {
-	case "":
-		d.fail(protocol.MissingHeader("x-ms-page-write"))
-	case "update", "clear":
-	default:
-		d.fail(protocol.InvalidHeader("x-ms-page-write", r.Header("x-ms-page-write")))
-	}
+	clears := d.needWord("x-ms-page-write", []string{"", "update", "clear"}) == 2
 	from, to := d.pages()
 	a := d.pageTerms()
-	if mode == "clear" {
+	if clears {
 		d.emptyBody()
 		if d.err != nil {
 			return d.err
@@ -122,17 +115,7 @@ func (s *Service) setPageProperties(r *rest.Request) error {
 		c.Size = d.pageBlobSize()
 	}
 	c.Number = d.size("x-ms-blob-sequence-number")
-	switch strings.ToLower(r.Header("x-ms-sequence-number-action")) {
-	case "":
-	case "max":
-		c.Action = store.SequenceMax
-	case "update":
-		c.Action = store.SequenceSet
-	case "increment":
-		c.Action = store.SequenceIncrement
-	default:
-		d.fail(protocol.InvalidHeader("x-ms-sequence-number-action", r.Header("x-ms-sequence-number-action")))
-	}
+	c.Action = [...]store.SequenceAction{0, store.SequenceMax, store.SequenceSet, store.SequenceIncrement}[d.word("x-ms-sequence-number-action", []string{"", "max", "update", "increment"})]
 	switch {
 	case (c.Action == store.SequenceMax || c.Action == store.SequenceSet) && c.Number < 0:
 		d.fail(protocol.MissingHeader("x-ms-blob-sequence-number"))

@@ -1,8 +1,6 @@
 package blob
 
 import (
-	"strings"
-
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -40,11 +38,7 @@ func (d *decoder) tier(name string) record.Tier {
 
 // priority reads x-ms-rehydrate-priority.
 func (d *decoder) priority() (high bool) {
-	text := d.r.Header("x-ms-rehydrate-priority")
-	if high = strings.EqualFold(text, "High"); !high && text != "" && !strings.EqualFold(text, "Standard") {
-		d.fail(protocol.InvalidHeader("x-ms-rehydrate-priority", text))
-	}
-	return high
+	return d.word("x-ms-rehydrate-priority", []string{"", "Standard", "High"}) == 2
 }
 
 // setTier answers with the tier headers. Page and append blobs of a standard account have none.

@@ -63,3 +63,55 @@ func TestWordsWithoutCase(t *testing.T) {
 	h.must(t, 202, "PUT", "/acct/box/b?comp=lease", "", v, "x-ms-lease-action: BREAK", "x-ms-lease-break-period: 0")
 	h.must(t, 202, "DELETE", "/acct/box/b", "", v, "x-ms-delete-snapshots: Include")
 }
+
+// TestWordsThatAreNone: every header that is a Boolean or one of some words refuses all else, and the refusal names the header as the
+// service writes it.
+func TestWordsThatAreNone(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/b", "content", v, isBlock)
+	h.must(t, 201, "PUT", "/acct/box/p", "", v, "x-ms-blob-type: PageBlob", "x-ms-blob-content-length: 512")
+	from := "x-ms-copy-source: http://127.0.0.1/acct/box/b"
+	for _, c := range []struct {
+		method, target, header string
+		more                   []string
+	}{
+		// Booleans
+		{"PUT", "/acct/new?restype=container", "x-ms-deny-encryption-scope-override", nil},
+		{"GET", "/acct/box/b", "x-ms-range-get-content-md5", []string{"x-ms-range: bytes=0-1"}},
+		{"GET", "/acct/box/b", "x-ms-range-get-content-crc64", []string{"x-ms-range: bytes=0-1"}},
+		{"PUT", "/acct/box/c", "x-ms-legal-hold", []string{isBlock}},
+		{"PUT", "/acct/box/c", "x-ms-seal-blob", []string{from}},
+		{"PUT", "/acct/box/c", "x-ms-requires-sync", []string{from}},
+		{"PUT", "/acct/box/c", "x-ms-copy-source-blob-properties", []string{from, isBlock}},
+		// enumerations
+		{"PUT", "/acct/new?restype=container", "x-ms-blob-public-access", nil},
+		{"PUT", "/acct/box/c", "x-ms-blob-type", nil},
+		{"PUT", "/acct/box/c", "x-ms-access-tier", []string{isBlock}},
+		{"PUT", "/acct/box/c", "x-ms-access-tier", []string{from}},
+		{"PUT", "/acct/box/c", "x-ms-rehydrate-priority", []string{from}},
+		{"PUT", "/acct/box/c", "x-ms-copy-source-tag-option", []string{from}},
+		{"PUT", "/acct/box/c", "x-ms-structured-body", []string{isBlock}},
+		{"PUT", "/acct/box/b?comp=copy&copyid=6a0a1d7e-8b2e-4f0f-9b59-111111111111", "x-ms-copy-action", nil},
+		{"PUT", "/acct/box/b?comp=tier", "x-ms-access-tier", nil},
+		{"PUT", "/acct/box/b?comp=tier", "x-ms-rehydrate-priority", []string{"x-ms-access-tier: Hot"}},
+		{"PUT", "/acct/box/b?comp=lease", "x-ms-lease-action", nil},
+		{"PUT", "/acct/box?restype=container&comp=lease", "x-ms-lease-action", nil},
+		{"DELETE", "/acct/box/b", "x-ms-delete-snapshots", nil},
+		{"PUT", "/acct/box/p?comp=page", "x-ms-page-write", []string{"x-ms-range: bytes=0-511"}},
+		{"PUT", "/acct/box/p?comp=page", "x-ms-page-write", []string{"x-ms-range: bytes=0-511", "x-ms-source-range: bytes=0-511", from}},
+		{"PUT", "/acct/box/p?comp=properties", "x-ms-sequence-number-action", nil},
+		// what is neither, in the case of its standard
+		{"PUT", "/acct/box/c", "Content-MD5", []string{isBlock}},
+		{"GET", "/acct/box/b", "If-Modified-Since", nil},
+		{"GET", "/acct/box/b", "If-Unmodified-Since", nil},
+		{"PUT", "/acct/box/c", "x-ms-content-crc64", []string{isBlock}},
+		{"PUT", "/acct/box/c", "x-ms-blob-content-md5", []string{isBlock}},
+	} {
+		for _, sent := range []string{c.header, strings.ToUpper(c.header), strings.ToLower(c.header)} {
+			r := h.fails(t, 400, "InvalidHeaderValue", c.method, c.target, "", append([]string{v, sent + ": no-word!"}, c.more...)...)
+			require.Contains(t, string(r.Body), "<HeaderName>"+c.header+"</HeaderName><HeaderValue>no-word!</HeaderValue>", c.target)
+		}
+	}
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/c", "", v)
+}

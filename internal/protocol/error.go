@@ -3,6 +3,7 @@
 package protocol
 
 import (
+	"net/textproto"
 	"slices"
 	"strings"
 )
@@ -74,11 +75,21 @@ func (e *Error) Because(cause error) *Error {
 
 // InvalidHeader is InvalidHeaderValue for one header, as Azure words it.
 func InvalidHeader(name, value string) *Error {
-	return ErrInvalidHeaderValue.With("HeaderName", name).With("HeaderValue", value)
+	return ErrInvalidHeaderValue.With("HeaderName", headerName(name)).With("HeaderValue", value)
 }
 
 // MissingHeader is MissingRequiredHeader for one header.
-func MissingHeader(name string) *Error { return ErrMissingRequiredHeader.With("HeaderName", name) }
+func MissingHeader(name string) *Error {
+	return ErrMissingRequiredHeader.With("HeaderName", headerName(name))
+}
+
+// headerName is how the services write the name of a header: those of HTTP as RFC 9110 has them, their own in lower case.
+func headerName(name string) string {
+	if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ms-") {
+		return lower
+	}
+	return strings.Replace(textproto.CanonicalMIMEHeaderKey(name), "-Md5", "-MD5", 1)
+}
 
 // InvalidQuery is InvalidQueryParameterValue for one parameter; reason may be empty.
 func InvalidQuery(name, value, reason string) *Error {

@@ -120,11 +120,11 @@ func (r *Request) Query(lower string) string {
 // QueryOK tells an absent parameter from an empty one.
 func (r *Request) QueryOK(lower string) (string, bool) { return r.query.get(lower) }
 
-// Flag reads a header that is a Boolean; absent is false.
-func (r *Request) Flag(lower string) (bool, error) {
+// Flag reads a header that is a Boolean.
+func (r *Request) Flag(lower string, absent bool) (bool, error) {
 	v, ok := r.headers.get(lower)
 	if !ok {
-		return false, nil
+		return absent, nil
 	}
 	value, ok := protocol.ParseFlag(v)
 	if !ok {

@@ -142,6 +142,21 @@ func (s *Service) Copy(ctx context.Context, c *CopyRequest) (rec *record.Blob, e
 	return made.Blob, err
 }
 
+// CopyWithin copies a blob of the same account; the content is there when it returns (Copy Blob before 2012-02-12). Leases had an
+// end then, so the destination's may have one.
+func (s *Service) CopyWithin(ctx context.Context, c *CopyRequest) (*record.Blob, error) {
+	p, scope, err := s.placeCopy(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	c.Source.owner = true
+	made, err := s.copyNow(ctx, p, scope, c, 0, nil)
+	if said := (*protocol.Error)(nil); errors.As(errors.Unwrap(err), &said) {
+		err = said // of the source, as of any blob: there were no words for a copy's yet
+	}
+	return made.Blob, err
+}
+
 // placeCopy is place for a copy, with the encryption scope of what it makes.
 func (s *Service) placeCopy(ctx context.Context, c *CopyRequest) (p *place, scope string, err error) {
 	con, err := s.addressed(ctx, &c.Target)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/view"
@@ -138,6 +139,9 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 		c := &cursors[at]
 		base := spaces[at] != engine.SpaceBlobHistory
 		show, err := q.load(e, c, spaces[at], cursors)
+		if err == nil && !show && q.Include&IncludeDeletedWithVersions != 0 && e.Slot.Kind == record.SlotVersion {
+			show, err = q.versionsOnly(v, e, c, cursors)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -232,8 +236,7 @@ func (q *ListRequest) load(e *Entry, c *cursor, space engine.Space, cursors []cu
 
 // shows tells whether a listing shows a blob of the history. base tells that the name has a current blob.
 func (q *ListRequest) shows(rec *record.Blob, slot record.Slot, base bool, e *Entry) bool {
-	deleted := rec.Deleted.At != 0
-	if deleted && (q.Include&IncludeDeleted == 0 || rec.Deleted.Until <= q.Now) {
+	if !q.alive(rec) {
 		return false
 	}
 	switch slot.Kind {
@@ -248,6 +251,41 @@ func (q *ListRequest) shows(rec *record.Blob, slot record.Slot, base bool, e *En
 		return true
 	}
 	return q.Include&IncludeVersions != 0
+}
+
+// versionsOnly makes the version under the cursor the entry of a name that has no current blob, if it is the newest version of the
+// name that there is to show. A listing of versions has no such entry: the versions tell.
+func (q *ListRequest) versionsOnly(v engine.Reader, e *Entry, c *cursor, cursors []cursor) (bool, error) {
+	if q.Include&IncludeVersions != 0 || cursors[0].key != nil && bytes.Equal(cursors[0].key, c.key[:c.partition]) || !q.alive(&e.Blob) {
+		return false, nil
+	}
+	it := v.Scan(engine.SpaceBlobHistory, append(bytes.Clone(c.key), 0), record.After(bytes.Clone(c.key[:c.partition])))
+	defer it.Close()
+	for it.Next() {
+		slot, ok := record.ParseSlot(it.Key()[c.partition:])
+		if !ok || slot.Kind != record.SlotVersion {
+			continue
+		}
+		var newer record.Blob
+		text, err := it.Value()
+		if err != nil {
+			return false, err
+		}
+		if err := newer.Decode(view.String(text)); err != nil {
+			return false, err
+		}
+		if q.alive(&newer) {
+			return false, nil
+		}
+	}
+	e.Slot, e.VersionsOnly = record.Slot{}, true
+	e.Blob.Version, e.Blob.Lease = 0, lease.Lease{}
+	return true, it.Close()
+}
+
+// alive tells that a blob of the history is not deleted, or that the listing shows what is.
+func (q *ListRequest) alive(rec *record.Blob) bool {
+	return rec.Deleted.At == 0 || q.Include&IncludeDeleted != 0 && rec.Deleted.Until > q.Now
 }
 
 // MaxPage is the most entries of a listing, and how many there are unless fewer are asked for.

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/blobd/blobd/internal/protocol"
@@ -178,12 +179,26 @@ func appendXMLProperty(dst []byte, name string, v entity.Value) []byte {
 		dst = append(dst, ` xml:space="preserve"`...)
 	}
 	dst = append(dst, '>')
-	if v.Type == entity.String {
+	switch v.Type {
+	case entity.String:
 		dst = appendXMLText(dst, v.Data)
-	} else {
+	case entity.Double:
+		dst = appendXMLDouble(dst, v.Float())
+	default:
 		dst = appendText(dst, v)
 	}
 	return append(append(append(dst, `</d:`...), name...), '>')
+}
+
+// appendXMLDouble appends a Double as XML Schema has it: INF and -INF, and no fraction where there is none.
+func appendXMLDouble(dst []byte, f float64) []byte {
+	switch {
+	case math.IsInf(f, 1):
+		return append(dst, "INF"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-INF"...)
+	}
+	return bytes.TrimSuffix(entity.AppendDouble(dst, f), []byte(".0"))
 }
 
 func (w *Writer) appendAtomFeed(dst []byte, title string) []byte {
