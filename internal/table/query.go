@@ -18,10 +18,11 @@ import (
 
 // Bounds of a page (protocol/table.md section 6). A page may be short: a continuation tells where the rest begins.
 const (
-	maxPageRows  = 1000
-	maxPageTime  = 5 * time.Second
-	maxPageBytes = 4 << 20
-	clockEvery   = 256 // rows between two looks at the clock
+	maxPageRows     = 1000
+	maxPageTime     = 5 * time.Second
+	maxPageBytes    = 4 << 20
+	maxTablesLooked = 50_000 // tables that a page looks at
+	clockEvery      = 256    // rows between two looks at the clock
 )
 
 // get calls fn with an entity. pk and rk are as in its key; row is whole and lives until fn returns.
@@ -268,6 +269,10 @@ func (s *Service) listTables(ctx context.Context, account string, f *filter.Filt
 			rec, err := decodeRecord(b)
 			if err != nil {
 				return err
+			}
+			if rows > maxTablesLooked {
+				next = rec.name
+				return nil
 			}
 			if f.MatchName(rec.name) && !fn(rec.name) {
 				next = rec.name

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"strings"
 
@@ -241,23 +242,36 @@ type ContainersQuery struct {
 }
 
 // Containers calls visit for the containers of an account in the order of their names, until it says that it takes no more. It returns the
-// name to go on from, empty at the end. What visit is given lives until it returns.
+// place to go on from, empty at the end: a name, and of a deleted one "/" and which life of it. What visit is given lives until it returns.
 func (s *Service) Containers(ctx context.Context, q *ContainersQuery, visit func(name string, c *record.Container) (full bool)) (next string, err error) {
 	scope := append([]byte(q.Account), 0)
-	lower := append(append([]byte(nil), scope...), max(q.Prefix, q.From)...)
+	from, life, within := strings.Cut(q.From, "/")
+	if within {
+		key, err := hex.DecodeString(life)
+		if err != nil {
+			return "", protocol.InvalidQuery("marker", q.From, "")
+		}
+		from += "\x00" + string(key)
+	}
+	lower := append(append([]byte(nil), scope...), max(q.Prefix, from)...)
 	upper := record.After(append(append([]byte(nil), scope...), q.Prefix...))
 	err = s.store.View(ctx, scope, func(v engine.Reader) error {
 		it := v.Scan(engine.SpaceContainer, lower, upper)
 		defer it.Close()
 		full := false
-		for n := 0; it.Next(); {
+		for n, looked, ok := 0, 0, it.Next(); ok; ok = it.Next() {
 			name, life, _ := strings.Cut(string(it.Key()[len(scope):]), "\x00")
+			if looked++; looked%ctxEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if n == q.Limit || full || looked > s.looked {
+				if next = name; life != "" {
+					next += "/" + hex.EncodeToString([]byte(life))
+				}
+				break
+			}
 			if life != "" && !q.Deleted {
 				continue
-			}
-			if n == q.Limit || full {
-				next = name
-				break
 			}
 			value, err := it.Value()
 			if err != nil {

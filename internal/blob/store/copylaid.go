@@ -119,7 +119,7 @@ func (s *Service) copyPages(ctx context.Context, ls *laidSource) error {
 				return err
 			}
 			more = false
-			return walkPages(v, ls.from.key, layers, next, ls.size, func(u *record.PageRange) bool {
+			return walkPages(v, ls.from.key, layers, next, ls.size, nil, func(u *record.PageRange) bool {
 				if len(ranges) == copyRanges || inline > copyInline {
 					more = true
 					return false

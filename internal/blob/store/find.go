@@ -28,6 +28,7 @@ type finder struct {
 	n       int
 	hints   int
 	next    string
+	ctx     context.Context
 	visit   func(container, name string, rec *record.Blob)
 }
 
@@ -42,7 +43,7 @@ type FindRequest struct {
 
 // Find calls visit for the current blobs whose tags meet a clause, by container. It returns where to go on, empty at the end.
 func (s *Service) Find(ctx context.Context, q *FindRequest, visit func(container, name string, rec *record.Blob)) (next string, err error) {
-	f := finder{q: q.Where, account: q.Account, only: q.Container, from: q.From, limit: q.Limit, visit: visit}
+	f := finder{q: q.Where, account: q.Account, only: q.Container, from: q.From, limit: q.Limit, visit: visit, ctx: ctx}
 	err = s.store.View(ctx, nil, func(v engine.Reader) error {
 		f.r = v
 		return f.run()
@@ -65,10 +66,18 @@ func (f *finder) run() error {
 	lower := append(append([]byte(nil), scope...), max(at, f.only)...)
 	it := f.r.Scan(engine.SpaceContainer, lower, record.After(append([]byte(nil), scope...)))
 	defer it.Close()
-	for looked := 0; it.Next(); {
+	for looked, ok := 0, it.Next(); ok; ok = it.SeekGE(append(append(scope[:len(scope):len(scope)], at...), 1)) { // behind deleted ones of the name
 		name, life, _ := strings.Cut(string(it.Key()[len(scope):]), "\x00")
 		if f.only != "" && name != f.only {
 			break
+		}
+		begin := ""
+		if name == at {
+			begin = key
+		}
+		at = name
+		if err := f.ctx.Err(); err != nil {
+			return err
 		}
 		if life != "" { // a deleted one
 			continue
@@ -85,10 +94,7 @@ func (f *finder) run() error {
 		if err := c.Decode(view.String(v)); err != nil {
 			return err
 		}
-		if name != at {
-			key = ""
-		}
-		if err := f.container(name, c.Generation, key); err != nil {
+		if err := f.container(name, c.Generation, begin); err != nil {
 			return err
 		}
 		if f.next != "" {
@@ -162,7 +168,9 @@ func (f *finder) container(name string, g record.Generation, from string) error 
 			f.next = name + "\x00" + string(key)
 			break
 		}
-		f.hints++
+		if f.hints++; f.hints%ctxEvery == 0 && f.ctx.Err() != nil {
+			return f.ctx.Err()
+		}
 		tag, blob, ok := record.ParseTagKey(key)
 		if !ok {
 			return record.ErrBlob

@@ -26,6 +26,13 @@ const (
 	IncludeNothing // immutability and permissions: known, and nothing to show
 )
 
+// Bounds of the work of one page: of a listing, page ranges or a search. A page that has taken so much ends early, maybe with nothing in
+// it, and tells where the next begins.
+const (
+	maxLooked = 20_000 // entries looked at that are not shown, or ranges
+	ctxEvery  = 256    // entries between two looks whether the request is still wanted
+)
+
 // ListRequest is which blobs of a container are to be listed.
 type ListRequest struct {
 	Prefix, Delimiter string
@@ -79,16 +86,17 @@ type Listing interface {
 func (s *Service) List(ctx context.Context, c *record.Container, q *ListRequest, to Listing) (next []byte, err error) {
 	generation := record.AppendGeneration(nil, c.Generation)
 	err = s.store.View(ctx, generation, func(v engine.Reader) error {
-		next, err = q.scan(v, generation, to)
+		next, err = q.scan(ctx, v, generation, to, s.looked)
 		return err
 	})
 	return next, err
 }
 
-// scan gives the entries of a page to a listing and returns the key of the next, nil at the end.
+// scan gives the entries of a page to a listing and returns the key of the next, nil at the end. It passes over so many entries that are
+// not shown.
 //
 // The entries of a name lie in up to three spaces: its history comes first, ascending, and the blob itself last.
-func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next []byte, err error) {
+func (q *ListRequest) scan(ctx context.Context, v engine.Reader, generation []byte, to Listing, looked int) (next []byte, err error) {
 	lower := record.AppendEscaped(append([]byte(nil), generation...), q.Prefix)
 	upper := record.After(append([]byte(nil), lower...))
 	if from := record.AppendEscaped(append([]byte(nil), generation...), q.StartFrom); bytes.Compare(from, lower) > 0 {
@@ -131,7 +139,10 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 	if e == nil {
 		e = &Entry{}
 	}
-	for count := 0; ; {
+	for count, hidden, steps := 0, 0, 0; ; steps++ {
+		if steps%ctxEvery == ctxEvery-1 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		at := q.least(cursors)
 		if at < 0 {
 			break
@@ -146,6 +157,10 @@ func (q *ListRequest) scan(v engine.Reader, generation []byte, to Listing) (next
 			return nil, err
 		}
 		if !show {
+			if hidden++; hidden > looked { // it lies in the history
+				next = append(next, c.key[8:]...)
+				break
+			}
 			c.readKey(c.it.Next())
 			continue
 		}

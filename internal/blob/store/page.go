@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
@@ -142,7 +143,7 @@ type PageQuery struct {
 	Range  protocol.Range
 	Ranged bool
 	Start  int64 // where to begin, by a marker
-	// Limit is the most runs to be told.
+	// Limit is the most runs to be told; math.MaxInt for all, of an answer that cannot go on.
 	Limit int
 	// Previous is the snapshot to compare with; 0 for none.
 	Previous engine.Stamp
@@ -155,7 +156,10 @@ func (s *Service) PageRanges(ctx context.Context, q *PageQuery, visit func(from,
 	if err != nil {
 		return nil, 0, err
 	}
-	runs := pageRuns{limit: q.Limit, next: -1, visit: visit}
+	runs := pageRuns{ctx: ctx, limit: q.Limit, next: -1, visit: visit}
+	if q.Limit < math.MaxInt {
+		runs.most = s.looked
+	}
 	err = s.store.View(ctx, p.key, func(v engine.Reader) (err error) {
 		if rec, _, err = q.Slot.find(v, p); err != nil {
 			return err
@@ -180,13 +184,16 @@ func (s *Service) PageRanges(ctx context.Context, q *PageQuery, visit func(from,
 			return err
 		}
 		if q.Previous == 0 {
-			err = walkPages(v, p.key, layers, from, to, func(u *record.PageRange) bool { return runs.add(u.From, u.To, false) })
+			err = walkPages(v, p.key, layers, from, to, runs.step, func(u *record.PageRange) bool { return runs.add(u.From, u.To, false) })
 		} else {
 			err = previousPages(v, p, q.Slot, q.Previous, layers, func(before []engine.Stamp) error {
-				return diffPages(v, p.key, layers, before, from, to, runs.add)
+				return diffPages(v, p.key, layers, before, from, to, runs.step, runs.add)
 			})
 		}
 		runs.flush()
+		if errors.Is(err, errEnough) {
+			return nil
+		}
 		return err
 	})
 	return rec, runs.next, err
@@ -223,6 +230,21 @@ type pageRuns struct {
 	cleared  bool
 	open     bool
 	next     int64 // where to go on, -1 while the limit has not been met
+
+	ctx          context.Context
+	looked, most int // ranges looked at; most is 0 for no bound
+}
+
+// step is told of each range that is looked at: what is the same, or cleared, gives no run and takes its time.
+func (l *pageRuns) step(at int64) error {
+	if l.looked++; l.looked%ctxEvery == 0 && l.ctx.Err() != nil {
+		return l.ctx.Err()
+	}
+	if l.most > 0 && l.looked > l.most {
+		l.next = at
+		return errEnough
+	}
+	return nil
 }
 
 func (l *pageRuns) add(from, to int64, cleared bool) bool {

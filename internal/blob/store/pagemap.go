@@ -115,10 +115,15 @@ func (s *pageStack) close() (err error) {
 }
 
 // walkPages calls visit for the written ranges between from and to in order, clipped to these bounds, until it returns false.
-// The bytes of an inline range live until visit returns.
-func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, visit func(*record.PageRange) bool) (err error) {
+// The bytes of an inline range live until visit returns. step, if it is not nil, is told of every range looked at, and ends it by an error.
+func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, to int64, step func(at int64) error, visit func(*record.PageRange) bool) (err error) {
 	s := pageStack{r: r, partition: partition, layers: layers}
 	for from < to {
+		if step != nil {
+			if err = step(from); err != nil {
+				break
+			}
+		}
 		var p record.PageRange
 		if p, err = s.at(from, to); err != nil {
 			break
@@ -134,7 +139,7 @@ func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, t
 // diffPages calls visit for the runs between from and to whose bytes in the stack now are not where those of the stack before
 // are, in order: cleared tells those that are zero now and were not. It looks only at what the layers that the two do not share
 // have a word on.
-func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, from, to int64, visit func(from, to int64, cleared bool) bool) (err error) {
+func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, from, to int64, step func(at int64) error, visit func(from, to int64, cleared bool) bool) (err error) {
 	shared := 0
 	for shared < len(now) && shared < len(before) && now[len(now)-1-shared] == before[len(before)-1-shared] {
 		shared++
@@ -144,6 +149,9 @@ func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, fr
 	common := pageStack{r: r, partition: partition, layers: now[len(now)-shared:]}
 	defer func() { err = errors.Join(err, a.close(), b.close(), common.close()) }()
 	for x := from; x < to; {
+		if err := step(x); err != nil {
+			return err
+		}
 		p, err := a.at(x, to)
 		if err != nil {
 			return err

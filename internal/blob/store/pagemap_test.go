@@ -83,7 +83,7 @@ func (r *pageRig) read(c record.Content, from, to int64) []byte {
 		if err != nil {
 			return err
 		}
-		return walkPages(rd, r.p.key, layers, from, to, func(p *record.PageRange) bool {
+		return walkPages(rd, r.p.key, layers, from, to, nil, func(p *record.PageRange) bool {
 			require.GreaterOrEqual(r.t, p.From, last, "ranges come in order and apart")
 			require.Greater(r.t, p.To, p.From)
 			last = p.To

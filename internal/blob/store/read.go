@@ -494,7 +494,7 @@ func locateSpans(v engine.Reader, p *place, id engine.Stamp, from, to int64) (sp
 		}
 	}
 	whole := true
-	err = walkPages(v, p.key, layers, from, to, func(u *record.PageRange) bool {
+	err = walkPages(v, p.key, layers, from, to, nil, func(u *record.PageRange) bool {
 		if whole = len(spans) < PageSpans && inline < pageInMind; !whole {
 			return false
 		}

@@ -57,6 +57,7 @@ type Service struct {
 	atOnce     int // entries of a chunk list
 
 	historyStep int // bytes
+	looked      int // maxLooked
 }
 
 var _ auth.Resources = (*Service)(nil)
@@ -68,7 +69,7 @@ func New(o Options) *Service {
 	}
 	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now,
 		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce,
-		historyStep: engine.MaxTransaction / 4}
+		historyStep: engine.MaxTransaction / 4, looked: maxLooked}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
