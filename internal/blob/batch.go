@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
@@ -12,6 +13,7 @@ import (
 const (
 	maxBatchParts = 256
 	maxBatchBody  = 4 * miB
+	batchAtOnce   = 16 // parts
 )
 
 // batchRouter finds the operations that a batch may hold.
@@ -44,19 +46,46 @@ func (s *Service) submitBatch(r *rest.Request) error {
 		// Told within an answer that is a success, in a part that belongs to no request.
 		b = s.refusedPart(r, err).AppendAnswer(protocol.AppendPart(nil, answer, ""))
 	}
+	s.answerParts(r, requests)
 	for i, part := range requests {
-		part.AnswerPart(func() {
-			if r.Container != "" && part.Container != r.Container {
-				part.Fail(protocol.ErrInvalidInput, nil)
-			} else {
-				rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
-			}
-		})
 		id, _ := parts[i].Header.Get("Content-ID")
 		b = part.AppendAnswer(protocol.AppendPart(b, answer, id))
 	}
 	r.ReplyBytes(202, "multipart/mixed; boundary="+answer, protocol.AppendClose(b, answer))
 	return nil
+}
+
+// answerParts has the parts of a batch answered, several at a time, so that they share syncs. Those on one blob keep their order.
+func (s *Service) answerParts(r *rest.Request, parts []*rest.Request) {
+	var runs [][]*rest.Request
+	type name struct{ container, blob string }
+	runOf := make(map[name]int, len(parts))
+	for _, part := range parts {
+		n := name{part.Container, part.Blob}
+		i, ok := runOf[n]
+		if !ok {
+			i = len(runs)
+			runOf[n], runs = i, append(runs, nil)
+		}
+		runs[i] = append(runs[i], part)
+	}
+	var work errgroup.Group
+	work.SetLimit(batchAtOnce)
+	for _, run := range runs {
+		work.Go(func() error {
+			for _, part := range run {
+				part.AnswerPart(func() {
+					if r.Container != "" && part.Container != r.Container {
+						part.Fail(protocol.ErrInvalidInput, nil)
+					} else {
+						rest.Dispatch(s.batch, level(part), s, s.authorizer, part)
+					}
+				})
+			}
+			return nil
+		})
+	}
+	_ = work.Wait() // a part's failure is its answer
 }
 
 // batchRequests reads the requests of a batch, all or none, and their parts.

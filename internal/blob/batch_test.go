@@ -129,3 +129,23 @@ func TestBatchAuthorization(t *testing.T) {
 	h.must(t, 200, "HEAD", "/acct/box/a", "", v, me)
 	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/b", "", v, me)
 }
+
+// TestBatchPartsAtOnce: parts run side by side, their answers come in their order, and those on one blob are done in theirs. Each is let in,
+// and fails, by itself.
+func TestBatchPartsAtOnce(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	var lines, want []string
+	for i := range maxBatchParts / 4 {
+		h.must(t, 201, "PUT", fmt.Sprintf("/acct/box/b%d", i), "x", v, isBlock)
+		del := func(name string) string { return "DELETE /acct/" + name + " HTTP/1.1" }
+		lines = append(lines, del(fmt.Sprint("box/b", i)), del(fmt.Sprint("box/none", i)), del(fmt.Sprint("box/b", i)), del(fmt.Sprint("other/b", i)))
+		want = append(want, "202", "404", "404", "400")
+	}
+	r := h.must(t, 202, "POST", "/acct/box?restype=container&comp=batch", batchBody(lines...), v, "Content-Type: multipart/mixed; boundary=bb")
+	parts := strings.Split(string(r.Body), "Content-ID: ")[1:]
+	require.Len(t, parts, len(want))
+	for i, part := range parts {
+		require.True(t, strings.HasPrefix(part, fmt.Sprintf("%d\r\n\r\nHTTP/1.1 %s ", i, want[i])), part)
+	}
+}

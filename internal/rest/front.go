@@ -111,19 +111,10 @@ var errUntaken = protocol.ErrServerBusy.Saying("Too many answers wait for client
 // answer serves the request by the service that it returns; a panic becomes InternalError.
 func (f *Front) answer(r *Request, service auth.Service) (s Service) {
 	defer func() {
-		v := recover()
-		if v == nil {
-			return
+		if v := recover(); v != nil {
+			w, _ := s.(ErrorWriter)
+			r.trapped(v, w)
 		}
-		if f.Panicked != nil {
-			f.Panicked(r, v, debug.Stack())
-		}
-		if b := r.stream.body; b != nil {
-			_ = b.Close()
-			r.stream = replyStream{}
-		}
-		w, _ := s.(ErrorWriter)
-		r.Fail(fmt.Errorf("panic: %v", v), w)
 	}()
 	err := r.parse(service)
 	if s = f.Blob; r.Service == auth.Table {
@@ -150,6 +141,18 @@ func (f *Front) answer(r *Request, service auth.Service) (s Service) {
 	}
 	s.Serve(r)
 	return s
+}
+
+// trapped answers a request whose handler has panicked.
+func (r *Request) trapped(v any, w ErrorWriter) {
+	if f := r.front; f.Panicked != nil {
+		f.Panicked(r, v, debug.Stack())
+	}
+	if b := r.stream.body; b != nil {
+		_ = b.Close()
+		r.stream = replyStream{}
+	}
+	r.Fail(fmt.Errorf("panic: %v", v), w)
 }
 
 // parse reads everything but the body. The headers that every answer has are set first.

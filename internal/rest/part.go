@@ -71,10 +71,17 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	return sub, nil
 }
 
-// AnswerPart has a part answered by serve, and tells the front of it.
+// AnswerPart has a part answered by serve, and tells the front of it. A panic is the part's own: it becomes InternalError.
 func (r *Request) AnswerPart(serve func()) {
 	began := time.Now()
-	serve()
+	func() {
+		defer func() {
+			if v := recover(); v != nil {
+				r.trapped(v, nil)
+			}
+		}()
+		serve()
+	}()
 	if f := r.front; f.PartDone != nil {
 		f.PartDone(r, time.Since(began))
 	}

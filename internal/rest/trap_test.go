@@ -372,3 +372,21 @@ func TestRequestsAreObservedOnceTheirAnswerIsSent(t *testing.T) {
 	s.Do("GET", "/acct/c/b", "")
 	require.Equal(t, seen{"Small", "", 200, 0, 100_000}, <-done)
 }
+
+// TestAPanicInAPart is the part's own failure.
+func TestAPanicInAPart(t *testing.T) {
+	s := serve(t, func(r *rest.Request) error {
+		part, err := r.Part(&protocol.PartRequest{Method: "DELETE", Target: "/acct/c/b"})
+		if err != nil {
+			return err
+		}
+		part.AnswerPart(func() { panic("a defect") })
+		r.ReplyBytes(202, "text/plain", part.AppendAnswer(nil))
+		return nil
+	})
+	got := s.Do("GET", "/acct/c/b", "")
+	require.Equal(t, 202, got.Status)
+	require.Contains(t, string(got.Body), "HTTP/1.1 500 ")
+	require.Contains(t, string(got.Body), "x-ms-error-code: InternalError\r\n")
+	require.NotContains(t, string(got.Body), "a defect")
+}
