@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
@@ -63,6 +64,12 @@ func (s *Store) ScrubPass(ctx context.Context) (scrub.Found, error) {
 
 // Reclaim makes room now.
 func (s *Store) Reclaim(ctx context.Context) error { return s.reclaim(ctx) }
+
+// BePatient sets how long a transaction waits that makes room.
+func (s *Store) BePatient(d time.Duration) { s.room.patience = d }
+
+// MaxWaiting is how many transactions wait that make room.
+const MaxWaiting = maxWaiting
 
 // Keep is what writers leave free on each disk.
 func (s *Store) Keep() int64 { return s.room.keep }

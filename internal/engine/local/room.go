@@ -23,8 +23,8 @@ import (
 //     writer is admitted it is what the memtables hold.
 //   - Flushes, the log and the manifest take all there is. When less than low bytes are left, or when one of them meets the end, the
 //     disk's reserve is given up. It is made again when there is plenty.
-//   - Transactions that make room are refused only when that, too, is used up (last): a log that cannot be written is mended by a start
-//     alone.
+//   - Transactions that make room wait when that, too, is used up (last), until flushes, compactions and collections have made some: a log
+//     that cannot be written is mended by a start alone. They are refused when that takes too long, or too many wait.
 //
 // Where the file system cannot tell how much is free, nothing is watched and there is no reserve.
 type room struct {
@@ -46,6 +46,9 @@ type room struct {
 	tight  atomic.Bool  // there was not plenty since the start, or since a write was refused
 	freed  atomic.Int64 // written by transactions that make room since the last look
 
+	patience time.Duration // longest that a transaction waits that makes room
+	waiting  atomic.Int64  // how many do
+
 	mu sync.Mutex // one look at a time
 }
 
@@ -54,6 +57,9 @@ const (
 	logStep    = 1 << 20   // bytes by which a log grows at a time (logfs)
 	minLook    = 1 << 20   // bytes that writers take between two looks, at least
 	freedLook  = 256 << 10 // bytes of transactions that make room between two looks
+
+	freeingPatience = 10 * time.Second // less than clients' own, and than a server takes to stop
+	maxWaiting      = 256              // transactions that make room: each has a connection, and they go on all at once
 )
 
 // memtables is how many there may be before writers wait for a flush.
@@ -72,7 +78,7 @@ func (o *Options) fitTo(total int64) {
 
 // openRoom takes its first look at the disks, and fits the options to their size.
 func openRoom(opts *Options, st *state, reserves []*reserve, use func(dir string) bool) *room {
-	r := &room{fs: opts.FS, log: opts.Logger, state: st, onFull: func() {}, unflushed: func() int64 { return 0 }}
+	r := &room{fs: opts.FS, log: opts.Logger, state: st, patience: freeingPatience, onFull: func() {}, unflushed: func() int64 { return 0 }}
 	r.left.Store(math.MaxInt64 / 2)
 	total := int64(math.MaxInt64)
 	for _, d := range reserves {
@@ -111,15 +117,29 @@ func (r *room) take(n int64) error {
 
 func (r *room) done(n int64) { r.active.Add(-n) }
 
-// takeFreeing admits a transaction of n bytes that makes room.
-func (r *room) takeFreeing(n int64) error {
+// takeFreeing admits a transaction of n bytes that makes room, or returns what it may wait for.
+func (r *room) takeFreeing(n int64) *pause {
 	if r.freed.Add(n) > freedLook && r.state.noRoom() != nil {
 		r.look()
 	}
-	if err := r.state.exhausted.Load(); err != nil {
-		return *err
+	return r.state.exhausted.Load()
+}
+
+// outwait waits for what a transaction is refused for that makes room, and tells whether it has passed. Whoever waits holds neither its
+// partition nor anything that who makes room needs.
+func (r *room) outwait(ctx context.Context, p *pause) bool {
+	defer r.waiting.Add(-1)
+	if r.waiting.Add(1) > maxWaiting {
+		return false
 	}
-	return nil
+	r.onFull()
+	select {
+	case <-p.over:
+		return true
+	case <-ctx.Done():
+	case <-r.state.ending:
+	}
+	return false
 }
 
 // fits tells whether n more bytes of compactions and of a collection's copies leave what they have to.

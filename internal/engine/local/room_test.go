@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/assert"
@@ -35,6 +37,7 @@ type quota struct {
 	used  map[string]int64  // by directory
 
 	givenUp atomic.Int64 // reserves
+	none    atomic.Bool  // tell that nothing is free
 }
 
 // withQuota counts what is there.
@@ -121,7 +124,11 @@ func (q *quota) setTotal(total int64) {
 func (fs quotaFS) GetDiskUsage(name string) (vfs.DiskUsage, error) {
 	fs.q.mu.Lock()
 	defer fs.q.mu.Unlock()
-	return vfs.DiskUsage{AvailBytes: uint64(max(0, fs.q.total-fs.q.used[fs.q.disk(name)])), TotalBytes: uint64(fs.q.total)}, nil
+	u := vfs.DiskUsage{AvailBytes: uint64(max(0, fs.q.total-fs.q.used[fs.q.disk(name)])), TotalBytes: uint64(fs.q.total)}
+	if fs.q.none.Load() {
+		u.AvailBytes = 0
+	}
+	return u, nil
 }
 
 func (fs quotaFS) moved(oldname, newname string, err error) error {
@@ -349,6 +356,49 @@ func TestAFullDiskIsAnOrdinaryDay(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestDeletesWaitForRoom: a stranger has taken what the reserve was, too. What makes room waits for some, and for no longer than its
+// request, nor more at once than so many; what takes room does not wait, and nothing waits for a store that is closed.
+func TestDeletesWaitForRoom(t *testing.T) {
+	o := small(1)
+	o.MemTableSize = 256 << 10
+	fs := withQuota(t, vfs.NewCrashableMem(), fullDisk)
+	o.FS, o.Logger = fs, zaptest.NewLogger(t)
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	s.BePatient(time.Hour)
+	for i := range local.MaxWaiting + 2 {
+		require.NoError(t, store(s, fmt.Sprintf("%d/", i), &object{seed: 1, sizes: [3]int{10}}))
+	}
+	fs.q.none.Store(true)
+	s.CheckSpace()
+
+	require.ErrorIs(t, store(s, "more/", &object{seed: 1, sizes: [3]int{10}}), engine.ErrNoSpace)
+	ctx, cancel := context.WithCancel(background)
+	require.ErrorIs(t, s.Update(ctx, []byte("0/"), func(tx engine.Tx) error {
+		cancel()
+		tx.Delete(recordSpace, []byte("0/"))
+		return nil
+	}), engine.ErrNoSpace)
+	ended := make(chan error, local.MaxWaiting+1)
+	for i := range cap(ended) {
+		go func() { ended <- remove(s, fmt.Sprintf("%d/", i)) }()
+	}
+	require.ErrorIs(t, <-ended, engine.ErrNoSpace, "one too many")
+	fs.q.none.Store(false)
+	for range local.MaxWaiting {
+		require.NoError(t, <-ended)
+	}
+	found, err := consistent(s)
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+
+	fs.q.none.Store(true)
+	s.CheckSpace()
+	go func() { ended <- remove(s, fmt.Sprintf("%d/", local.MaxWaiting+1)) }()
+	require.NoError(t, s.Close())
+	require.Error(t, <-ended)
 }
 
 // TestAStartWithoutRoom: the log of the last run cannot be flushed, and there is no reserve. The store is read, and takes no writes until

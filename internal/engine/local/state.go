@@ -16,13 +16,34 @@ type state struct {
 	log       *zap.Logger
 	failure   atomic.Pointer[error] // sticky: the metadata can no longer be written
 	full      atomic.Pointer[error] // a disk is full; goes when there is room again
-	exhausted atomic.Pointer[error] // not even what makes room can be written
-	stuck     atomic.Pointer[error] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
+	exhausted atomic.Pointer[pause] // not even what makes room can be written
+	stuck     atomic.Pointer[pause] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
 	trouble   chan struct{}         // receives when a flush fails
 	alarm     atomic.Pointer[alarm] // raised while the log is held up
 	stalls    stallClock            // of Pebble's writers
 	ending    chan struct{}         // closed when the store is to be closed
 	end       func()                // closes it
+}
+
+// pause is a reason to refuse writes that passes.
+type pause struct {
+	why  error
+	over chan struct{} // closed when it has passed
+}
+
+// set notes that p holds at where unless something does, and tells whether nothing did.
+func (p *pause) set(where *atomic.Pointer[pause]) bool {
+	p.over = make(chan struct{})
+	return where.CompareAndSwap(nil, p)
+}
+
+// pass has what holds at where pass, and tells whether something did.
+func pass(where *atomic.Pointer[pause]) bool {
+	p := where.Swap(nil)
+	if p != nil {
+		close(p.over)
+	}
+	return p != nil
 }
 
 func newState(log *zap.Logger) *state {
@@ -70,27 +91,34 @@ func (s *state) noRoom() error {
 
 // working returns why the store can write nothing at all, not even what makes room.
 func (s *state) working() error {
+	if err := s.logging(); err != nil {
+		return err
+	}
+	if p := s.stuck.Load(); p != nil {
+		return p.why
+	}
+	return nil
+}
+
+// logging returns why nothing can be written to the log, nil if it can.
+func (s *state) logging() error {
 	if err := s.failed(); err != nil {
 		return err
 	}
-	if err := s.held(); err != nil {
-		return err
-	}
-	if err := s.stuck.Load(); err != nil {
-		return *err
-	}
-	return nil
+	return s.held()
 }
 
 // setExhausted notes that there is no room even for what makes room, or with nil that there is.
 func (s *state) setExhausted(err error) {
 	if err == nil {
-		s.exhausted.Store(nil)
+		if pass(&s.exhausted) {
+			s.log.Info("there is room for deletes again")
+		}
 		return
 	}
-	err = fmt.Errorf("%w, not for deletes either: %w", engine.ErrNoSpace, err)
-	if s.exhausted.Swap(&err) == nil {
-		s.log.Error("deletes are refused: make room by other means than blobd", zap.Error(err))
+	p := &pause{why: fmt.Errorf("%w, not for deletes either: %w", engine.ErrNoSpace, err)}
+	if p.set(&s.exhausted) {
+		s.log.Error("deletes wait, and are refused if no room is made: make some by other means than blobd", zap.Error(p.why))
 	}
 }
 
@@ -112,13 +140,14 @@ func (s *state) setStuck(err error) {
 	if err = kind(err); !errors.Is(err, engine.ErrNoSpace) && !errors.Is(err, engine.ErrBusy) {
 		err = fmt.Errorf("%w: metadata cannot be flushed: %w", engine.ErrUnavailable, err)
 	}
-	if s.stuck.CompareAndSwap(nil, &err) {
+	p := &pause{why: err}
+	if p.set(&s.stuck) {
 		s.log.Error("writes are refused", zap.Error(err))
 	}
 }
 
 func (s *state) unstick() {
-	if s.stuck.Swap(nil) != nil {
+	if pass(&s.stuck) {
 		s.log.Info("metadata can be flushed again")
 	}
 }

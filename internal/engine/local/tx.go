@@ -2,7 +2,9 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -22,12 +24,19 @@ type tx struct {
 	limit     engine.Stamp // stamp limit in the batch, or 0
 	retained  []engine.Ref
 	released  []engine.Ref
-	frees     bool  // it deletes or releases
-	taken     int64 // of the store's room
-	err       error // first defect of the caller or failure of the batch
+	frees     bool   // it deletes or releases
+	taken     int64  // of the store's room
+	waits     *pause // it makes room, and is refused for this
+	err       error  // first defect of the caller or failure of the batch
 }
 
 var txPool = sync.Pool{New: func() any { return new(tx) }}
+
+// begin makes t a transaction on a partition; reset ends it.
+func (t *tx) begin(s *Store, partition []byte) {
+	t.store, t.partition, t.batch = s, partition, s.db.NewBatch()
+	t.src, t.rows, t.count = s.db, s.rows, math.MaxUint64
+}
 
 func (t *tx) reset() {
 	t.release()
@@ -179,8 +188,22 @@ func (t *tx) takeRoom() error {
 	if t.frees {
 		t.store.freed.Add(1)
 	}
+	stuck := t.store.state.stuck.Load()
 	if t.frees && len(t.retained) == 0 && t.size <= maxFreeing {
-		return t.store.room.takeFreeing(n)
+		wait := stuck
+		if wait == nil {
+			wait = t.store.room.takeFreeing(n)
+		}
+		if wait == nil {
+			return nil
+		}
+		if errors.Is(wait.why, engine.ErrNoSpace) {
+			t.waits = wait
+		}
+		return wait.why
+	}
+	if stuck != nil {
+		return stuck.why
 	}
 	if err := t.store.state.noRoom(); err != nil {
 		return err

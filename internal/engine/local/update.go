@@ -3,13 +3,14 @@ package local
 import (
 	"context"
 	"fmt"
-	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // View implements engine.Store.
@@ -55,7 +56,7 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.state.working(); err != nil {
+	if err := s.state.logging(); err != nil {
 		return err
 	}
 	t := txPool.Get().(*tx)
@@ -63,11 +64,13 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		t.reset()
 		txPool.Put(t)
 	}()
-	t.store, t.partition, t.batch = s, partition, s.db.NewBatch()
-	t.src, t.rows, t.count = s.db, s.rows, math.MaxUint64
+	t.begin(s, partition)
 
 	p := s.stripes.of(partition)
 	seq, err := s.run(p, t, fn)
+	if t.waits != nil {
+		seq, err = s.runWhenRoom(ctx, p, t, fn, err)
+	}
 	if err != nil || seq == 0 {
 		// The refusal, too, may rest on a transaction whose sync is under way.
 		if werr := p.wait(s.state); werr != nil {
@@ -90,6 +93,23 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	return err
 }
 
+// runWhenRoom runs fn again, which makes room and was refused with err, until there is room for that, while its patience lasts.
+func (s *Store) runWhenRoom(ctx context.Context, p *stripe, t *tx, fn func(engine.Tx) error, err error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.room.patience)
+	defer cancel()
+	var seq uint64
+	for t.waits != nil {
+		wait, partition := t.waits, t.partition
+		t.reset()
+		if !s.room.outwait(ctx, wait) {
+			return 0, err
+		}
+		t.begin(s, partition)
+		seq, err = s.run(p, t, fn)
+	}
+	return seq, err
+}
+
 // endCommit tells the outcome of a transaction to those who build on it.
 func (s *Store) endCommit(p *stripe, seq uint64, limit engine.Stamp, err error) {
 	p.endCommit(seq, err)
@@ -104,6 +124,15 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	defer p.tx.Unlock()
 	if err := fn(t); err != nil {
 		return 0, err
+	}
+	if invariants.Enabled && t.err == nil && rand.N(8) == 0 {
+		// fn may be run again, and must come to the same.
+		partition := t.partition
+		t.reset()
+		t.begin(s, partition)
+		if err := fn(t); err != nil {
+			return 0, err
+		}
 	}
 	t.countOwners()
 	if t.err != nil {
