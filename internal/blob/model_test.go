@@ -289,7 +289,7 @@ func (m *model) create(name string, n *mName) {
 	header := q.header
 	if m.rnd.IntN(12) == 0 && q.cond == "" {
 		header = append(header, "If-None-Match: *")
-		if n.cur != nil && (want == "" || q.iftags != "" && strings.HasSuffix(want, "ConditionNotMet")) {
+		if n.cur != nil && q.lease == "" && (want == "" || q.iftags != "" && strings.HasSuffix(want, "ConditionNotMet")) {
 			want = "409 BlobAlreadyExists"
 		}
 	}

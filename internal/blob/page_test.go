@@ -128,7 +128,7 @@ func TestPageRangesDiff(t *testing.T) {
 	s2 := snap()
 	put(9, 'c')
 	list := "/acct/box/d?comp=pagelist"
-	const changed = "<PageRange><Start>512</Start><End>1023</End></PageRange><ClearRange><Start>2048</Start><End>3071</End></ClearRange>"
+	const changed = "<PageRange><Start>512</Start><End>1023</End></PageRange><ClearRange><Start>2048</Start><End>3583</End></ClearRange>"
 	require.Equal(t, bom+"<PageList>"+changed+"<PageRange><Start>4608</Start><End>5119</End></PageRange><NextMarker /></PageList>",
 		string(h.must(t, 200, "GET", list+"&prevsnapshot="+s1, "", v).Body))
 	require.Equal(t, bom+"<PageList>"+changed+"<NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&prevsnapshot="+s1+"&snapshot="+s2, "", v).Body))
@@ -137,6 +137,15 @@ func TestPageRangesDiff(t *testing.T) {
 	require.Equal(t, bom+"<PageList><PageRange><Start>512</Start><End>1023</End></PageRange><NextMarker>2048</NextMarker></PageList>",
 		string(h.must(t, 200, "GET", list+"&maxresults=1&prevsnapshot="+s1, "", v).Body))
 	require.Equal(t, bom+"<PageList><NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&snapshot="+s1+"&prevsnapshot="+s1, "", v).Body))
+	// What was empty, written and cleared since is told as cleared, whether a snapshot lies between or not; as recorded of the service.
+	put(8, 'd')
+	s3 := snap()
+	h.must(t, 201, "PUT", "/acct/box/d?comp=page", "", v, "x-ms-page-write: clear", ranges(8*512, 9*512))
+	put(7, 'e')
+	h.must(t, 201, "PUT", "/acct/box/d?comp=page", "", v, "x-ms-page-write: clear", ranges(7*512, 8*512))
+	const cleared, ninth = "<ClearRange><Start>3584</Start><End>4607</End></ClearRange>", "<PageRange><Start>4608</Start><End>5119</End></PageRange>"
+	require.Equal(t, bom+"<PageList>"+strings.Replace(changed, "3583", "4607", 1)+ninth+"<NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&prevsnapshot="+s1, "", v).Body))
+	require.Equal(t, bom+"<PageList>"+cleared+"<NextMarker /></PageList>", string(h.must(t, 200, "GET", list+"&prevsnapshot="+s3, "", v).Body))
 	h.fails(t, 409, "PreviousSnapshotNotFound", "GET", list+"&prevsnapshot=2020-01-01T00:00:00.0000000Z", "", v)
 	h.fails(t, 400, "PreviousSnapshotCannotBeNewer", "GET", list+"&prevsnapshot="+s2+"&snapshot="+s1, "", v)
 	h.fails(t, 400, "InvalidQueryParameterValue", "GET", list+"&prevsnapshot=yesterday", "", v)

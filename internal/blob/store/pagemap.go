@@ -137,8 +137,8 @@ func walkPages(r engine.Reader, partition []byte, layers []engine.Stamp, from, t
 }
 
 // diffPages calls visit for the runs between from and to whose bytes in the stack now are not where those of the stack before
-// are, in order: cleared tells those that are zero now and were not. It looks only at what the layers that the two do not share
-// have a word on.
+// are, in order: cleared tells those that are zero now and were not, or were cleared since though they had been zero, as the service
+// tells them. It looks only at what the layers that the two do not share have a word on.
 func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, from, to int64, step func(at int64) error, visit func(from, to int64, cleared bool) bool) (err error) {
 	shared := 0
 	for shared < len(now) && shared < len(before) && now[len(now)-1-shared] == before[len(before)-1-shared] {
@@ -160,7 +160,7 @@ func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, fr
 		if err != nil {
 			return err
 		}
-		end := q.To
+		end, clears := q.To, p.Kind == record.PageHole
 		if p.Kind != 0 || q.Kind != 0 {
 			if p.Kind == 0 || q.Kind == 0 {
 				c, err := common.at(x, end)
@@ -176,7 +176,11 @@ func diffPages(r engine.Reader, partition []byte, now, before []engine.Stamp, fr
 			}
 			p, q = p.Clip(x, end), q.Clip(x, end)
 			zeroNow, zeroBefore := p.Kind == 0 || p.Kind == record.PageHole, q.Kind == 0 || q.Kind == record.PageHole
-			if !(zeroNow && zeroBefore) && (zeroNow != zeroBefore || !p.Same(&q)) && !visit(x, end, zeroNow) {
+			changed := clears
+			if !zeroNow || !zeroBefore {
+				changed = zeroNow != zeroBefore || !p.Same(&q)
+			}
+			if changed && !visit(x, end, zeroNow) {
 				return nil
 			}
 		}

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/lease"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -70,7 +72,9 @@ func (a *Target) create(rec *record.Blob, t record.Type) error {
 	if err := rec.Lease.CheckWrite(a.Now, a.Lease, lease.Blob); err != nil {
 		return err
 	}
-	if err := a.Cond.Write(rec.Changed, true); err != nil {
+	// Who names the lease knows of the blob: the service then takes If-None-Match: * for nothing (recorded of Put Blob, leased and
+	// breaking).
+	if err := a.Cond.Write(rec.Changed, true); err != nil && (a.Lease == lease.ID{} || !errors.Is(err, protocol.ErrBlobAlreadyExists)) {
 		return err
 	}
 	if err := a.checkTags(rec); err != nil {
