@@ -99,11 +99,15 @@ func (s *Service) List(ctx context.Context, c *record.Container, q *ListRequest,
 func (q *ListRequest) scan(ctx context.Context, v engine.Reader, generation []byte, to Listing, looked int) (next []byte, err error) {
 	lower := record.AppendEscaped(append([]byte(nil), generation...), q.Prefix)
 	upper := record.After(append([]byte(nil), lower...))
-	if from := record.AppendEscaped(append([]byte(nil), generation...), q.StartFrom); bytes.Compare(from, lower) > 0 {
-		lower = from
+	if q.StartFrom != "" {
+		if from := record.AppendEscaped(append([]byte(nil), generation...), q.StartFrom); bytes.Compare(from, lower) > 0 {
+			lower = from
+		}
 	}
-	if from := append(append([]byte(nil), generation...), q.Marker...); bytes.Compare(from, lower) > 0 {
-		lower = from
+	if q.Marker != "" {
+		if from := append(append([]byte(nil), generation...), q.Marker...); bytes.Compare(from, lower) > 0 {
+			lower = from
+		}
 	}
 	if q.EndBefore != "" {
 		if end := record.AppendEscaped(append([]byte(nil), generation...), q.EndBefore); upper == nil || bytes.Compare(end, upper) < 0 {
