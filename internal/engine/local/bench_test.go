@@ -19,7 +19,7 @@ import (
 // benchStore opens a store on real disks, or on what the machine has for them: $TMPDIR says where.
 func benchStore(b *testing.B, disks int) *local.Store {
 	b.Helper()
-	o := local.Options{}
+	o := local.Options{OpTimeout: time.Minute}
 	for range disks {
 		o.Dirs = append(o.Dirs, b.TempDir())
 	}

@@ -126,8 +126,7 @@ func (c *call) end() {
 
 // do makes an operation, and returns its error or, when that takes too long, ErrStalled. The call is the caller's until release.
 func (d *disk) do(c *call) error {
-	if c.keep && d.fs.kept(d, c.path) {
-		c.own = true
+	if c.own {
 		d.begin(c)
 		c.op(c)
 		c.count()
@@ -167,6 +166,7 @@ func (c *call) release() {
 func (d *disk) on(what, path string, writes bool, op func() error, undo func()) error {
 	c := callPool.Get().(*call)
 	c.what, c.path, c.keep, c.undo = what, path, writes, undo
+	c.own = writes && d.fs.kept(d, path)
 	c.op = func(c *call) { c.err = op() }
 	defer c.release()
 	return d.do(c)

@@ -292,3 +292,35 @@ func BenchmarkWriteAt(b *testing.B) {
 		}
 	}
 }
+
+// lender is a file that keeps what it is given to write.
+type lender struct {
+	vfs.File
+	got []byte
+}
+
+func (l *lender) Fd() uintptr { return vfs.InvalidFd }
+
+func (l *lender) Write(p []byte) (int, error) {
+	l.got = p
+	return len(p), nil
+}
+
+// TestOnlyAWriteThatMayBeAbandonedIsCopied: a kept one ends before its caller has its buffer back.
+func TestOnlyAWriteThatMayBeAbandonedIsCopied(t *testing.T) {
+	fs, _ := guarded(t, Handlers{
+		Kept:    func(_, path string) bool { return path == "a/log" },
+		Held:    func(string, error) {},
+		Changed: func(string, error) {},
+	})
+	p := []byte("bytes")
+	for path, copied := range map[string]bool{"a/log": false, "a/column": true} {
+		l := &lender{}
+		f := newFile(fs.disks[0], path, l, true)
+		n, err := f.Write(p)
+		require.NoError(t, err)
+		require.Equal(t, len(p), n)
+		require.Equal(t, "bytes", string(l.got))
+		require.Equal(t, copied, &l.got[0] != &p[0], path)
+	}
+}

@@ -36,9 +36,15 @@ func newFile(d *disk, path string, f vfs.File, writes bool) *file {
 
 // call makes an operation on the file. What else the operation left in the call may be read if the call was not left to it.
 func (f *file) call(what string, writes bool, p []byte, off int64, op func(*call)) (*call, error) {
+	c := f.prepare(what, writes, p, off, op)
+	return c, f.d.do(c)
+}
+
+func (f *file) prepare(what string, writes bool, p []byte, off int64, op func(*call)) *call {
 	c := callPool.Get().(*call)
 	c.f, c.what, c.path, c.keep, c.p, c.off, c.op = f, what, f.path, writes, p, off, op
-	return c, f.d.do(c)
+	c.own = writes && f.d.fs.kept(f.d, f.path)
+	return c
 }
 
 // plain makes an operation that has nothing but an error.
@@ -99,9 +105,17 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *file) write(p []byte, off int64, op func(*call)) (n int, err error) {
+	c := f.prepare("write", true, p, off, op)
+	if c.own { // it ends before this returns
+		err = f.d.do(c)
+		n = c.n
+		c.release()
+		return n, err
+	}
 	b := lend(len(p))
 	copy(*b, p)
-	c, err := f.call("write", true, *b, off, op)
+	c.p = *b
+	err = f.d.do(c)
 	if !c.left {
 		n = c.n
 		buffers.Put(b)
