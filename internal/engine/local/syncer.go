@@ -22,8 +22,9 @@ type syncer struct {
 
 	mu    sync.Mutex
 	next  *syncGroup // whose sync has not begun; nil if nobody waits for one
-	under *syncGroup // whose sync began last
+	under *syncGroup // the one before: its sync began last, or nobody may join it any more
 	skip  int        // so many syncs are not held back
+	stuck error      // why nobody waits; nil if they do
 
 	took, sizes tallied // guarded by mu: syncs by nanoseconds and by members
 }
@@ -36,6 +37,29 @@ type syncGroup struct {
 	done    chan struct{} // closed when the sync has ended; what follows is final then
 	waiting int           // those who shared the sync and those who waited for the next one when it ended
 	err     error
+
+	// One channel for both ends of the wait: a select over two that all share is as dear as the rest of the wait, for each of a crowd.
+	told  chan struct{} // closed when nobody has to wait any more; what follows is final then
+	ended bool          // the sync has
+	stuck error         // why it is not waited for, if it has not
+}
+
+// tell lets those go who wait. Called with syncer.mu held.
+func (g *syncGroup) tell(ended bool, stuck error) {
+	select {
+	case <-g.told:
+	default:
+		g.ended, g.stuck = ended, stuck
+		close(g.told)
+	}
+}
+
+// wait returns how the sync ended, or, with ended false, why it is not waited for any longer.
+func (g *syncGroup) wait() (ended bool, err error) {
+	if <-g.told; g.ended {
+		return true, g.err
+	}
+	return false, g.stuck
 }
 
 const (
@@ -64,11 +88,13 @@ func (s *syncer) lead(g, before *syncGroup) {
 	if before != nil {
 		<-before.done
 		if before.waiting >= crowd && s.patience > 0 {
-			s.hold(g, enough(before.waiting))
+			s.gather(g, enough(before.waiting))
 		}
 	}
 	s.mu.Lock()
-	s.next, s.under = nil, g
+	if s.next == g {
+		s.next, s.under = nil, g
+	}
 	s.mu.Unlock()
 	began := time.Now()
 	g.err = s.sync()
@@ -82,6 +108,7 @@ func (s *syncer) lead(g, before *syncGroup) {
 	if s.next != nil {
 		g.waiting += s.next.size
 	}
+	g.tell(true, nil)
 	s.mu.Unlock()
 	close(g.done)
 }
@@ -95,12 +122,30 @@ func (s *syncer) tallies() (took, sizes tallied) {
 	return took, sizes
 }
 
+// hold lets those go who wait, and has nobody wait from now on; with nil, those wait again who come. The syncs go on.
+func (s *syncer) hold(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range []*syncGroup{s.under, s.next} {
+		if g != nil && why != nil {
+			g.tell(false, why)
+		}
+	}
+	if why == nil && s.stuck != nil && s.next != nil { // whoever comes now does not join those who did not wait
+		s.next, s.under = nil, s.next
+	}
+	s.stuck = why
+}
+
 // join adds the caller to the group whose sync comes next. Its first member is told so, and which group's sync comes before.
 func (s *syncer) join() (g, before *syncGroup, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if first = s.next == nil; first {
-		s.next = &syncGroup{done: make(chan struct{})}
+		s.next = &syncGroup{done: make(chan struct{}), told: make(chan struct{})}
+		if s.stuck != nil {
+			s.next.tell(false, s.stuck)
+		}
 	}
 	g = s.next
 	if g.size++; g.size == g.want {
@@ -112,8 +157,8 @@ func (s *syncer) join() (g, before *syncGroup, first bool) {
 // enough is for how many of so many a sync is held back.
 func enough(waiting int) int { return max(min(waiting, small), waiting/2) }
 
-// hold waits until a group has so many members, but not longer than patience.
-func (s *syncer) hold(g *syncGroup, want int) {
+// gather waits until a group has so many members, but not longer than patience.
+func (s *syncer) gather(g *syncGroup, want int) {
 	s.mu.Lock()
 	if g.size >= want || s.skip > 0 {
 		s.skip = max(0, s.skip-1)

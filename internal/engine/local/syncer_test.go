@@ -220,9 +220,50 @@ func TestSyncerHoldsForHalfOfALargeCrowd(t *testing.T) {
 	require.NoError(t, g.all.Wait())
 }
 
+// TestSyncerLetsGo: while the log is held up nobody waits for it, and whoever comes after that does, for a sync of its own.
+func TestSyncerLetsGo(t *testing.T) {
+	g := newGated(time.Hour)
+	stuck := errors.New("held up")
+	first := g.begin()
+	assert.Equal(t, 1, <-g.begun)
+	second := g.begin()
+	g.hold(stuck)
+	third := g.begin()
+	assert.Same(t, second, third)
+	for _, group := range []*syncGroup{first, second} {
+		ended, err := group.wait()
+		assert.False(t, ended)
+		require.ErrorIs(t, err, stuck)
+	}
+	g.hold(nil)
+	last := g.begin()
+	select {
+	case <-last.told:
+		t.Fatal("it does not wait")
+	default:
+	}
+	g.end <- nil
+	assert.Equal(t, 2, <-g.begun)
+	failed := errors.New("lost")
+	g.end <- failed
+	<-second.done
+	require.NoError(t, first.err)
+	require.Equal(t, failed, second.err, "whoever wants to know later can")
+	assert.Equal(t, 1, <-g.begun)
+	g.finish(nil)
+	ended, err := last.wait()
+	assert.True(t, ended)
+	require.NoError(t, err)
+	g.hold(stuck)
+	ended, err = g.begin().wait()
+	assert.False(t, ended, "nobody was waiting when it was held up")
+	require.ErrorIs(t, err, stuck)
+	assert.Equal(t, 1, <-g.begun)
+	g.finish(nil)
+}
+
 // wait returns when all that was applied before the call is durable, or could not be made so.
 func (s *syncer) wait() error {
-	g := s.begin()
-	<-g.done
-	return g.err
+	_, err := s.begin().wait()
+	return err
 }

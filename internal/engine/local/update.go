@@ -80,12 +80,13 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	}
 	limit := t.limit
 	g := s.syncs.begin()
-	ended, err := s.await(g)
+	ended, err := g.wait()
+	err = commitError(err)
 	if !ended {
 		// Nobody knows yet what becomes of it: the log's disk will tell, some time.
 		go func() {
 			<-g.done
-			s.endCommit(p, seq, limit, g.failure())
+			s.endCommit(p, seq, limit, commitError(g.err))
 		}()
 		return err
 	}
@@ -194,30 +195,13 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 
 // synced returns when all that was applied before the call is durable: the log is a prefix.
 func (s *Store) synced() error {
-	_, err := s.await(s.syncs.begin())
-	return err
+	_, err := s.syncs.begin().wait()
+	return commitError(err)
 }
 
-// await returns how the sync of a group ended, or, with ended false, why it is not waited for any longer.
-func (s *Store) await(g *syncGroup) (ended bool, err error) {
-	a := s.state.alarm.Load()
-	select {
-	case <-g.done:
-		return true, g.failure()
-	case <-a.raised:
-	}
-	select {
-	case <-g.done:
-		return true, g.failure()
-	default:
-		return false, fmt.Errorf("commit: %w", a.why)
-	}
-}
-
-// failure returns why the group's sync failed, once it is done.
-func (g *syncGroup) failure() error {
-	if g.err != nil {
-		return fmt.Errorf("commit: %w", g.err)
+func commitError(err error) error {
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
