@@ -26,7 +26,7 @@ var floors = [][]string{
 	{"internal/invariants", "internal/replay", "internal/speedup", "internal/tally", "internal/view"},
 	{"internal/md5lanes"},
 	{"internal/engine"},
-	{"internal/sweeper"},
+	{"internal/sweeper", "internal/backup"},
 	{"internal/protocol"},
 	{"internal/account"},
 	{"internal/directory"},
@@ -45,7 +45,7 @@ var floors = [][]string{
 // fences bound where a module may be imported, tests aside.
 var fences = map[string][]string{
 	"github.com/valyala/fasthttp":   {"internal/rest", "internal/server", "bench"},
-	"github.com/cockroachdb/pebble": {"internal/engine/local", "internal/engine/enginetest", "bench"},
+	"github.com/cockroachdb/pebble": {"internal/engine/local", "internal/engine/enginetest", "internal/backup", "bench"}, // backup: its file system
 	"github.com/apache/arrow-go":    {"internal/blob"},
 	"github.com/alecthomas/kong":    {"cmd", "bench"},
 	"github.com/stretchr/testify":   {"internal/engine/enginetest", "internal/rest/resttest", "internal/auth/authtest", "bench", "test"},

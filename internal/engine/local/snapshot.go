@@ -96,6 +96,9 @@ func (h *snapshot) Counters(ctx context.Context, fn func(name []byte, value int6
 		if err != nil {
 			return fmt.Errorf("counter %q: %w: %w", key[2:], engine.ErrCorrupt, err)
 		}
+		if n == 0 {
+			return nil
+		}
 		return fn(key[2:], n)
 	})
 }
