@@ -34,6 +34,8 @@ type cli struct {
 	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
 	Check   checkCommand    `cmd:"" help:"Hold a store, of a running server or with --offline, against itself: records, owners of content, indexes; with --deep all content. Exit status 0 when nothing is wrong."`
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`
+	Backup  backupCommand   `cmd:"" help:"Back up the store of a running server, or with --offline one that no server has open: one moment of all of it, and only what the backup before has not."`
+	Restore restoreCommand  `cmd:"" help:"Make a store from a backup, on as many disks as you like, and compare the two."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
 	operatorCommands `embed:""`

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,16 +38,15 @@ func (c *operated) ask(ctx context.Context, command string, q operator.Request) 
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", c.OperatorSocket)
-	}}}
+	client := socketClient(c.OperatorSocket)
+	client.Timeout = time.Minute
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://operator/"+command, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	answer, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("no server with --arm-addr answers at %s (--operator-socket says where it is): %w", c.OperatorSocket, errors.Unwrap(err))
+		return nil, fmt.Errorf("no server answers at %s (--operator-socket says where it is): %w", c.OperatorSocket, errors.Unwrap(err))
 	}
 	defer answer.Body.Close()
 	var r operator.Reply

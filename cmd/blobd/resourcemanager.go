@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +29,7 @@ type managerSettings struct {
 	ArmURL         string `name:"arm-url" help:"Where clients reach it; default: https://management.DOMAIN of the first --domain, else the address." placeholder:"URL" group:"Resource manager"`
 	ArmLocation    string `name:"arm-location" help:"Name of the one region (default: ${default})." default:"local" placeholder:"NAME" group:"Resource manager"`
 	ArmEntra       bool   `name:"arm-entra" help:"Describe the cloud to clients in the form of Entra, and not of AD FS, wherever its description has both." group:"Resource manager"`
-	OperatorSocket string `help:"Socket of the commands init, account, subscription, user and role; default: operator.sock in the first data directory." placeholder:"FILE" group:"Resource manager"`
+	OperatorSocket string `help:"Socket of the commands backup, init, account, subscription, user and role; default: operator.sock in the first data directory." placeholder:"FILE" group:"Resource manager"`
 }
 
 func (c *serveCommand) checkManager() error {
@@ -93,9 +92,6 @@ type manager struct {
 	directory *directory.Directory
 	issuer    *issuer.Issuer
 	base      string
-	operators *http.Server
-	socket    *privateSocket
-	ended     chan struct{}
 }
 
 // openManager opens the directory; nil if there is no resource manager.
@@ -122,44 +118,7 @@ func (m *manager) tokens() *bearer.Config {
 	}
 }
 
-// socket is where the operator's commands come in.
-func (c *serveCommand) socket() string {
-	if c.OperatorSocket != "" {
-		return c.OperatorSocket
-	}
-	return filepath.Join(c.Data[0], operatorSocket)
-}
-
-const operatorSocket = "operator.sock"
-
-// serveOperators takes the operator's commands until close.
-func (m *manager) serveOperators(c *serveCommand, accounts *account.Store, resources *arm.Server, log *zap.Logger) error {
-	ln, err := openSocket(c.socket())
-	if err != nil {
-		return fmt.Errorf("operator's socket: %w", err)
-	}
-	m.socket = ln
-	m.operators = &http.Server{ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log),
-		Handler: &operator.Operator{Directory: m.directory, Accounts: accounts, KnownScope: resources.KnownScope, Base: m.base, Location: c.ArmLocation, Log: log}}
-	m.ended = make(chan struct{})
-	go func() {
-		defer close(m.ended)
-		if err := m.operators.Serve(ln); err != http.ErrServerClosed {
-			log.Error("the operator's socket failed", zap.Error(err))
-		}
-	}()
-	return nil
-}
-
-func (m *manager) close() {
-	if m == nil || m.operators == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	m.socket.remove()
-	if m.operators.Shutdown(ctx) != nil {
-		_ = m.operators.Close()
-	}
-	<-m.ended
+// commands carries out the operator's commands.
+func (m *manager) commands(c *serveCommand, accounts *account.Store, resources *arm.Server, log *zap.Logger) http.Handler {
+	return &operator.Operator{Directory: m.directory, Accounts: accounts, KnownScope: resources.KnownScope, Base: m.base, Location: c.ArmLocation, Log: log}
 }

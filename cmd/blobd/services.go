@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -55,8 +57,9 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	blobs.Authorize(authorizer)
 	tables.Authorize(authorizer)
 	eraser := accounts.Erase(log, blobs.DeleteAccount, tables.DeleteAccount)
+	var operators *operators
 	stop = func() error {
-		manager.close()
+		operators.close()
 		eraser.Close()
 		tables.Close()
 		return blobs.Close()
@@ -74,19 +77,26 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 		return b, nil, errors.Join(err, stop())
 	}
 	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}
-	if manager != nil {
+	commands := http.NewServeMux()
+	commands.HandleFunc("/backup", serveBackup(store, log))
+	if manager == nil {
+		commands.HandleFunc("/", noManager)
+	} else {
 		resources := arm.New(arm.Options{
 			Directory: manager.directory, Issuer: manager.issuer, Accounts: accounts, Blobs: blobs.Blobs(), Tables: tables, Base: manager.base, Location: c.ArmLocation,
 			Suffix: c.suffix(srv), Endpoint: c.endpoint(srv), Entra: c.ArmEntra, Log: log, Now: time.Now,
 		})
 		b.ResourceManager = resources
-		if err := manager.serveOperators(c, accounts, resources, log); err != nil {
-			if c.OperatorSocket != "" {
-				return b, nil, errors.Join(err, stop())
-			}
-			// The first disk may be dead, and the store is served without it.
-			log.Warn("the operator's commands are not served: give --operator-socket", zap.Error(err))
-		}
+		commands.Handle("/", manager.commands(c, accounts, resources, log))
+	}
+	operators, err = serveOperators(socketIn(c.OperatorSocket, c.Data), commands, log)
+	switch {
+	case err == nil:
+	case c.OperatorSocket != "":
+		return b, nil, errors.Join(fmt.Errorf("operator's socket: %w", err), stop())
+	default:
+		// The first disk may be dead, and the store is served without it.
+		log.Warn("the operator's commands are not served: give --operator-socket", zap.Error(err))
 	}
 	return b, stop, nil
 }

@@ -22,20 +22,23 @@ import (
 
 // A backup that is made beside writes, deletes and collections is one moment of the store, on any layout.
 func TestBackupBesideWritesIsOneMoment(t *testing.T) {
-	s := fill(t, 40)
+	s := fill(t, 30)
 	ctx, cancel := context.WithCancel(background)
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancel()
-	for w := range 3 {
+	for w := range 2 {
 		work.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 1))
-			for ctx.Err() == nil {
-				id, err := rng.IntN(60), error(nil)
+			for n := 0; ctx.Err() == nil; n++ {
+				id, err := rng.IntN(40), error(nil)
 				if rng.IntN(3) == 0 {
 					err = update(s, id, nil)
 				} else {
 					err = set(s, id, rng.Uint64()>>24)
+				}
+				if n%30 == 29 && err == nil {
+					err = s.Collect(background)
 				}
 				if err != nil {
 					t.Error(err)
@@ -44,20 +47,12 @@ func TestBackupBesideWritesIsOneMoment(t *testing.T) {
 			}
 		})
 	}
-	work.Go(func() {
-		for ctx.Err() == nil {
-			if err := s.Collect(ctx); err != nil && ctx.Err() == nil {
-				t.Error(err)
-				return
-			}
-		}
-	})
 	fs := vfs.NewMem()
-	for i := range 4 {
+	for i := range 3 {
 		m := run(t, fs, s, backup.Options{PackSize: 1 << 20, Keep: 3})
 		require.True(t, m.Complete)
 		to := vfs.NewMem()
-		disks := 1 + i%4
+		disks := 1 + i
 		require.NoError(t, restore(fs, to, disks, backup.RestoreOptions{}))
 		restored := open(t, local.Options{Dirs: dirs(disks), FS: to, Existing: true})
 		_, lost := state(t, restored)

@@ -209,3 +209,6 @@ func tighten(dir string, log *zap.Logger) {
 		log.Info("other users of this machine can no longer read a data directory", zap.String("dir", dir), zap.String("changed", fmt.Sprintf("%d files and folders", changed)))
 	}
 }
+
+// PrivateFS is the system's file system, on which what is made is for this user alone.
+func PrivateFS() vfs.FS { return privateFS{vfs.Default} }
