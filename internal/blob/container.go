@@ -233,8 +233,12 @@ func (s *Service) listContainers(r *rest.Request) error {
 		} else {
 			b = appendContainer(b, c, name, metadata, q.Now, r.Version)
 		}
-		return len(b) >= fullPage
+		page.err = r.HoldAnswer(len(b))
+		return page.err != nil || len(b) >= fullPage
 	})
+	if err == nil {
+		err = page.err
+	}
 	if err != nil {
 		page.Close()
 		return err

@@ -111,6 +111,7 @@ func (s *Service) listBlobs(r *rest.Request) error {
 		return s.listArrow(r, c, &q)
 	}
 	page := newPage()
+	page.r = r
 	page.include, page.version, page.now, q.Entry = q.Include, r.Version, q.Now, &page.entry
 	page.address = ""
 	b := append(page.b, protocol.XMLHead...)
@@ -135,6 +136,9 @@ func (s *Service) listBlobs(r *rest.Request) error {
 	page.b = append(b, "<Blobs>"...)
 	start := len(page.b)
 	next, err := s.blobs.List(r.Context, c, &q, page)
+	if err == nil {
+		err = page.err
+	}
 	if err != nil {
 		page.Close()
 		return err
@@ -191,7 +195,10 @@ type page struct {
 	version protocol.Version
 	now     record.Stamp
 	entry   store.Entry
-	address string // of the container, in the versions that list addresses
+
+	r       *rest.Request // nil for none that is answered
+	err     error         // there is no memory for it
+	address string        // of the container, in the versions that list addresses
 }
 
 // Prefix implements Listing.
@@ -206,7 +213,10 @@ func (p *page) Prefix(name string) {
 const fullPage = 8 * miB
 
 // Full implements Listing.
-func (p *page) Full() bool { return len(p.b) >= fullPage }
+func (p *page) Full() bool {
+	p.err = p.r.HoldAnswer(len(p.b))
+	return p.err != nil || len(p.b) >= fullPage
+}
 
 // keepPage bounds the buffers that are kept for the next listing, in bytes.
 const keepPage = 16 * miB
@@ -215,7 +225,7 @@ var pages = sync.Pool{New: func() any { return &page{b: make([]byte, 0, 64<<10)}
 
 func newPage() *page {
 	p := pages.Get().(*page)
-	p.b, p.sent = p.b[:0], 0
+	p.b, p.sent, p.r, p.err = p.b[:0], 0, nil, nil
 	return p
 }
 
@@ -248,6 +258,7 @@ func (p *page) WriteTo(w io.Writer) (int64, error) {
 
 func (p *page) Close() error {
 	if cap(p.b) <= keepPage {
+		p.r = nil
 		invariants.Overwrite(p.b)
 		pages.Put(p)
 	}

@@ -112,6 +112,8 @@ type arrowPage struct {
 	include store.Include
 	now     record.Stamp
 	entry   store.Entry
+	r       *rest.Request // nil for none that is answered
+	err     error         // there is no memory for it
 	columns [columnCount]column
 }
 
@@ -119,7 +121,7 @@ var arrowPages = sync.Pool{New: func() any { return &arrowPage{} }}
 
 func newArrowPage() *arrowPage {
 	p := arrowPages.Get().(*arrowPage)
-	p.rows, p.texts = 0, 0
+	p.rows, p.texts, p.r, p.err = 0, 0, nil, nil
 	for i := range p.columns {
 		p.columns[i].kind = columns[i].kind
 		p.columns[i].reset()
@@ -157,7 +159,13 @@ func (p *arrowPage) count(pairs []protocol.Pair) {
 }
 
 // Full implements Listing. What is of a bounded size beside the texts is not counted.
-func (p *arrowPage) Full() bool { return p.texts >= fullPage }
+func (p *arrowPage) Full() bool {
+	p.err = p.r.HoldAnswer(2*p.texts + p.rows*arrowRow) // in columns, and then in the stream
+	return p.err != nil || p.texts >= fullPage
+}
+
+// arrowRow is about what a row takes beside its texts, in bytes.
+const arrowRow = 1024
 
 // Blob implements Listing. What stands in a row is what the <Blob> element has (page.Blob).
 func (p *arrowPage) Blob(name string, e *store.Entry) {
@@ -306,9 +314,13 @@ func (p *arrowPage) encode(to *page, marker string) error {
 // listArrow is List Blobs answered in columns.
 func (s *Service) listArrow(r *rest.Request, c *record.Container, q *store.ListRequest) error {
 	rows := newArrowPage()
+	rows.r = r
 	defer rows.free()
 	rows.include, rows.now, q.Entry = q.Include, q.Now, &rows.entry
 	next, err := s.blobs.List(r.Context, c, q, rows)
+	if err == nil {
+		err = rows.err
+	}
 	if err != nil {
 		return err
 	}

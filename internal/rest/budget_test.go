@@ -123,6 +123,26 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 	require.EqualValues(t, 5, limits.Answers.Refused())
 }
 
+// TestAnswersThatAreMade: what is being made counts as it grows, so that many at a time stay within the budget as well.
+func TestAnswersThatAreMade(t *testing.T) {
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(1 << 20)
+	most := 0
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		for n := 0; n <= 4<<20; n += 10_000 {
+			if err := r.HoldAnswer(n); err != nil {
+				return err
+			}
+			most = n
+		}
+		return nil
+	})}, limits)
+	require.Equal(t, 503, s.Do("GET", "/acct/c/b", "").Status)
+	require.Greater(t, most, 700<<10)
+	require.Less(t, most, 1<<20)
+	until(t, func() bool { return limits.Answers.Used() == 0 })
+}
+
 // So do headers that are not whole, of which nobody knows whose they are.
 func TestMemoryOfHeadersThatAreAwaited(t *testing.T) {
 	limits := framing.DefaultLimits()

@@ -58,6 +58,7 @@ type Request struct {
 	uses    *account.Uses // of Account, until the request ends
 	tls     uint16        // of the connection, once it was asked for
 	held    int64         // of the budget for bodies, in bytes
+	answer  int64         // that HoldAnswer has counted, in bytes
 	stream  replyStream
 	auth    auth.Request
 	idText  [36]byte

@@ -89,6 +89,18 @@ func (r *Request) ReplyStream(status int, length int64, body io.ReadCloser) {
 	r.ctx.Response.SetBodyStream(&r.stream, int(length))
 }
 
+// HoldAnswer counts the answer of an operation that changes nothing, n bytes long as yet, so that many that are made at a time stay within the memory for answers.
+func (r *Request) HoldAnswer(n int) error {
+	if r == nil || r.conn == nil || int64(n) <= r.answer {
+		return nil
+	}
+	r.answer = int64(n + n/4 + 64<<10)
+	if !r.conn.Answer(r.answer, false) {
+		return errUntaken
+	}
+	return nil
+}
+
 // ReplyWhole is ReplyStream of a body that is in memory as a whole; refused, and closed, if too much of the kind waits for clients.
 func (r *Request) ReplyWhole(status int, length int64, body io.ReadCloser) error {
 	if r.conn != nil && !r.conn.Answer(length, r.Method != http.MethodGet) {

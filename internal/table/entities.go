@@ -322,7 +322,7 @@ func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Forma
 	c.setWriter(r, f, t.name)
 	c.setSelect(param)
 	c.out = c.writer.AppendFeedStart(c.out)
-	p := entityPage{c: c, comma: f.JSON()}
+	p := entityPage{c: c, r: r, comma: f.JSON()}
 	if next, err = c.run(r.Context, t, &q, &p); err != nil {
 		return nil, err
 	}
@@ -333,6 +333,7 @@ func (c *call) appendPage(r *rest.Request, t *table, param params, f odata.Forma
 // entityPage writes a page into a call's answer.
 type entityPage struct {
 	c     *call
+	r     *rest.Request // nil for none that is answered
 	comma bool
 	any   bool
 }
@@ -347,5 +348,5 @@ func (p *entityPage) add(pk, rk []byte, row entity.Row) (bool, error) {
 		return false, err
 	}
 	p.c.out = out
-	return len(out) >= maxPageBytes, nil
+	return len(out) >= maxPageBytes, p.r.HoldAnswer(len(out))
 }

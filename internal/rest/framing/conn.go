@@ -83,13 +83,14 @@ func (c *Conn) Bodies() *Budget { return c.l.limits.Bodies }
 // Answers is the budget of answers that peers have not taken, nil for none.
 func (c *Conn) Answers() *Budget { return c.l.limits.Answers }
 
-// Answer counts an answer of n bytes that is about to be sent until it is sent or the connection ends; false if that much memory is not
-// left. An answer that must be sent is counted all the same.
+// Answer counts an answer of n bytes, all in all, until it is sent or the connection ends; false if that much memory is not left. An answer
+// that must be sent is counted all the same.
 func (c *Conn) Answer(n int64, must bool) bool {
-	b := c.l.limits.Answers
-	switch {
-	case n <= pooled || b == nil:
+	b, held := c.l.limits.Answers, c.untaken.Load()
+	if n <= pooled || n <= held || b == nil {
 		return true
+	}
+	switch n -= held; {
 	case must:
 		b.Force(n)
 	case !b.Take(n):
