@@ -25,6 +25,7 @@ const introduction = `# Metrics
 
 ` + "`GET /metrics`" + ` on the management address answers in Prometheus's format. This page is generated from the definitions (` + "`make docs`" + `); a test
 holds it against what a server shows. Counters begin at 0 with the process. Beside these there are the usual ` + "`go_*` and `process_*`" + `.
+What to alert on stands in [operations.md](operations.md#alerts); the rules and a dashboard for Grafana are in [monitoring](../monitoring).
 `
 
 func page() string {
