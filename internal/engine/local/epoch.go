@@ -238,7 +238,7 @@ func (set *diskSet) put(d *disk, f *format) (err error) {
 		err = diskio.WriteFile(set.fs, d.dir, formatName, f.encode())
 	}
 	if err != nil {
-		d.repair = true // nobody knows how much of it was written
+		d.repair = !errors.Is(err, errOtherDisk) // nobody knows how much of it was written
 		return fmt.Errorf("write %s: %w", name, kind(err))
 	}
 	d.format, d.onDisk, d.repair = f, true, false
@@ -307,6 +307,9 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 	var errs []error
 	var took uint32
 	for _, i := range set.order(members) {
+		if members&(1<<i) == 0 && took&members == 0 {
+			break // an epoch of which no member knows would end the store
+		}
 		d := set.disks[i]
 		if !d.usable() {
 			continue

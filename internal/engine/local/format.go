@@ -154,7 +154,8 @@ func decodeRecord(b []byte) (*format, error) {
 }
 
 // updateFormat writes a record into a format file that is whole, one copy after the other, so that one of them is good at any moment.
-// It takes no room, which a full disk may not have.
+// It takes no room, which a full disk may not have. The record of another disk, mounted there since, is left as it is: that disk would pass for
+// this one, which has what it has not.
 func updateFormat(fs vfs.FS, name string, f *format) error {
 	if _, err := fs.Stat(name); err != nil {
 		return err // opened for writing, it would be made
@@ -162,6 +163,11 @@ func updateFormat(fs vfs.FS, name string, f *format) error {
 	file, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
+	}
+	there := make([]byte, formatSize)
+	n, _ := file.ReadAt(there, 0) // what cannot be read is written anew
+	if other, _, derr := decodeFormat(there[:n]); derr == nil && (other.store != f.store || other.disk != f.disk) {
+		err = errOtherDisk
 	}
 	for _, at := range []int64{0, formatCopyAt} {
 		if err == nil {

@@ -59,7 +59,7 @@ func (s *Store) lookAt(i int) {
 		err = fmt.Errorf("it cannot be read: %w", rerr)
 	default:
 		if f, _, derr := decodeFormat(b); derr == nil && (f.store != s.disks.store || f.disk != s.disks.ids[i]) {
-			err = errors.New("another disk is mounted in its place")
+			err = errOtherDisk
 			s.lose(d.dir, err)
 		}
 	}

@@ -3,6 +3,7 @@
 package local_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -98,5 +99,59 @@ func TestAFileWhereADirectoryIsToBe(t *testing.T) {
 		_, err := local.Open(o)
 		require.ErrorContains(t, err, o.Dirs[0]+": not a directory")
 		require.NotErrorIs(t, err, engine.ErrCorrupt)
+	}
+}
+
+// TestDisksThatChangePlaces: two disks are mounted in each other's place under the server. Neither gets the record of the other, which does not
+// have what it has: whatever was acknowledged is there after a start, wherever they are then.
+func TestDisksThatChangePlaces(t *testing.T) {
+	for _, tt := range []struct{ disks, one, other int }{{2, 0, 1}, {3, 0, 1}, {3, 1, 0}, {3, 0, 2}, {4, 0, 1}, {4, 2, 0}} {
+		for _, back := range []bool{false, true} {
+			root := t.TempDir()
+			o := small(tt.disks)
+			o.FS = nil
+			for i, dir := range o.Dirs {
+				o.Dirs[i] = filepath.Join(root, dir)
+			}
+			swap := func() {
+				t.Helper()
+				aside := filepath.Join(root, "aside")
+				require.NoError(t, os.Rename(o.Dirs[tt.one], aside))
+				require.NoError(t, os.Rename(o.Dirs[tt.other], o.Dirs[tt.one]))
+				require.NoError(t, os.Rename(aside, o.Dirs[tt.other]))
+			}
+			s, err := local.Open(o)
+			require.NoError(t, err)
+			want := keepMany(t, s, 4, 1, 20_000)
+			swap()
+			for i := range 40 {
+				if i == 20 {
+					s.LookAtDisk(tt.one)
+					s.LookAtDisk(tt.other)
+				}
+				name := fmt.Sprintf("after%d/", i)
+				obj := object{seed: uint64(i + 1), sizes: [3]int{100}}
+				if store(s, name, &obj) == nil {
+					want[name] = obj
+				}
+			}
+			_ = s.Close() // what it has to say of the disks is not asked
+			if back {
+				swap()
+			}
+			s, err = local.Open(o)
+			require.NoError(t, err, "%+v, %v", tt, back)
+			for name, obj := range want {
+				var got object
+				require.NoError(t, s.View(background, []byte(name), func(r engine.Reader) (err error) {
+					got, err = load(r, name)
+					return err
+				}))
+				require.Equal(t, obj.seed, got.seed, "%+v, %v: %s", tt, back, name)
+			}
+			_, err = consistent(s)
+			require.NoError(t, err, "%+v, %v", tt, back)
+			require.NoError(t, s.Close())
+		}
 	}
 }
