@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,6 +145,45 @@ func TestHandlersOpenNoEngine(t *testing.T) {
 		for _, spec := range f.Imports {
 			if imported, _ := strconv.Unquote(spec.Path.Value); within(imported, module+"internal/engine") {
 				t.Errorf("%s imports %s: only internal/blob/store opens the engine", file, imported)
+			}
+		}
+	})
+}
+
+// rooms are the parts of the local engine, each with the other parts that it may import. Nobody but their tests imports local itself.
+var rooms = map[string][]string{
+	"crashtest":  {"."},
+	"diskio":     {},
+	"extent":     {"diskio"},
+	"goldentest": {},
+	"guard":      {"diskio", "tablefile"},
+	"logfs":      {},
+	"mirror":     {"diskio"},
+	"overlay":    {},
+	"rowcache":   {},
+	"scrub":      {},
+	"tablefile":  {},
+	"wal":        {"diskio"},
+}
+
+func TestTheEngineHasWalls(t *testing.T) {
+	const local = "internal/engine/local"
+	sources(t, func(pkg, file string, f *ast.File) {
+		room, ok := strings.CutPrefix(pkg, local+"/")
+		if !ok || strings.HasSuffix(file, "_test.go") {
+			return
+		}
+		may, ok := rooms[room]
+		if !ok {
+			t.Errorf("%s: say in lint_test.go which parts of the engine %s may import", file, pkg)
+		}
+		for _, spec := range f.Imports {
+			imported, _ := strconv.Unquote(spec.Path.Value)
+			if !within(imported, module+local) {
+				continue
+			}
+			if to := path.Clean("./" + strings.TrimPrefix(imported, module+local)); !slices.Contains(may, to) {
+				t.Errorf("%s imports %s: not from %s", file, imported, room)
 			}
 		}
 	})

@@ -72,11 +72,11 @@ func (s *Store) Collect(ctx context.Context) error {
 // collect goes over the extents once, and tells whether it closed one to new chunks.
 func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
 	defer s.did.collected(time.Now(), &err)
-	if err := errors.Join(s.state.failed(), s.state.held()); err != nil {
+	if err := errors.Join(s.state.Failed(), s.state.held()); err != nil {
 		return false, err
 	}
 	// While memtables cannot be flushed no more is written to them. That extents in which nothing lives are dropped may mend it.
-	stuck := s.state.stuck.Load() != nil
+	stuck := s.state.Stuck()
 	if !stuck {
 		if err := s.sweepForwards(ctx); err != nil {
 			return false, err
@@ -530,7 +530,7 @@ func (s *Store) runCollector(ctx context.Context) {
 
 // noteCollected says how a collection ended, and tells whether it is to be made again.
 func (s *Store) noteCollected(ctx context.Context, err error) (again bool) {
-	if err == nil || ctx.Err() != nil || errors.Is(err, engine.ErrClosed) || s.state.failed() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, engine.ErrClosed) || s.state.Failed() != nil {
 		return false
 	}
 	s.log.Warn("collection did not finish", zap.Error(err))

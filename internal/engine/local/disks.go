@@ -18,6 +18,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
@@ -376,13 +377,13 @@ func (set *diskSet) newerColumns(newest *format, accepted []string) error {
 		if started <= max(newest.epoch, newest.promised) {
 			continue
 		}
-		if slices.Contains(accepted, logListName) {
+		if slices.Contains(accepted, wal.ListName) {
 			set.log.Error("the store goes on with metadata that is older than its columns, as --accept-missing says", zap.String("dir", dir))
 			continue
 		}
 		return fmt.Errorf("the newest column in %s is of start %d, and the newest metadata of start %d: older files were put back. Put back the newest %s and "+
 			"%s; if they are lost for good, start once with --accept-missing %s: what was acknowledged since is given up: %w",
-			dir, started, newest.epoch, formatName, metaDir, logListName, engine.ErrCorrupt)
+			dir, started, newest.epoch, formatName, metaDir, wal.ListName, engine.ErrCorrupt)
 	}
 	return nil
 }
@@ -399,7 +400,7 @@ func (set *diskSet) migrate() error {
 		if err != nil {
 			return err
 		}
-		logs, err := set.after(d, metaDir, logNumber)
+		logs, err := set.after(d, metaDir, wal.Number)
 		if err != nil {
 			return err
 		}
@@ -423,7 +424,7 @@ func (set *diskSet) after(d *disk, sub string, number func(name string) (uint64,
 }
 
 // logFrames returns what makes and reads the frames of the store's logs.
-func (set *diskSet) logFrames() *logFrames { return &logFrames{set.since.secret, set.since.log} }
+func (set *diskSet) logFrames() *wal.Frames { return wal.NewFrames(set.since.secret, set.since.log) }
 
 // identify finds out which disk a directory without a good format file is, from the headers of its columns. Its columns are as good as
 // ever, as a place in an extent is written once; its metadata is not, as nobody knows how old it is.

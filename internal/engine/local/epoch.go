@@ -15,6 +15,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 )
 
 // A store has one history: whoever starts it finds what the run before acknowledged, whatever subset of the disks each of them had.
@@ -137,7 +138,7 @@ func (set *diskSet) leave(accepted []string) error {
 
 // missable tells whether a log or an extent may have a name, or what stands for the logs that nobody knows.
 func missable(word string) bool {
-	if n, ok := logNumber(word); ok && word == logName(n) || word == logListName {
+	if n, ok := wal.Number(word); ok && word == wal.Name(n) || word == wal.ListName {
 		return true
 	}
 	_, err := hex.DecodeString(word)

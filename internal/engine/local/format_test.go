@@ -2,39 +2,21 @@ package local
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/minio/crc64nvme"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/goldentest"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares bytes with a dump in testdata.
-func golden(t *testing.T, name string, b []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	dump := hex.Dump(b)
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(dump), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	assert.Equal(t, string(want), dump, "docs/format.md and the stores that are out there say otherwise")
-}
 
 func testFormat() *format {
 	f := &format{version: formatVersion, started: 5, promised: 8, left: 4, leftEpoch: 3, words: [maxWords]uint64{0xabc, 0xdef}, run: 0x123, runs: [maxRuns]uint64{8<<48 | 0x123, 6<<48 | 0x45}, index: 1, k: 2, m: 1, epoch: 7, members: 0b11}
@@ -69,7 +51,7 @@ func undump(t testing.TB, dump []byte) (b []byte) {
 
 func TestFormatFileGolden(t *testing.T) {
 	b := testFormat().encode()
-	golden(t, "format.hex", b)
+	goldentest.Hex(t, "format", b)
 	f, whole, err := decodeFormat(b)
 	require.NoError(t, err)
 	assert.True(t, whole)
@@ -82,7 +64,7 @@ func TestFormatFileOfTheFirstVersion(t *testing.T) {
 	want.version, want.extent, want.log, want.secret = 1, 0, 0, siphash.Key{}
 	want.started, want.promised, want.left, want.leftEpoch, want.words, want.run, want.runs = 0, 0, 0, 0, [maxWords]uint64{}, 0, [maxRuns]uint64{}
 	b := want.encode()
-	golden(t, "format-v1.hex", b)
+	goldentest.Hex(t, "format-v1", b)
 	f, whole, err := decodeFormat(b)
 	require.NoError(t, err)
 	assert.True(t, whole)
@@ -121,41 +103,6 @@ func TestFormatFileIsReadFromEitherCopy(t *testing.T) {
 	}
 }
 
-func TestCompanionGolden(t *testing.T) {
-	mem := vfs.NewMem()
-	fs := guardFS{FS: mem, state: newState(nil)}
-	f, err := fs.Create("MANIFEST-000001", vfs.WriteCategoryUnspecified)
-	require.NoError(t, err)
-	for _, part := range []string{"first edit", "second edit"} {
-		_, err := f.Write([]byte(part))
-		require.NoError(t, err)
-		require.NoError(t, f.Sync())
-	}
-	require.NoError(t, f.Close())
-	b, err := diskio.ReadFile(mem, "MANIFEST-000001"+companionSuffix)
-	require.NoError(t, err)
-	golden(t, "companion.hex", b)
-	require.NoError(t, checkManifest(mem, "MANIFEST-000001"))
-}
-
-// TestTheBetterCompanionIsKept: damage is not what the replicas are made alike to.
-func TestTheBetterCompanionIsKept(t *testing.T) {
-	record := func(n byte) []byte {
-		b := make([]byte, companionRecord)
-		b[7] = n
-		binary.BigEndian.PutUint64(b[16:], crc64nvme.Checksum(b[:16]))
-		return b
-	}
-	good := append(record(1), record(2)...)
-	assert.EqualValues(t, 48, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", good))
-	for at := range good {
-		bad := bytes.Clone(good)
-		bad[at] ^= 1
-		assert.EqualValues(t, 24, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", bad))
-	}
-	assert.EqualValues(t, 24, (*logFrames)(nil).valid("meta/MANIFEST-000001.synced", good[:30]))
-}
-
 func TestKeySpaceGolden(t *testing.T) {
 	mem := vfs.NewMem()
 	s, err := Open(Options{Dirs: []string{"d"}, FS: mem})
@@ -180,7 +127,7 @@ func TestKeySpaceGolden(t *testing.T) {
 		b.WriteByte('\n')
 	}
 	require.NoError(t, it.Close())
-	golden(t, "keyspace.hex", b.Bytes())
+	goldentest.Hex(t, "keyspace", b.Bytes())
 }
 
 func FuzzFormatFile(f *testing.F) {
@@ -206,26 +153,4 @@ func FuzzFormatFile(f *testing.F) {
 			t.Fatalf("%+v is read back as %+v: %v", got, again, err)
 		}
 	})
-}
-
-func FuzzLogFrames(f *testing.F) {
-	frames := &logFrames{secret: siphash.Key{1}}
-	f.Add([]byte{}, uint64(1))
-	f.Add(logOf(frames, 7, "one", "two"), uint64(7))
-	f.Fuzz(func(t *testing.T, b []byte, number uint64) {
-		content, end, err := frames.content(bytes.Clone(b), number)
-		if end < 0 || end > len(b) || len(content) > end || err != nil && !errors.Is(err, engine.ErrCorrupt) {
-			t.Fatalf("%d bytes in %d of %d: %v", len(content), end, len(b), err)
-		}
-	})
-}
-
-// logOf returns a log of writes, each synced.
-func logOf(frames *logFrames, number uint64, parts ...string) (b []byte) {
-	var head [logFrameHead]byte
-	for _, p := range parts {
-		frames.encode(&head, number, int64(len(b)), int64(len(b)), []byte(p))
-		b = append(append(b, head[:]...), p...)
-	}
-	return b
 }

@@ -274,9 +274,9 @@ func (s *Store) measureDisks(show func(*engine.Metric, float64, ...string), emit
 	}
 	show(refusing, one(s.state.full.Load() != nil), "full")
 	show(refusing, one(s.state.exhausted.Load() != nil), "exhausted")
-	show(refusing, one(s.state.stuck.Load() != nil), "flush")
+	show(refusing, one(s.state.Stuck()), "flush")
 	show(refusing, one(s.state.held() != nil), "stalled")
-	show(refusing, one(s.state.failed() != nil), "failed")
+	show(refusing, one(s.state.Failed() != nil), "failed")
 	missing := s.disks.lagging()
 	show(replicas, float64(s.disks.m+1-missing))
 	show(replicas0, float64(missing))

@@ -25,6 +25,7 @@ func TestMeasureWaitsForNoDisk(t *testing.T) {
 	s, err := Open(Options{FS: vfs.NewMem(), Dirs: []string{"/a"}})
 	require.NoError(t, err)
 	require.NoError(t, s.Update(t.Context(), []byte("p"), func(tx engine.Tx) error { tx.Set(engine.SpaceEntity, []byte("p"), []byte("v")); return nil }))
+	s.Collected() // the collection of the start measures what lives
 	before := measured(s)
 	s.keys.mu.Lock()
 	during := measured(s)

@@ -14,14 +14,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/guard"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 )
 
 // openPebble opens the key space.
-func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrames, logs *logList, fresh bool, r *room, readOnly bool) (*pebble.DB, error) {
+func openPebble(fs vfs.FS, dir string, guarded vfs.FS, opts Options, st *state, frames *wal.Frames, fresh, readOnly bool) (*pebble.DB, error) {
 	cache := pebble.NewCache(opts.CacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		FS:               guardFS{FS: fs, state: st, frames: frames, logs: logs, room: r},
+		FS:               guarded,
 		ReadOnly:         readOnly,
 		ErrorIfNotExists: !fresh,
 		// The newest format finds corruption in the middle of a log, which older ones read as its end.
@@ -65,7 +67,10 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 	}
 	// A table of the first level spans ten tables of the next at most, and is compacted with these: on a small disk there is not room for much.
 	o.TargetFileSizes[0] = min(max(int64(opts.MemTableSize)/16, 256<<10), 2<<20)
-	if err := checkMeta(fs, dir, frames); err != nil {
+	if _, err := guard.CheckManifest(fs, dir); err != nil {
+		return nil, err
+	}
+	if err := frames.Check(fs, dir); err != nil {
 		return nil, err
 	}
 	if err := removeOptions(fs, dir); err != nil {
@@ -73,7 +78,7 @@ func openPebble(fs vfs.FS, dir string, opts Options, st *state, frames *logFrame
 	}
 	db, err := pebble.Open(dir, o)
 	if pebble.IsCorruptionError(err) {
-		if logs := damagedLogs(fs, dir, frames); len(logs) > 0 {
+		if logs := frames.Damaged(fs, dir); len(logs) > 0 {
 			err = fmt.Errorf("%s: %w", strings.Join(logs, ", "), err)
 		}
 	}
@@ -150,5 +155,5 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 			cause = errors.Join(cause, err)
 		}
 	}
-	l.st.fail(cause)
+	l.st.Fail(cause)
 }

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
-	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/guard"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 )
 
 // What is deleted on a full disk gives its room back at once, and not when Pebble or the collector would come to it. A start on a full
@@ -115,7 +115,7 @@ func (s *Store) openKeys() (err error) {
 		return err
 	}
 	if !s.readOnly {
-		err = s.logs.rewrite()
+		err = kind(s.logs.Rewrite())
 		if s.readOnly = errors.Is(err, engine.ErrNoSpace) && !s.disks.fresh(); err != nil && !s.readOnly {
 			return err
 		}
@@ -125,16 +125,17 @@ func (s *Store) openKeys() (err error) {
 		if s.meta != nil {
 			members = s.members()
 		}
-		if err := s.disks.start(members, s.logs.start); err != nil {
+		if err := s.disks.start(members, s.logs.Start()); err != nil {
 			return err
 		}
 	}
 	fs, dir := s.metaFS()
-	s.db, err = openPebble(fs, dir, s.opts, s.state, s.disks.logFrames(), s.logs, s.disks.fresh(), s.room, s.readOnly)
+	lower := wal.New(fs, s.disks.logFrames(), s.logs, s.state.outwait)
+	s.db, err = openPebble(fs, dir, guard.New(lower, s.state, s.room.fits), s.opts, s.state, s.disks.logFrames(), s.disks.fresh(), s.readOnly)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
-	return s.state.failed()
+	return s.state.Failed()
 }
 
 // cramped tells whether the disks may not have the room, with their reserves, in which a start flushes its logs.
@@ -150,28 +151,11 @@ func (s *Store) cramped() (bool, error) {
 	return free < need+s.room.last, err
 }
 
-// logBytes is what the logs hold that a start has to flush. Their files are longer: room was made ahead, and some are old ones.
-func (s *Store) logBytes() (n int64, err error) {
+// logBytes is what the logs hold that a start has to flush.
+func (s *Store) logBytes() (int64, error) {
 	fs, dir := s.metaFS()
-	names, err := fs.List(dir)
-	if err != nil {
-		return 0, kind(err)
-	}
-	frames := s.disks.logFrames()
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".log") {
-			continue
-		}
-		b, err := diskio.ReadFile(fs, fs.PathJoin(dir, name))
-		if err != nil {
-			return 0, kind(err)
-		}
-		if number, ok := frames.framed(name); ok {
-			b, _, _ = frames.content(b, number) // damage is for the open to find
-		}
-		n += int64(len(bytes.TrimRight(b, "\x00")))
-	}
-	return n, nil
+	n, err := s.disks.logFrames().Size(fs, dir)
+	return n, kind(err)
 }
 
 // rescue makes room, before a start on a full disk, by what takes none: it drops extents in which nothing lives. If that is not enough
@@ -201,7 +185,7 @@ func (s *Store) rescue() error {
 	}
 	if s.readOnly {
 		free, dir := s.room.free()
-		_ = s.state.fail(fmt.Errorf("%w: %s has %d KiB left, and %d are needed to start: make room there by other means and start again; until then everything can be read",
+		_ = s.state.Fail(fmt.Errorf("%w: %s has %d KiB left, and %d are needed to start: make room there by other means and start again; until then everything can be read",
 			engine.ErrNoSpace, dir, free>>10, need>>10))
 	}
 	return nil

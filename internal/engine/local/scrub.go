@@ -19,7 +19,9 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 )
 
 // DefaultScrubRate is how many bytes a second a scrub reads of all disks together: 4 TiB in three days, for two hundredths of a core.
@@ -239,13 +241,9 @@ func (s scrubTarget) Metadata(ctx context.Context, pace scrub.Pace) (f scrub.Fou
 		return f, err
 	}
 	fs, dir := s.metaFS()
-	if names, err := fs.List(dir); err == nil {
-		if name := newestMarker(names, "manifest"); name != "" {
-			if err := checkManifest(fs, fs.PathJoin(dir, name)); errors.Is(err, engine.ErrCorrupt) {
-				f.Found++
-				lost = append(lost, metaDir+"/"+name)
-			}
-		}
+	if name, err := guard.CheckManifest(fs, dir); errors.Is(err, engine.ErrCorrupt) {
+		f.Found++
+		lost = append(lost, metaDir+"/"+name)
 	}
 	if err := s.scrubLogs(ctx, pace, &f); err != nil {
 		return f, err
@@ -337,7 +335,7 @@ func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
 // scrubLogs reads the logs that Pebble needs and does not write to any more, on every disk. What is damaged in one is in memory still: it
 // is flushed, and then nobody needs the log.
 func (s scrubTarget) scrubLogs(ctx context.Context, pace scrub.Pace, f *scrub.Found) error {
-	damaged := 0
+	damaged, frames := 0, s.disks.logFrames()
 	for _, log := range s.closedLogs() {
 		b, err := diskio.ReadFile(s.opts.FS, log)
 		f.Bytes += int64(len(b))
@@ -348,7 +346,7 @@ func (s scrubTarget) scrubLogs(ctx context.Context, pace scrub.Pace, f *scrub.Fo
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			continue // its disk tells
 		}
-		if s.logWhole(log, b) || !slices.Contains(s.closedLogs(), log) {
+		if frames.Whole(s.opts.FS.PathBase(log), b) || !slices.Contains(s.closedLogs(), log) {
 			continue
 		}
 		s.log.Warn("a log is damaged; what it holds is flushed", zap.String("file", log))
@@ -365,17 +363,6 @@ func (s scrubTarget) scrubLogs(ctx context.Context, pace scrub.Pace, f *scrub.Fo
 	return nil
 }
 
-func (s *Store) logWhole(path string, b []byte) bool {
-	name := s.opts.FS.PathBase(path)
-	frames := s.disks.logFrames()
-	number, ok := frames.framed(name)
-	if !ok {
-		return true // of version 1: replayed by the start that took the store over
-	}
-	content, _, err := frames.content(b, number)
-	return err == nil && closed(content, number)
-}
-
 // closedLogs lists the logs that hold what no table has, but for the newest, on each disk.
 func (s *Store) closedLogs() (logs []string) {
 	live := int(s.db.Metrics().WAL.Files)
@@ -386,7 +373,7 @@ func (s *Store) closedLogs() (logs []string) {
 	}
 	var numbers []uint64
 	for _, name := range names {
-		if n, ok := logNumber(name); ok {
+		if n, ok := wal.Number(name); ok {
 			numbers = append(numbers, n)
 		}
 	}
@@ -400,7 +387,7 @@ func (s *Store) closedLogs() (logs []string) {
 	}
 	for _, n := range numbers[:max(0, len(numbers)-1)] {
 		for _, dir := range dirs {
-			logs = append(logs, s.opts.FS.PathJoin(dir, logName(n)))
+			logs = append(logs, s.opts.FS.PathJoin(dir, wal.Name(n)))
 		}
 	}
 	return logs

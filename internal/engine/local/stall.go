@@ -88,12 +88,12 @@ func (s *Store) diskHeld(dir string, why error) {
 func (s *Store) lose(dir string, why error) {
 	s.extents.Fail(s.opts.FS.PathJoin(dir, extentDir), why)
 	if s.meta == nil {
-		s.state.fail(fmt.Errorf("%w: %s: %w", engine.ErrUnavailable, dir, why))
+		s.state.Fail(fmt.Errorf("%w: %s: %w", engine.ErrUnavailable, dir, why))
 		return
 	}
 	if err := s.meta.Leave(dir, why); err != nil && !errors.Is(err, why) {
 		s.log.Error("the loss of a disk cannot be recorded", zap.String("dir", dir), zap.Error(err))
 	} else if err != nil {
-		s.state.fail(fmt.Errorf("%w: %s: %w", engine.ErrUnavailable, dir, why))
+		s.state.Fail(fmt.Errorf("%w: %s: %w", engine.ErrUnavailable, dir, why))
 	}
 }

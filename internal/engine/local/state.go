@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// state says whether the store takes writes. It outlives the calls of Pebble's listeners, which come at any time.
+// state says whether the store takes writes. It is the guard.Owner of the files of metadata. It outlives the calls of Pebble's listeners, which come at any time.
 type state struct {
 	log       *zap.Logger
 	failure   atomic.Pointer[error] // sticky: the metadata can no longer be written
@@ -53,8 +55,8 @@ func newState(log *zap.Logger) *state {
 	return s
 }
 
-// fail makes the store refuse writes from now on and returns the error to give for it.
-func (s *state) fail(err error) error {
+// Fail makes the store refuse writes from now on and returns the error to give for it.
+func (s *state) Fail(err error) error {
 	if !errors.Is(err, engine.ErrUnavailable) {
 		if err = kind(err); !errors.Is(err, engine.ErrNoSpace) {
 			err = fmt.Errorf("%w: the metadata cannot be written: %w", engine.ErrUnavailable, err)
@@ -66,12 +68,36 @@ func (s *state) fail(err error) error {
 	return *s.failure.Load()
 }
 
-func (s *state) failed() error {
+// Failed returns why the metadata can no longer be written, nil if it can.
+func (s *state) Failed() error {
 	if err := s.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
+
+// outwait does what opens files until it meets no shortage of descriptors or memory. Without a log nothing can be written, and Pebble cannot
+// be told to come again: its writers wait here, and others are refused meanwhile. It ends with the store.
+func (s *state) outwait(op func() error) error {
+	err := op()
+	if !diskio.Busy(err) {
+		return err
+	}
+	for pause := time.Millisecond; diskio.Busy(err); pause = min(2*pause, busyPause) {
+		s.setStuck(err)
+		select {
+		case <-s.ending: // whoever waits gets an error, and what comes after the log's last sync was not acknowledged
+			return err
+		case <-time.After(pause):
+		}
+		err = op()
+	}
+	s.unstick()
+	return err
+}
+
+// busyPause is the longest pause between two tries of outwait.
+const busyPause = 100 * time.Millisecond
 
 // writable returns why the store takes no more, nil if it does.
 func (s *state) writable() error {
@@ -102,7 +128,7 @@ func (s *state) working() error {
 
 // logging returns why nothing can be written to the log, nil if it can.
 func (s *state) logging() error {
-	if err := s.failed(); err != nil {
+	if err := s.Failed(); err != nil {
 		return err
 	}
 	return s.held()
@@ -145,6 +171,9 @@ func (s *state) setStuck(err error) {
 		s.log.Error("writes are refused", zap.Error(err))
 	}
 }
+
+// Stuck tells whether metadata has nowhere to go at the moment.
+func (s *state) Stuck() bool { return s.stuck.Load() != nil }
 
 func (s *state) unstick() {
 	if pass(&s.stuck) {

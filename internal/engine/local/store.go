@@ -30,11 +30,13 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 	"github.com/blobd/blobd/internal/engine/local/overlay"
 	"github.com/blobd/blobd/internal/engine/local/rowcache"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
+	"github.com/blobd/blobd/internal/engine/local/wal"
 	"github.com/blobd/blobd/internal/speedup"
 )
 
@@ -117,7 +119,7 @@ type Store struct {
 	io    *diskio.FS // what Options.FS is, guarded
 	disks *diskSet
 	meta  *mirror.FS // nil where metadata is on one disk
-	logs  *logList
+	logs  *wal.List
 
 	replicas []int // indexes of the disks under meta
 	db       *pebble.DB
@@ -274,10 +276,10 @@ func (s *Store) openMeta() (err error) {
 		if err := diskio.MakeDir(fs, dir); err != nil {
 			return kind(err)
 		}
-	} else if err := checkPresence(fs, dir); err != nil {
+	} else if err := guard.CheckPresence(fs, dir); err != nil {
 		return err
 	}
-	if s.logs, err = openLogList(fs, dir, s.disks.store, s.disks.started, s.disks.next(), s.opts.AcceptMissing, s.log); err != nil {
+	if s.logs, err = wal.OpenList(fs, dir, wal.ListOptions{Store: s.disks.store, Start: s.disks.next(), Since: s.disks.started, Accepted: s.opts.AcceptMissing, Logger: s.log}); err != nil {
 		return kind(err)
 	}
 	return s.openKeys()
@@ -286,7 +288,7 @@ func (s *Store) openMeta() (err error) {
 // openMirror makes the metadata replicas alike.
 func (s *Store) openMirror(base vfs.FS) (err error) {
 	current := s.disks.current()
-	o := mirror.Options{Dir: metaDir, Valid: validMeta(s.disks.logFrames()), Logger: s.log}
+	o := mirror.Options{Dir: metaDir, Valid: s.validPrefix, Logger: s.log}
 	for i, d := range s.disks.disks {
 		if d.usable() && s.disks.replicas()&(1<<i) != 0 {
 			o.Replicas = append(o.Replicas, mirror.Replica{FS: base, Dir: d.dir, Current: current&(1<<i) != 0})
@@ -296,6 +298,17 @@ func (s *Store) openMirror(base vfs.FS) (err error) {
 	o.Drop = func(replica int, cause error) error { return s.disks.drop(s.replicas[replica]) }
 	s.meta, err = mirror.Open(o)
 	return err
+}
+
+// validPrefix tells how many bytes of a metadata file are good.
+func (s *Store) validPrefix(name string, b []byte) int64 {
+	if n, ok := guard.ValidPrefix(name, b); ok {
+		return n
+	}
+	if n, ok := s.disks.logFrames().ValidPrefix(name, b); ok {
+		return n
+	}
+	return mirror.ValidPrefix(name, b)
 }
 
 // members is the mask of the disks whose metadata is in use.
@@ -348,10 +361,10 @@ func (s *Store) Close() error {
 	s.stop()
 	s.background.Wait()
 	var errs []error
-	if s.state.failed() == nil {
+	if s.state.Failed() == nil {
 		b := s.db.NewBatch()
 		errs = append(errs, b.Merge(systemKey(sysStamp, nil), appendInt(nil, int64(s.clock.stop())), nil), s.commit(b), b.Close())
-		if s.state.failed() == nil {
+		if s.state.Failed() == nil {
 			errs = append(errs, s.flush())
 		}
 	}
@@ -364,7 +377,7 @@ func (s *Store) Close() error {
 
 // flush flushes the memtable, unless flushes fail: the log has it all.
 func (s *Store) flush() error {
-	if s.state.stuck.Load() != nil {
+	if s.state.Stuck() {
 		return nil
 	}
 	done, err := s.db.AsyncFlush()
@@ -378,7 +391,7 @@ func (s *Store) flush() error {
 		case <-s.state.alarm.Load().raised:
 			return s.state.held()
 		case <-s.state.trouble:
-			if s.state.stuck.Load() != nil {
+			if s.state.Stuck() {
 				return nil
 			}
 		}
@@ -396,7 +409,7 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.closeKeys())
 	}
 	if s.logs != nil {
-		errs = append(errs, s.logs.close())
+		errs = append(errs, s.logs.Close())
 	}
 	if s.meta != nil {
 		s.meta.Wait()

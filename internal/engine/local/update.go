@@ -178,7 +178,7 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 			err = fmt.Errorf("commit: %w", s.fail(fmt.Errorf("%v", r)))
 		}
 	}()
-	if err := s.state.failed(); err != nil {
+	if err := s.state.Failed(); err != nil {
 		return err
 	}
 	var buf [16]uint64
@@ -217,18 +217,18 @@ func (s *Store) syncLog() (err error) {
 			err = s.fail(fmt.Errorf("%v", r))
 		}
 	}()
-	if err := s.state.failed(); err != nil {
+	if err := s.state.Failed(); err != nil {
 		return err
 	}
 	if err := s.db.LogData(syncMark, pebble.Sync); err != nil {
 		return s.fail(err)
 	}
-	// The log does not hand its errors to Pebble: see guardFS.
-	return s.state.failed()
+	// The log does not hand its errors to Pebble: see package guard.
+	return s.state.Failed()
 }
 
 // fail makes the store refuse writes from now on and returns the error to give for it.
-func (s *Store) fail(err error) error { return s.state.fail(err) }
+func (s *Store) fail(err error) error { return s.state.Fail(err) }
 
 // writable returns why the store takes no writes, nil if it does.
 func (s *Store) writable() error { return s.state.writable() }
@@ -249,9 +249,9 @@ func (s *Store) runConfirm(ctx context.Context) {
 		case <-tick.C:
 		}
 		n := s.moments.applied.Load()
-		if n == seen && n != confirmed && s.state.failed() == nil {
+		if n == seen && n != confirmed && s.state.Failed() == nil {
 			if err := s.synced(); err != nil {
-				if s.state.failed() != nil {
+				if s.state.Failed() != nil {
 					return
 				}
 				continue // the log is held up

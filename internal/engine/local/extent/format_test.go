@@ -5,10 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,23 +14,8 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/local/goldentest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew: for a new version of the format only")
-
-// golden compares bytes with a hex dump under testdata.
-func golden(t *testing.T, name string, b []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".hex")
-	dump := squeeze(hex.Dump(b))
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(dump), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), dump, "the bytes on disk have changed: that needs a new version of the format")
-}
 
 // squeeze leaves out lines equal to the one before, as hexdump does.
 func squeeze(dump string) string {
@@ -71,10 +53,10 @@ func TestGoldenBytes(t *testing.T) {
 		s.work.idle()
 		require.NoError(t, s.Close())
 		name := fmt.Sprintf("%d+%d", w.k, w.m)
-		golden(t, name+".refs", refs)
+		goldentest.Text(t, name+".refs"+".hex", squeeze(hex.Dump(refs)))
 		for c, path := range columnPaths(t, opts.Disks, 1, w.k+w.m) {
 			b := content(t, fs, path)
-			golden(t, fmt.Sprintf("%s.column%d", name, c), elide(b))
+			goldentest.Text(t, fmt.Sprintf("%s.column%d", name, c)+".hex", squeeze(hex.Dump(elide(b))))
 		}
 	}
 }

@@ -2,15 +2,14 @@ package mirror
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/goldentest"
 )
 
 func TestSidecarGolden(t *testing.T) {
@@ -19,13 +18,7 @@ func TestSidecarGolden(t *testing.T) {
 		s.add(part)
 	}
 	b := s.encode()
-	const path = "testdata/sidecar.hex"
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		require.NoError(t, os.WriteFile(path, []byte(hex.Dump(b)), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	assert.Equal(t, string(want), hex.Dump(b), "docs/format.md and the stores that are out there say otherwise")
+	goldentest.Hex(t, "sidecar", b)
 	got, err := decodeSums(b)
 	require.NoError(t, err)
 	assert.Equal(t, int64(20_100), got.size)

@@ -1,4 +1,6 @@
-package local
+// Package tablefile gathers what Pebble writes to a table. Pebble writes two pieces for each block of a few KiB, the block and its trailer,
+// which were two calls of the system for every small blob, in each flush and compaction.
+package tablefile
 
 import (
 	"errors"
@@ -9,32 +11,32 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// tableFile gathers what Pebble writes to a table. Pebble writes two pieces for each block of a few KiB, the block and its trailer,
-// which were two calls of the system for every small blob, in each flush and compaction.
-type tableFile struct {
+// file is a table being written.
+type file struct {
 	vfs.File
-	held  *[]byte     // from tableBuffers
+	held  *[]byte     // from buffers
 	err   error       // of a write: sticky, as nobody knows how much of it was done
 	spare func() bool // whether there is room for more; nil if all room is for it
 }
 
-// tableBuffer is how much is gathered, in bytes.
-const tableBuffer = 128 << 10
+// Buffer is how much is gathered before it is written, in bytes.
+const Buffer = 128 << 10
 
-var tableBuffers = sync.Pool{New: func() any { b := make([]byte, 0, tableBuffer); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, Buffer); return &b }}
 
-func newTableFile(f vfs.File, spare func() bool) *tableFile {
-	return &tableFile{File: f, held: tableBuffers.Get().(*[]byte), spare: spare}
+// New returns a table that is written to f, as long as spare, which may be nil, tells that there is room for more.
+func New(f vfs.File, spare func() bool) vfs.File {
+	return &file{File: f, held: buffers.Get().(*[]byte), spare: spare}
 }
 
 // Write implements vfs.File. An error may be that of an earlier write.
-func (t *tableFile) Write(p []byte) (int, error) {
-	if len(*t.held)+len(p) > tableBuffer {
+func (t *file) Write(p []byte) (int, error) {
+	if len(*t.held)+len(p) > Buffer {
 		if err := t.flush(); err != nil {
 			return 0, err
 		}
 	}
-	if len(p) >= tableBuffer {
+	if len(p) >= Buffer {
 		return len(p), t.write(p)
 	}
 	*t.held = append(*t.held, p...)
@@ -42,7 +44,7 @@ func (t *tableFile) Write(p []byte) (int, error) {
 }
 
 // flush writes what was gathered.
-func (t *tableFile) flush() error {
+func (t *file) flush() error {
 	if t.err != nil || len(*t.held) == 0 {
 		return t.err
 	}
@@ -51,7 +53,7 @@ func (t *tableFile) flush() error {
 	return err
 }
 
-func (t *tableFile) write(p []byte) error {
+func (t *file) write(p []byte) error {
 	if t.err == nil && t.spare != nil && !t.spare() {
 		t.err = fmt.Errorf("write a table: %w: what is left is for the log and flushes", syscall.ENOSPC)
 	}
@@ -62,7 +64,7 @@ func (t *tableFile) write(p []byte) error {
 }
 
 // Sync implements vfs.File.
-func (t *tableFile) Sync() error {
+func (t *file) Sync() error {
 	if err := t.flush(); err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (t *tableFile) Sync() error {
 }
 
 // SyncData implements vfs.File.
-func (t *tableFile) SyncData() error {
+func (t *file) SyncData() error {
 	if err := t.flush(); err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (t *tableFile) SyncData() error {
 }
 
 // SyncTo implements vfs.File.
-func (t *tableFile) SyncTo(length int64) (fullSync bool, err error) {
+func (t *file) SyncTo(length int64) (fullSync bool, err error) {
 	if err := t.flush(); err != nil {
 		return false, err
 	}
@@ -86,7 +88,7 @@ func (t *tableFile) SyncTo(length int64) (fullSync bool, err error) {
 }
 
 // Stat implements vfs.File.
-func (t *tableFile) Stat() (vfs.FileInfo, error) {
+func (t *file) Stat() (vfs.FileInfo, error) {
 	if err := t.flush(); err != nil {
 		return nil, err
 	}
@@ -94,10 +96,10 @@ func (t *tableFile) Stat() (vfs.FileInfo, error) {
 }
 
 // Close implements vfs.File.
-func (t *tableFile) Close() error {
+func (t *file) Close() error {
 	err := errors.Join(t.flush(), t.File.Close())
 	*t.held = (*t.held)[:0] // a failed file may have left something
-	tableBuffers.Put(t.held)
+	buffers.Put(t.held)
 	t.held = nil
 	return err
 }

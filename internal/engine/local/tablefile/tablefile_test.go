@@ -1,4 +1,4 @@
-package local
+package tablefile
 
 import (
 	"bytes"
@@ -22,14 +22,15 @@ func TestTablesGather(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	mem := vfs.NewCrashableMem()
 	var writes atomic.Int64
-	fs := guardFS{FS: errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileWrite {
 			writes.Add(1)
 		}
 		return nil
-	})), state: newState(nil)}
-	f, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
+	}))
+	under, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
 	require.NoError(t, err)
+	f := New(under, nil)
 	dir, err := mem.OpenDir("")
 	require.NoError(t, err)
 	require.NoError(t, dir.Sync())
@@ -39,7 +40,7 @@ func TestTablesGather(t *testing.T) {
 		n := rng.IntN(8 << 10)
 		switch rng.IntN(20) {
 		case 0:
-			n = tableBuffer - 1 + rng.IntN(3)
+			n = Buffer - 1 + rng.IntN(3)
 		case 1:
 			n = 5
 		}
@@ -73,14 +74,15 @@ func TestTablesGather(t *testing.T) {
 // room again: how much of the failed write was done is not known.
 func TestTablesThatCannotBeWritten(t *testing.T) {
 	var failed atomic.Bool
-	fs := guardFS{FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileWrite && failed.CompareAndSwap(false, true) {
 			return syscall.ENOSPC
 		}
 		return nil
-	})), state: newState(nil)}
-	f, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
+	}))
+	under, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
 	require.NoError(t, err)
+	f := New(under, nil)
 	_, err = f.Write(make([]byte, 100))
 	require.NoError(t, err)
 	for range 2 {
@@ -89,7 +91,7 @@ func TestTablesThatCannotBeWritten(t *testing.T) {
 		_, err = f.SyncTo(50)
 		assert.ErrorIs(t, err, syscall.ENOSPC)
 	}
-	_, err = f.Write(make([]byte, tableBuffer))
+	_, err = f.Write(make([]byte, Buffer))
 	assert.ErrorIs(t, err, syscall.ENOSPC)
 	assert.ErrorIs(t, f.Close(), syscall.ENOSPC)
 }

@@ -1,4 +1,4 @@
-package local
+package wal
 
 import (
 	"encoding/binary"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"slices"
 	"sync"
 
@@ -18,28 +17,22 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// The log list vouches for what Pebble does not miss: a log that is gone, or cut off, is to it one that was never written. The list names
-// the logs and a length that each of their files has reached, so that what was acknowledged lies before it. It is kept when a log is made,
-// has grown or goes, and never for a write as such: the room for a log is made in steps, ahead of what is written.
-//
-// It also has the number of the start that wrote it, so that a folder of metadata that was put back from an older copy is not taken
-// for the one that belongs to the disk.
-//
-// docs/format.md, "Log list", has its bytes.
-const (
-	logListName    = "LOGS"
-	logListMagic   = "BLOBDLOG"
-	logListVersion = 1
-	logListHeader  = 64
-	logListRecord  = 24
-	logListFull    = 4096 // bytes at which it is written anew: a block of the file system, so that more of it takes no room
+// ListName is the name of the list's file.
+const ListName = "LOGS"
 
-	logIsThere = 1
-	logIsGone  = 2
+const (
+	listMagic   = "BLOBDLOG"
+	listVersion = 1
+	listHeader  = 64
+	listRecord  = 24
+	listFull    = 4096 // bytes at which it is written anew: a block of the file system, so that more of it takes no room
+
+	isThere = 1
+	isGone  = 2
 )
 
-// logList is the list of a store that is open.
-type logList struct {
+// List is the list of the logs of a store that is open.
+type List struct {
 	fs    vfs.FS
 	dir   string
 	store [16]byte
@@ -51,28 +44,25 @@ type logList struct {
 	size int
 }
 
-// logName is the name of a log's file.
-func logName(number uint64) string { return fmt.Sprintf("%06d.log", number) }
-
-// readLogList reads a list.
-func readLogList(b []byte) (store [16]byte, start uint64, logs map[uint64]int64, err error) {
-	if len(b) < logListHeader || string(b[:8]) != logListMagic ||
-		binary.BigEndian.Uint64(b[logListHeader-8:]) != crc64nvme.Checksum(b[:logListHeader-8]) {
+// readList reads a list.
+func readList(b []byte) (store [16]byte, start uint64, logs map[uint64]int64, err error) {
+	if len(b) < listHeader || string(b[:8]) != listMagic ||
+		binary.BigEndian.Uint64(b[listHeader-8:]) != crc64nvme.Checksum(b[:listHeader-8]) {
 		return store, 0, nil, engine.ErrCorrupt
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != logListVersion {
-		return store, 0, nil, fmt.Errorf("version %d, known is %d: %w", v, logListVersion, errFormatVersion)
+	if v := binary.BigEndian.Uint32(b[8:]); v != listVersion {
+		return store, 0, nil, fmt.Errorf("version %d, known is %d: made by a newer version of blobd", v, listVersion)
 	}
 	copy(store[:], b[16:])
 	start = binary.BigEndian.Uint64(b[32:])
 	logs = make(map[uint64]int64)
-	records, whole := logListRecords(b)
+	records, whole := listRecords(b)
 	if !whole {
 		return store, 0, nil, engine.ErrCorrupt
 	}
 	for _, r := range records {
 		number, length := uint64(binary.BigEndian.Uint32(r)), int64(binary.BigEndian.Uint64(r[8:]))
-		if binary.BigEndian.Uint32(r[4:]) == logIsGone {
+		if binary.BigEndian.Uint32(r[4:]) == isGone {
 			delete(logs, number)
 		} else {
 			logs[number] = max(logs[number], length)
@@ -81,36 +71,22 @@ func readLogList(b []byte) (store [16]byte, start uint64, logs map[uint64]int64,
 	return store, start, logs, nil
 }
 
-// logListRecords returns the records that verify. One that does not is the tail that a crash left, if none follows that does.
-func logListRecords(b []byte) (good [][]byte, whole bool) {
+// listRecords returns the records that verify. One that does not is the tail that a crash left, if none follows that does.
+func listRecords(b []byte) (good [][]byte, whole bool) {
 	whole, bad := true, false
-	for b = b[logListHeader:]; len(b) >= logListRecord; b = b[logListRecord:] {
+	for b = b[listHeader:]; len(b) >= listRecord; b = b[listRecord:] {
 		if binary.BigEndian.Uint64(b[16:]) != crc64nvme.Checksum(b[:16]) {
 			bad = true
 			continue
 		}
 		whole = whole && !bad
-		good = append(good, b[:logListRecord])
+		good = append(good, b[:listRecord])
 	}
 	return good, whole
 }
 
-// validMeta tells the mirror how many bytes of a file are good.
-func validMeta(frames *logFrames) func(name string, b []byte) int64 {
-	return func(name string, b []byte) int64 {
-		if path.Base(name) != logListName {
-			return frames.valid(name, b)
-		}
-		if _, _, _, err := readLogList(b); err != nil {
-			return 0
-		}
-		records, _ := logListRecords(b)
-		return int64(logListHeader + logListRecord*len(records))
-	}
-}
-
-func logRecord(number uint64, kind uint32, length int64) []byte {
-	b := make([]byte, 16, logListRecord)
+func encodeRecord(number uint64, kind uint32, length int64) []byte {
+	b := make([]byte, 16, listRecord)
 	binary.BigEndian.PutUint32(b, uint32(number))
 	binary.BigEndian.PutUint32(b[4:], kind)
 	binary.BigEndian.PutUint64(b[8:], uint64(length))
@@ -118,38 +94,47 @@ func logRecord(number uint64, kind uint32, length int64) []byte {
 }
 
 // encode returns the whole file.
-func (l *logList) encode() []byte {
-	b := make([]byte, logListHeader-8, logListFull)
-	copy(b, logListMagic)
-	binary.BigEndian.PutUint32(b[8:], logListVersion)
+func (l *List) encode() []byte {
+	b := make([]byte, listHeader-8, listFull)
+	copy(b, listMagic)
+	binary.BigEndian.PutUint32(b[8:], listVersion)
 	copy(b[16:], l.store[:])
 	binary.BigEndian.PutUint64(b[32:], l.start)
 	b = binary.BigEndian.AppendUint64(b, crc64nvme.Checksum(b))
 	for _, n := range slices.Sorted(maps.Keys(l.logs)) {
-		b = append(b, logRecord(n, logIsThere, l.logs[n])...)
+		b = append(b, encodeRecord(n, isThere, l.logs[n])...)
 	}
 	return b
 }
 
-// openLogList holds the folder against its list; rewrite then writes the list of this start. since is the start of which the list must be, or of a
-// later one; 0 for a store that has none yet. What is missing is an error that names it, unless it was accepted.
-func openLogList(fs vfs.FS, dir string, store [16]byte, since, start uint64, accepted []string, log *zap.Logger) (_ *logList, err error) {
-	l := &logList{fs: fs, dir: dir, store: store, start: start}
-	name := fs.PathJoin(dir, logListName)
-	if l.logs, err = readListOf(fs, name, store, since); err != nil && slices.Contains(accepted, logListName) {
-		log.Error("the store goes on with the logs that are there, as --accept-missing says", zap.Error(err))
-		since, l.logs, err = 0, nil, nil
+// ListOptions of OpenList.
+type ListOptions struct {
+	Store    [16]byte
+	Start    uint64   // number of this start
+	Since    uint64   // the list must be of this start or a later one; 0 for a store that has none yet
+	Accepted []string // files that the operator has given up
+	Logger   *zap.Logger
+}
+
+// OpenList holds a folder against its list; Rewrite then writes the list of this start. What is missing is an error that names it, unless
+// it was accepted.
+func OpenList(fs vfs.FS, dir string, o ListOptions) (_ *List, err error) {
+	l := &List{fs: fs, dir: dir, store: o.Store, start: o.Start}
+	name := fs.PathJoin(dir, ListName)
+	if l.logs, err = readListOf(fs, name, o.Store, o.Since); err != nil && slices.Contains(o.Accepted, ListName) {
+		o.Logger.Error("the store goes on with the logs that are there, as --accept-missing says", zap.Error(err))
+		l.logs, err = nil, nil
 	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w. Put back the newest files of %s; if they are lost for good, start once with --accept-missing %s: "+
-			"acknowledged writes may be given up", err, dir, logListName)
+			"acknowledged writes may be given up", err, dir, ListName)
 	case l.logs == nil:
 		if err := l.learn(); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.check(accepted, log); err != nil {
+	if err := l.check(o.Accepted, o.Logger); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -166,7 +151,7 @@ func readListOf(fs vfs.FS, name string, store [16]byte, since uint64) (map[uint6
 	case err != nil:
 		return nil, err
 	}
-	owner, start, logs, err := readLogList(b)
+	owner, start, logs, err := readList(b)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -179,14 +164,14 @@ func readListOf(fs vfs.FS, name string, store [16]byte, since uint64) (map[uint6
 }
 
 // learn lists what is there, for a store that has no list yet.
-func (l *logList) learn() error {
+func (l *List) learn() error {
 	l.logs = make(map[uint64]int64)
 	names, err := l.fs.List(l.dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if n, ok := logNumber(name); ok {
+		if n, ok := Number(name); ok {
 			info, err := l.fs.Stat(l.fs.PathJoin(l.dir, name))
 			if err != nil {
 				return err
@@ -198,9 +183,9 @@ func (l *logList) learn() error {
 }
 
 // check finds what is missing of the logs.
-func (l *logList) check(accepted []string, log *zap.Logger) error {
+func (l *List) check(accepted []string, log *zap.Logger) error {
 	for _, n := range slices.Sorted(maps.Keys(l.logs)) {
-		name := l.fs.PathJoin(l.dir, logName(n))
+		name := l.fs.PathJoin(l.dir, Name(n))
 		info, err := l.fs.Stat(name)
 		var problem string
 		switch {
@@ -213,19 +198,22 @@ func (l *logList) check(accepted []string, log *zap.Logger) error {
 		default:
 			continue
 		}
-		if slices.Contains(accepted, logName(n)) {
+		if slices.Contains(accepted, Name(n)) {
 			log.Error("the store goes on without acknowledged writes, as --accept-missing says", zap.String("file", name), zap.String("problem", problem))
 			delete(l.logs, n)
 			continue
 		}
-		return fmt.Errorf("%s, which "+logListName+" names, %s, and with it acknowledged writes; put it back. If it is lost for good, start once with --accept-missing %s: "+
-			"what it alone held is given up: %w", name, problem, logName(n), engine.ErrCorrupt)
+		return fmt.Errorf("%s, which "+ListName+" names, %s, and with it acknowledged writes; put it back. If it is lost for good, start once with --accept-missing %s: "+
+			"what it alone held is given up: %w", name, problem, Name(n), engine.ErrCorrupt)
 	}
 	return nil
 }
 
-// rewrite replaces the list.
-func (l *logList) rewrite() error {
+// Start is the number of the start whose list it is.
+func (l *List) Start() uint64 { return l.start }
+
+// Rewrite replaces the file of the list.
+func (l *List) Rewrite() error {
 	if l.file != nil {
 		err := l.file.Close()
 		if l.file = nil; err != nil {
@@ -234,7 +222,7 @@ func (l *logList) rewrite() error {
 	}
 	b := l.encode()
 	size := len(b)
-	name := l.fs.PathJoin(l.dir, logListName)
+	name := l.fs.PathJoin(l.dir, ListName)
 	f, err := l.fs.Create(name+".tmp", vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -249,35 +237,35 @@ func (l *logList) rewrite() error {
 		err = diskio.SyncDir(l.fs, l.dir)
 	}
 	if err != nil {
-		return errors.Join(kind(err), f.Close())
+		return errors.Join(err, f.Close())
 	}
 	l.file, l.size = f, size
 	return nil
 }
 
 // there notes durably that a log's file is there and has so many bytes.
-func (l *logList) there(number uint64, length int64) error {
+func (l *List) there(number uint64, length int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.logs[number] = length
-	return l.add(logRecord(number, logIsThere, length))
+	return l.add(encodeRecord(number, isThere, length))
 }
 
 // gone notes durably that a log's file is not needed any more.
-func (l *logList) gone(number uint64) error {
+func (l *List) gone(number uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.logs[number]; !ok {
 		return nil
 	}
 	delete(l.logs, number)
-	return l.add(logRecord(number, logIsGone, 0))
+	return l.add(encodeRecord(number, isGone, 0))
 }
 
 // add appends a record, or writes the list anew if it is long.
-func (l *logList) add(record []byte) error {
-	if l.file == nil || l.size+len(record) > logListFull {
-		return l.rewrite()
+func (l *List) add(record []byte) error {
+	if l.file == nil || l.size+len(record) > listFull {
+		return l.Rewrite()
 	}
 	_, err := l.file.Write(record)
 	if err == nil {
@@ -292,7 +280,8 @@ func (l *logList) add(record []byte) error {
 	return nil
 }
 
-func (l *logList) close() error {
+// Close closes the file of the list.
+func (l *List) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {

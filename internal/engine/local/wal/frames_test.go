@@ -1,7 +1,8 @@
-package local
+package wal
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
@@ -9,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/goldentest"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
-var testFrames = &logFrames{secret: siphash.Key{15: 1}, since: 5}
+var testFrames = &Frames{secret: siphash.Key{15: 1}, since: 5}
 
 func TestLogGolden(t *testing.T) {
-	golden(t, "log.hex", logOf(testFrames, 7, "first write", "second write"))
+	goldentest.Hex(t, "log", logOf(testFrames, 7, "first write", "second write"))
 }
 
 // TestALogCutAnywhere is what was written up to there.
@@ -27,7 +29,7 @@ func TestALogCutAnywhere(t *testing.T) {
 		require.NoError(t, err)
 		assert.LessOrEqual(t, end, n)
 		assert.True(t, strings.HasPrefix("onetwothree", string(content)))
-		assert.GreaterOrEqual(t, len(content), max(0, n-4-3*logFrameHead))
+		assert.GreaterOrEqual(t, len(content), max(0, n-4-3*frameHead))
 	}
 }
 
@@ -39,7 +41,7 @@ func TestADamagedLogIsRefused(t *testing.T) {
 			bad := bytes.Clone(b)
 			bad[at] ^= 1 << bit
 			content, _, err := testFrames.content(bad, 7)
-			if last := len(b) - logFrameHead - len("three"); at < last {
+			if last := len(b) - frameHead - len("three"); at < last {
 				require.ErrorIs(t, err, engine.ErrCorrupt, "byte %d", at)
 			} else { // nothing speaks for the last write
 				require.NoError(t, err)
@@ -80,4 +82,26 @@ func TestLogsOfVersion1HaveNoFrames(t *testing.T) {
 		_, got := testFrames.framed(name)
 		assert.Equal(t, want, got, name)
 	}
+}
+
+func FuzzFrames(f *testing.F) {
+	frames := &Frames{secret: siphash.Key{1}}
+	f.Add([]byte{}, uint64(1))
+	f.Add(logOf(frames, 7, "one", "two"), uint64(7))
+	f.Fuzz(func(t *testing.T, b []byte, number uint64) {
+		content, end, err := frames.content(bytes.Clone(b), number)
+		if end < 0 || end > len(b) || len(content) > end || err != nil && !errors.Is(err, engine.ErrCorrupt) {
+			t.Fatalf("%d bytes in %d of %d: %v", len(content), end, len(b), err)
+		}
+	})
+}
+
+// logOf returns a log of writes, each synced.
+func logOf(frames *Frames, number uint64, parts ...string) (b []byte) {
+	var head [frameHead]byte
+	for _, p := range parts {
+		frames.encode(&head, number, int64(len(b)), int64(len(b)), []byte(p))
+		b = append(append(b, head[:]...), p...)
+	}
+	return b
 }
