@@ -20,15 +20,30 @@ import (
 // arrowStream is the media type of a listing in columns. A client that asks for it names XML too and takes what comes.
 const arrowStream = "application/vnd.apache.arrow.stream"
 
-// wantsArrow tells whether a listing is to be answered in columns.
-func wantsArrow(r *rest.Request) bool {
+// wantsArrow tells whether a listing is to be answered in columns: a line of Accept names them, and does not say with a weight of zero
+// that they are not wanted.
+func wantsArrow(r *rest.Request) (wants bool) {
 	if r.Version < protocol.V20261006 {
 		return false
 	}
-	for item := range strings.SplitSeq(r.Header("accept"), ",") {
-		media, _, _ := strings.Cut(item, ";")
-		if strings.EqualFold(strings.TrimSpace(media), arrowStream) {
-			return true
+	r.Headers("accept", func(_, lower, value string) {
+		if lower != "accept" || wants {
+			return
+		}
+		for item := range strings.SplitSeq(value, ",") {
+			media, params, _ := strings.Cut(item, ";")
+			wants = wants || strings.EqualFold(strings.TrimSpace(media), arrowStream) && !zeroWeight(params)
+		}
+	})
+	return wants
+}
+
+// zeroWeight tells whether the parameters of a media type give it the weight 0 (RFC 9110, section 12.4.2).
+func zeroWeight(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		if name, q, _ := strings.Cut(p, "="); strings.EqualFold(strings.TrimSpace(name), "q") {
+			n, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+			return err == nil && n == 0
 		}
 	}
 	return false

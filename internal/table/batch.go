@@ -184,6 +184,9 @@ func (p *partRequest) classify() (err error) {
 	return protocol.ErrMethodNotAllowed
 }
 
+// errTooManyChanges is found while the change set is taken apart. The service says it of the first operation or of the hundredth.
+var errTooManyChanges = protocol.ErrInvalidInput.Saying("The batch request operation exceeds the maximum 100 changes per change set.")
+
 // transaction does the operations of a change set, all or none.
 func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	contentType, _ := set.Header.Get("Content-Type")
@@ -193,7 +196,7 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	}
 	parts, err := c.parts.Split(set.Body, boundary, maxChanges)
 	if errors.Is(err, protocol.ErrTooManyParts) {
-		return c.batchFailure(r, maxChanges-1, protocol.ErrInvalidInput.Saying("The batch request operation exceeds the maximum 100 changes per change set."))
+		return c.batchFailure(r, maxChanges-1, errTooManyChanges)
 	}
 	if err != nil {
 		return protocol.ErrInvalidInput.Because(err)
@@ -412,7 +415,7 @@ func (c *call) batchFailure(r *rest.Request, index int, err error) error {
 func (c *call) errorPart(r *rest.Request, p *partRequest, e *protocol.Error, prefix string) {
 	c.beginAnswer(p, strconv.Itoa(e.Status)+" "+http.StatusText(e.Status))
 	c.line("X-Content-Type-Options: nosniff")
-	if !e.Is(protocol.ErrTableNotFound) { // which is found before the request is looked at
+	if !e.Is(protocol.ErrTableNotFound) && e != errTooManyChanges { // which are found before the request is looked at
 		c.line("Cache-Control: no-cache")
 		if prefer := preference(p.known[partPrefer]); prefer != "" && p.Method == "POST" && p.kind == insert {
 			c.line("Preference-Applied: ", prefer)

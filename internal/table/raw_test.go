@@ -484,6 +484,26 @@ func TestARowTwiceInABatch(t *testing.T) {
 	}
 }
 
+// TestTooManyChanges: the part that says so has no Cache-Control and no Preference-Applied, as none of the operations was looked at.
+func TestTooManyChanges(t *testing.T) {
+	s := openPeople(t)
+	const most = 100
+	ops := make([]string, most+1)
+	for i := range ops {
+		ops[i] = fmt.Sprintf("POST /devstoreaccount1/people HTTP/1.1\r\nContent-Type: application/json\r\nPrefer: return-no-content\r\n\r\n{\"PartitionKey\":\"p\",\"RowKey\":\"%d\"}", i)
+	}
+	send := func(n int) string {
+		answer := s.Do("POST", root+"$batch", inBatch(true, ops[:n]...), "Content-Type: multipart/mixed; boundary=b", plain)
+		require.Equal(t, 202, answer.Status)
+		return string(answer.Body)
+	}
+	body := send(len(ops))
+	require.Equal(t, 1, strings.Count(body, "HTTP/1.1 "))
+	require.Contains(t, body, "HTTP/1.1 400 Bad Request\r\nX-Content-Type-Options: nosniff\r\nDataServiceVersion: 3.0;\r\nContent-Type: application/json;")
+	require.Contains(t, body, `"code":"InvalidInput","message":{"lang":"en-US","value":"99:The batch request operation exceeds the maximum 100 changes per change set.`)
+	require.Equal(t, most, strings.Count(send(most), "HTTP/1.1 204"))
+}
+
 func TestQueryInBatch(t *testing.T) {
 	s := openPeople(t)
 	for _, rk := range []string{"a", "b"} {

@@ -284,7 +284,9 @@ func TestCheckKey(t *testing.T) {
 	for _, bad := range []string{"a/b", `a\b`, "#", "?", "\x00", "\x1f", "\x7f", "\u0080", "\u009f"} {
 		require.ErrorIs(t, CheckKey("RowKey", bad), protocol.ErrOutOfRangeInput, "%q", bad)
 	}
-	require.ErrorContains(t, CheckKey("RowKey", "a/b"), "The 'RowKey' parameter of value 'a/b' is out of range.")
+	for _, key := range []string{"a/b", `a\b"c`, "tab\tä", "\u007f" + strings.Repeat("é", 1000)} { // as it is, and whole
+		require.ErrorContains(t, CheckKey("RowKey", key), "The 'RowKey' parameter of value '"+key+"' is out of range.")
+	}
 	require.ErrorIs(t, CheckKey("RowKey", strings.Repeat("k", 1025)), protocol.ErrKeyValueTooLarge)
 	require.ErrorIs(t, CheckKey("RowKey", strings.Repeat("\U0001F600", 513)), protocol.ErrKeyValueTooLarge)
 }

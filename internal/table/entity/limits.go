@@ -1,8 +1,6 @@
 package entity
 
 import (
-	"strconv"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -25,7 +23,7 @@ func CheckKey(name, key string) error {
 	for i := 0; i < len(key); i++ {
 		c := key[i]
 		if doubtful[c] && (c != 0xC2 || i+1 < len(key) && key[i+1] < 0xA0) {
-			return protocol.ErrOutOfRangeInput.Saying("The '" + name + "' parameter of value '" + printable(key) + "' is out of range.")
+			return protocol.ErrOutOfRangeInput.Saying("The '" + name + "' parameter of value '" + key + "' is out of range.")
 		}
 	}
 	if len(key) > MaxKeyLength && UTF16Len(key) > MaxKeyLength {
@@ -41,16 +39,6 @@ var doubtful = func() (t [256]bool) {
 	}
 	return t
 }()
-
-// printable keeps a key that is echoed in a message on one line and short.
-func printable(key string) string {
-	q := strconv.Quote(key)
-	q = q[1 : len(q)-1]
-	if len(q) > 128 {
-		q = strings.ToValidUTF8(q[:128], "") // not half a character
-	}
-	return q
-}
 
 // CheckName tells whether a property may have that name: a C# identifier of at most 255 characters.
 func CheckName(name string) error {
