@@ -41,6 +41,14 @@ func (c *serveCommand) endpoints(srv *server.Server, tokens *tokenIssuer) endpoi
 	return e
 }
 
+// dirs are the data directories, none of a store in memory.
+func (c *serveCommand) dirs() []string {
+	if c.InMemory {
+		return nil
+	}
+	return c.Data
+}
+
 func (c *serveCommand) scheme() string {
 	if c.TLSCert != "" || c.TLSSelfSigned {
 		return "https"
@@ -52,7 +60,10 @@ func (c *serveCommand) scheme() string {
 func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Account, tokens *tokenIssuer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "blobd %s\n\n", versionText())
-	for i, dir := range c.Data {
+	if c.InMemory {
+		fmt.Fprintf(&b, "  %-11s in memory; it is gone when the server stops\n", "Data")
+	}
+	for i, dir := range c.dirs() {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
 			abs = dir
@@ -86,7 +97,7 @@ func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Ac
 	if len(names) > 0 {
 		fmt.Fprintf(&b, "  %-11s %s\n", "Accounts", strings.Join(names, ", "))
 	}
-	if len(c.Data) == 1 {
+	if len(c.Data) == 1 && !c.InMemory {
 		b.WriteString("\nThere is one data directory: damage to it is found, but there is nothing to rebuild from. Give --data for each of several disks for that.\n")
 	}
 	if len(accounts) > 0 {

@@ -31,6 +31,7 @@ type cli struct {
 	Config  kong.ConfigFlag `help:"Read settings from a YAML file whose keys are the names of the flags. The command line and the environment win over it." placeholder:"FILE"`
 	Serve   serveCommand    `cmd:"" default:"withargs" help:"Serve storage. This is what blobd does when no command is given."`
 	Health  healthCommand   `cmd:"" help:"Ask a running server whether it is well: exit status 0 when it serves and takes writes."`
+	Reset   resetCommand    `cmd:"" help:"Empty the emulator's account devstoreaccount1 of a running server, as between two tests; other accounts are left alone."`
 	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
 	Check   checkCommand    `cmd:"" help:"Hold a store, of a running server or with --offline, against itself: records, owners of content, indexes; with --deep all content. Exit status 0 when nothing is wrong."`
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`

@@ -29,6 +29,7 @@ const defaultData = "blobd-data"
 // serveCommand holds the settings of the server. Names and defaults are an interface: scripts use them.
 type serveCommand struct {
 	Data           []string `help:"Data directory; give one for each disk (default: ${default}). Two mirror each other; of three any one may fail, of four and more any two." default:"${default_data}" placeholder:"DIR,..." group:"Where"`
+	InMemory       bool     `help:"Keep everything in memory and nothing on a disk, for tests; it is gone when the server stops." group:"Where"`
 	Existing       bool     `help:"Serve the store that is in the data directories; do not make one where there is none, as when a disk is not mounted." group:"Where"`
 	AcceptMissing  []string `help:"Go on without a disk or file that is lost for good, as the error that refuses the start names it. It is written down: give it once." placeholder:"NAME,..." group:"Where"`
 	BlobAddr       string   `help:"Address of the Blob service (default: ${default})." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
@@ -122,7 +123,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return usageError{err}
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout, ScrubRate: scrubRate(c.ScrubRate)})
+	store, err := local.Open(c.storeOptions(log, files))
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
@@ -163,6 +164,18 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	return err
 }
 
+// inMemory is the folder of a store in memory, as messages and metrics name it.
+const inMemory = "/memory"
+
+func (c *serveCommand) storeOptions(log *zap.Logger, files fileBudget) local.Options {
+	o := local.Options{Dirs: c.Data, Existing: c.Existing, AcceptMissing: c.AcceptMissing, Logger: log, MaxFiles: files.store, OpTimeout: c.DiskTimeout, ScrubRate: scrubRate(c.ScrubRate)}
+	if c.InMemory {
+		// No deadlines, as there is no disk; small extents, so that what was deleted is soon free for what comes.
+		o.Dirs, o.FS, o.OpTimeout, o.ScrubRate, o.ExtentSize = []string{inMemory}, local.Memory(), 0, -1, 16<<20
+	}
+	return o
+}
+
 // scrubRate is the rate as the store takes it.
 func scrubRate(rate int64) int64 {
 	if rate == 0 {
@@ -186,6 +199,8 @@ func (c *serveCommand) check() error {
 		return errors.New("--tls-cert and --tls-key need each other")
 	case c.TLSCert != "" && c.TLSSelfSigned:
 		return errors.New("--tls-self-signed makes its own certificate: leave --tls-cert out")
+	case c.InMemory && (c.Existing || len(c.AcceptMissing) > 0 || len(c.Data) != 1 || c.Data[0] != defaultData):
+		return errors.New("--in-memory keeps nothing on a disk: leave --data, --existing and --accept-missing out")
 	case c.MaxURI > c.MaxHeader:
 		return errors.New("--max-uri is over --max-header, of which it is a part")
 	}
@@ -313,6 +328,10 @@ func (c *certificates) load(s *serveCommand, log *zap.Logger) (err error) {
 			if host, _, err := net.SplitHostPort(addr); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
 				names = append(names, host)
 			}
+		}
+		if s.InMemory {
+			c.loaded, err = server.SelfSignedInMemory(names, time.Now())
+			return err
 		}
 		if cert, key, err = server.SelfSigned(filepath.Join(s.Data[0], "tls"), names, time.Now()); err != nil {
 			return err

@@ -76,7 +76,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	if err := makeInitials(ctx, initials, blobs, tables); err != nil {
 		return b, nil, errors.Join(err, stop())
 	}
-	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store}
+	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store, Reset: resetter(configured, initials, accounts, blobs, tables)}
 	commands := http.NewServeMux()
 	commands.HandleFunc("/backup", serveBackup(store, log))
 	if manager == nil {
@@ -88,6 +88,9 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 		})
 		b.ResourceManager = resources
 		commands.Handle("/", manager.commands(c, accounts, resources, log))
+	}
+	if c.InMemory && c.OperatorSocket == "" {
+		return b, stop, nil // there is no directory for a socket
 	}
 	operators, err = serveOperators(socketIn(c.OperatorSocket, c.Data), commands, log)
 	switch {

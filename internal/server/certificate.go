@@ -51,6 +51,16 @@ func LoadCertificate(certFile, keyFile string, log *zap.Logger) (*Certificate, e
 	return c, nil
 }
 
+// SelfSignedInMemory makes a certificate for names that is signed by itself, for as long as the process runs.
+func SelfSignedInMemory(names []string, now time.Time) (*Certificate, error) {
+	cert, key, err := selfSign(names, now)
+	if err != nil {
+		return nil, fmt.Errorf("make a self-signed certificate: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	return &Certificate{current: &pair}, err
+}
+
 // lookEvery is how often the files are looked at, while connections are made.
 const lookEvery = time.Second
 
@@ -58,7 +68,7 @@ const lookEvery = time.Second
 func (c *Certificate) Get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); now.Sub(c.checked) >= lookEvery {
+	if now := time.Now(); c.certFile != "" && now.Sub(c.checked) >= lookEvery {
 		c.checked = now
 		c.reload()
 	}

@@ -18,13 +18,14 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub and /check. It carries no data and no keys, and
+// management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub, /check and /reset. It carries no data and no keys, and
 // no debugging doors unless they are asked for.
 // All methods do nothing on nil.
 type management struct {
 	listener net.Listener
 	server   *http.Server
 	store    atomic.Pointer[engine.Store] // nil until requests are taken, and from the stop on
+	reset    atomic.Pointer[func(context.Context) error]
 	done     chan struct{}
 	checking sync.Mutex // held by the check that runs
 }
@@ -38,6 +39,7 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	mux.HandleFunc("GET /scrub", g.scrub)
 	mux.HandleFunc("POST /scrub", g.steerScrub)
 	mux.HandleFunc("POST /check", g.check)
+	mux.HandleFunc("POST /reset", g.resetAccount)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	write := 30 * time.Second
 	if profiling {
@@ -156,14 +158,35 @@ func (g *management) collect(w http.ResponseWriter, req *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// ready tells from now on how the store is; nil means that requests are not taken.
-func (g *management) ready(store engine.Store) {
+// resetAccount empties the emulator's account, and answers when that is done.
+func (g *management) resetAccount(w http.ResponseWriter, req *http.Request) {
+	if g.store.Load() == nil {
+		http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
+		return
+	}
+	reset := g.reset.Load()
+	if reset == nil {
+		http.Error(w, "nothing but the emulator's account is ever reset, and this server does not have it", http.StatusForbidden)
+		return
+	}
+	if err := (*reset)(req.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// ready tells from now on how the backend's store is; nil means that requests are not taken.
+func (g *management) ready(b *Backend) {
 	switch {
 	case g == nil:
-	case store == nil:
+	case b == nil || b.Store == nil:
 		g.store.Store(nil)
 	default:
-		g.store.Store(&store)
+		if b.Reset != nil {
+			g.reset.Store(&b.Reset)
+		}
+		g.store.Store(&b.Store)
 	}
 }
 

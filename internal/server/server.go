@@ -52,6 +52,8 @@ type Backend struct {
 	Accounts    *account.Registry
 	Blob, Table rest.Service
 	Store       engine.Store
+	// Reset empties the emulator's account; nil where there is none.
+	Reset func(ctx context.Context) error
 	// ResourceManager answers on its address.
 	ResourceManager http.Handler
 }
@@ -196,7 +198,7 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 		})
 	}
 	s.manager.serve(b.ResourceManager, s.options.Log)
-	s.management.ready(b.Store)
+	s.management.ready(&b)
 	var err error
 	if started != nil {
 		err = started()

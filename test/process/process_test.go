@@ -153,14 +153,19 @@ func refuse(t *testing.T, env []string, args ...string) (code int, stdout, stder
 
 // client is a Go SDK client for the development account, without retries.
 func (p *process) client(transport *http.Client) *azblob.Client {
+	return p.clientFor(account.DevName, transport)
+}
+
+// clientFor is a client of an account whose key is the emulator's.
+func (p *process) clientFor(name string, transport *http.Client) *azblob.Client {
 	p.t.Helper()
-	cred, err := azblob.NewSharedKeyCredential(account.DevName, account.DevKey)
+	cred, err := azblob.NewSharedKeyCredential(name, account.DevKey)
 	require.NoError(p.t, err)
 	o := azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}}
 	if transport != nil {
 		o.Transport = transport
 	}
-	c, err := azblob.NewClientWithSharedKeyCredential(p.Blob+"/"+account.DevName, cred, &azblob.ClientOptions{ClientOptions: o})
+	c, err := azblob.NewClientWithSharedKeyCredential(p.Blob+"/"+name, cred, &azblob.ClientOptions{ClientOptions: o})
 	require.NoError(p.t, err)
 	return c
 }

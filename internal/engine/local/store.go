@@ -72,6 +72,9 @@ type Options struct {
 	Now          func() time.Time // default: time.Now
 }
 
+// Memory is an empty file system for Options.FS that keeps all in memory.
+func Memory() vfs.FS { return vfs.NewMem() }
+
 // DefaultMaxFiles is what a store keeps open where it may, MinMaxFiles what it needs.
 const (
 	DefaultMaxFiles = 1536
