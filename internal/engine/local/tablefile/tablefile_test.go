@@ -95,3 +95,30 @@ func TestTablesThatCannotBeWritten(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENOSPC)
 	assert.ErrorIs(t, f.Close(), syscall.ENOSPC)
 }
+
+// TestTablesAreSyncedOnce: while Pebble writes a table the system is asked to begin with it now and then, and nobody waits for it until the
+// end, though what is beneath has no descriptor.
+func TestTablesAreSyncedOnce(t *testing.T) {
+	var syncs, begun atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData:
+			syncs.Add(1)
+		case errorfs.OpFileSyncTo:
+			begun.Add(1)
+		}
+		return nil
+	}))
+	under, err := fs.Create("000001.sst", vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	f := vfs.NewSyncingFile(New(under, nil), vfs.SyncingFileOptions{BytesPerSync: 512 << 10})
+	for range 64 {
+		_, err := f.Write(make([]byte, 64<<10))
+		require.NoError(t, err)
+	}
+	assert.Zero(t, syncs.Load())
+	assert.NotZero(t, begun.Load())
+	require.NoError(t, f.Sync())
+	assert.EqualValues(t, 1, syncs.Load())
+	require.NoError(t, f.Close())
+}
