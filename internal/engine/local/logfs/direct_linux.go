@@ -28,3 +28,16 @@ func setDirect(f vfs.File, on bool) bool {
 
 // refused tells whether a write failed because it was direct.
 func refused(err error) bool { return errors.Is(err, unix.EINVAL) }
+
+// firstHole returns where the first part of a file is that has no place on the disk yet, or its length.
+func firstHole(f vfs.File, length int64) int64 {
+	fd := f.Fd()
+	if fd == vfs.InvalidFd {
+		return length
+	}
+	at, err := unix.Seek(int(fd), 0, unix.SEEK_HOLE)
+	if err != nil {
+		return length
+	}
+	return at
+}

@@ -43,3 +43,32 @@ func TestRefusedDirectWritesGoThroughTheCache(t *testing.T) {
 		assert.Equal(t, 1, p.refusals, "it is asked for no more")
 	}
 }
+
+// TestAHoleIsNoRoom: a log that is made of an old one has room as far as that was written. To write into what its length alone reaches
+// changes the file system's metadata with every sync.
+func TestAHoleIsNoRoom(t *testing.T) {
+	fs := New(vfs.Default)
+	dir := t.TempDir()
+	first, second := fs.PathJoin(dir, "000001.log"), fs.PathJoin(dir, "000002.log")
+	f, err := fs.Create(first, category)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = f.Write(make([]byte, 3<<10))
+		require.NoError(t, errors.Join(err, f.SyncData()))
+	}
+	room := f.(*file).room
+	assert.Less(t, room, f.(*file).length)
+	require.NoError(t, f.Close())
+
+	raw, err := vfs.Default.Open(first)
+	require.NoError(t, err)
+	hole, err := unix.Seek(int(raw.Fd()), 0, unix.SEEK_HOLE)
+	require.NoError(t, errors.Join(err, raw.Close()))
+	f, err = fs.ReuseForWrite(first, second, category)
+	require.NoError(t, err)
+	assert.Equal(t, hole&^(page-1), f.(*file).room)
+	if hole < f.(*file).length { // this file system has holes
+		assert.Equal(t, room, f.(*file).room)
+	}
+	require.NoError(t, f.Close())
+}

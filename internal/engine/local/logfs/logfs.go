@@ -70,6 +70,7 @@ func (fs FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCatego
 		return nil, errors.Join(err, f.Close())
 	}
 	l := newFile(f, info.Size()&^(page-1), fs.real)
+	l.room = min(l.room, firstHole(f, l.room)&^(page-1)) // its length may reach beyond: see lengthen
 	l.longest = fs.longest
 	return l, nil
 }
