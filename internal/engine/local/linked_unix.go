@@ -27,11 +27,11 @@ func linked(f vfs.File, name string) vfs.File {
 
 // Linked returns an error if the file has no name any more.
 func (f *linkedFile) Linked() error {
-	var s syscall.Stat_t
-	if err := syscall.Fstat(f.fd, &s); err != nil {
+	n, err := links(f.fd)
+	if err != nil {
 		return fmt.Errorf("stat %s: %w", f.name, err)
 	}
-	if s.Nlink == 0 {
+	if n == 0 {
 		return fmt.Errorf("%s was removed while it was in use", f.name)
 	}
 	return nil
@@ -59,4 +59,11 @@ func (f *linkedFile) SyncTo(length int64) (fullSync bool, err error) {
 		err = f.Linked()
 	}
 	return fullSync, err
+}
+
+// linksByStat counts the names of an open file.
+func linksByStat(fd int) (uint64, error) {
+	var s syscall.Stat_t
+	err := syscall.Fstat(fd, &s)
+	return uint64(s.Nlink), err
 }
