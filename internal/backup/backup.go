@@ -40,7 +40,7 @@ type Store interface {
 type Options struct {
 	Dir      string
 	FS       vfs.FS         // of Dir
-	Keep     int            // backups to keep, this one among them; default: all
+	Keep     int            // backups to keep, this one among them, once it is complete; default: all
 	Rate     int64          // bytes a second that are read, and that are read back; default: no limit
 	PackSize int64          // bytes from which on a file of content ends; default 256 MiB
 	Progress func(Progress) // is told how far it is, often
@@ -73,6 +73,7 @@ type run struct {
 	former *Manifest // the backup before; nil if there is none
 	packs  map[uint64]Pack
 	wanes  map[uint64]bool // packs of which less than half is alive: what lives in them is copied, so that they can go
+	gone   map[uint64]bool // packs that are not there, or cut
 	next   uint64          // number of the next pack
 	pack   *writer
 	buf    []byte
@@ -107,7 +108,7 @@ func Run(ctx context.Context, s Store, o Options) (_ *Manifest, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, snap.Close()) }()
-	r := &run{Options: o, pace: pace{rate: o.Rate}, ctx: ctx, store: s, snap: snap, id: snap.Store(), packs: make(map[uint64]Pack), wanes: make(map[uint64]bool)}
+	r := &run{Options: o, pace: pace{rate: o.Rate}, ctx: ctx, store: s, snap: snap, id: snap.Store(), packs: make(map[uint64]Pack), wanes: make(map[uint64]bool), gone: make(map[uint64]bool)}
 	r.m = &Manifest{Format: formatVersion, Number: 1, Store: hex.EncodeToString(r.id[:]), Stamp: uint64(snap.Stamp()), Taken: time.Now().UTC().Truncate(time.Second)}
 	if len(list) > 0 {
 		r.former = list[len(list)-1]
@@ -126,8 +127,11 @@ func Run(ctx context.Context, s Store, o Options) (_ *Manifest, err error) {
 		// What it has written goes with the next backup at the latest.
 		return nil, errors.Join(err, tidy(o.FS, o.Dir, list))
 	}
-	if err := prune(o.FS, o.Dir, append(list, r.m), o.Keep); err != nil {
-		return r.m, fmt.Errorf("the backup is made; removing old ones: %w", err)
+	// One before it may have what an incomplete one lacks.
+	if list = append(list, r.m); r.m.Complete && o.Keep > 0 && len(list) > o.Keep {
+		if err := tidy(o.FS, o.Dir, list[len(list)-o.Keep:]); err != nil {
+			return r.m, fmt.Errorf("the backup is made; removing old ones: %w", err)
+		}
 	}
 	return r.m, nil
 }
@@ -213,32 +217,25 @@ func tidy(fs vfs.FS, dir string, list []*Manifest) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		if _, _, ok := parseName(n); !ok || keep[n] {
-			continue
+	// Manifests go first, for good: what is cut off leaves files that nothing names.
+	for _, manifests := range []bool{true, false} {
+		removed := false
+		for _, n := range names {
+			if _, end, ok := parseName(n); !ok || keep[n] || manifests != (end == manifestEnd) {
+				continue
+			}
+			if err := fs.Remove(fs.PathJoin(dir, n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			removed = true
 		}
-		if err := fs.Remove(fs.PathJoin(dir, n)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if manifests && removed {
+			if err := syncDir(fs, dir); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// prune removes all but the last backups. Manifests go first: what is cut off leaves files that nothing names.
-func prune(fs vfs.FS, dir string, list []*Manifest, keep int) error {
-	if keep <= 0 || len(list) <= keep {
-		return nil
-	}
-	old := list[:len(list)-keep]
-	for _, m := range old {
-		if err := fs.Remove(fs.PathJoin(dir, name(m.Number, manifestEnd))); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	if err := syncDir(fs, dir); err != nil {
-		return err
-	}
-	return tidy(fs, dir, list[len(old):])
 }
 
 func (r *run) copy() error {
@@ -309,7 +306,7 @@ func (r *run) survey() error {
 		// What lies in a file that is gone, or cut, is copied again.
 		f, err := openFile(r.FS, r.Dir, name(p.Number, packEnd), p.File)
 		if err != nil {
-			r.wanes[p.Number] = true
+			r.gone[p.Number] = true
 			continue
 		}
 		if err := f.Close(); err != nil {
@@ -372,12 +369,23 @@ func (r *run) content() (err error) {
 	r.buf = make([]byte, engine.MaxChunk)
 	err = r.formerIndex(func(ref engine.Ref, size, owners int64, had *entry) error {
 		e := entry{ref: ref, size: size, owners: owners}
-		if had != nil && !r.wanes[had.pack] {
-			e.sum, e.pack, e.offset = had.sum, had.pack, had.offset
-		} else if err := r.chunk(&e); err != nil {
-			return err
+		if had != nil && r.gone[had.pack] {
+			had = nil
+		}
+		if had == nil || r.wanes[had.pack] {
+			bad, err := r.chunk(&e)
+			switch {
+			case err != nil:
+				return err
+			case bad == nil:
+				had = &e
+			case had == nil:
+				e.lost = true
+				r.lost(ref, bad)
+			}
 		}
 		if !e.lost {
+			e.sum, e.pack, e.offset = had.sum, had.pack, had.offset
 			used[e.pack] = true
 		}
 		if b = e.appendTo(b); len(b) >= blockSize {
@@ -403,40 +411,43 @@ func (r *run) content() (err error) {
 	return nil
 }
 
-// chunk copies a chunk. It is read whole before any of it is written.
-func (r *run) chunk(e *entry) error {
+// lost notes a chunk that no backup has and that cannot be read.
+func (r *run) lost(ref engine.Ref, bad error) {
+	r.m.Damaged++
+	if len(r.m.Damage) < maxDamage {
+		r.m.Damage = append(r.m.Damage, Damage{Chunk: hex.EncodeToString(ref[:]), Error: bad.Error()})
+		r.damaged = append(r.damaged, ref)
+	}
+}
+
+// chunk copies a chunk, or says why it cannot be read. It is read whole before any of it is written.
+func (r *run) chunk(e *entry) (bad, err error) {
 	if err := r.wait(r.ctx, e.size); err != nil {
-		return err
+		return nil, err
 	}
 	p := r.buf[:e.size]
 	if err := readChunk(r.ctx, r.store, e.ref, p); err != nil {
 		if !errors.Is(err, engine.ErrCorrupt) && !errors.Is(err, engine.ErrUnavailable) {
-			return fmt.Errorf("read chunk %x: %w", e.ref[:], err)
+			return nil, fmt.Errorf("read chunk %x: %w", e.ref[:], err)
 		}
-		e.lost = true
-		r.m.Damaged++
-		if len(r.m.Damage) < maxDamage {
-			r.m.Damage = append(r.m.Damage, Damage{Chunk: hex.EncodeToString(e.ref[:]), Error: err.Error()})
-			r.damaged = append(r.damaged, e.ref)
-		}
-		return nil
+		return err, nil
 	}
 	if r.pack != nil && r.pack.size >= r.PackSize {
 		if err := r.endPack(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if r.pack == nil {
 		w, err := create(r.FS, r.Dir, name(r.next, packEnd), header(kindContent, r.id, r.next))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		r.pack = w
 		r.next++
 	}
 	e.sum, e.pack, e.offset = crc64.Sum(p), r.next-1, r.pack.size
 	r.m.Copied += e.size
-	return errors.Join(r.pack.write(appendFrame(nil, e)), r.pack.write(p))
+	return nil, errors.Join(r.pack.write(appendFrame(nil, e)), r.pack.write(p))
 }
 
 func readChunk(ctx context.Context, s engine.Store, ref engine.Ref, p []byte) error {

@@ -149,19 +149,7 @@ func TestBackupOfADamagedStoreIsIncomplete(t *testing.T) {
 	}
 	want, _ := state(t, s)
 	require.NoError(t, s.Close())
-	columns, err := filepath.Glob(filepath.Join(real, "data", "extents", "*.00"))
-	require.NoError(t, err)
-	hurt := false
-	for _, c := range columns {
-		b, err := os.ReadFile(c)
-		require.NoError(t, err)
-		if at := strings.Index(string(b), string(content(5+1<<32, sizes(5)[1])[:64])); at >= 0 {
-			b[at+10]++
-			require.NoError(t, os.WriteFile(c, b, 0o600))
-			hurt = true
-		}
-	}
-	require.True(t, hurt)
+	hurt(t, filepath.Join(real, "data"), 5)
 	s = open(t, o)
 	fs := vfs.NewMem()
 	m := run(t, fs, s, backup.Options{})
@@ -175,6 +163,62 @@ func TestBackupOfADamagedStoreIsIncomplete(t *testing.T) {
 	got, lost := state(t, open(t, local.Options{Dirs: dirs(2), FS: to}))
 	require.Equal(t, want, got)
 	require.Equal(t, []int{5}, lost)
+}
+
+// What was damaged after a backup is in the next ones too, also where little else is left of the file that has it; an incomplete one
+// removes none.
+func TestBackupKeepsWhatIsDamagedSince(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	o := local.Options{Dirs: []string{data}}
+	s := open(t, o)
+	for id := range 10 {
+		require.NoError(t, set(s, id, uint64(id)))
+	}
+	fs := vfs.NewMem()
+	run(t, fs, s, backup.Options{})
+	for id := range 9 {
+		if id != 5 {
+			require.NoError(t, update(s, id, nil))
+		}
+	}
+	require.NoError(t, set(s, 20, 21))
+	want, _ := state(t, s)
+	require.NoError(t, s.Close())
+	hurt(t, data, 5)
+	s = open(t, o)
+	m := run(t, fs, s, backup.Options{Keep: 1})
+	require.True(t, m.Complete)
+	to := vfs.NewMem()
+	require.NoError(t, restore(fs, to, 1, backup.RestoreOptions{}))
+	got, lost := state(t, open(t, local.Options{Dirs: dirs(1), FS: to}))
+	require.Equal(t, want, got)
+	require.Empty(t, lost)
+
+	require.NoError(t, set(s, 30, 31))
+	require.NoError(t, s.Close())
+	hurt(t, data, 31)
+	s = open(t, o)
+	require.False(t, run(t, fs, s, backup.Options{Keep: 1}).Complete)
+	list, err := backup.List(fs, dir)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+}
+
+// hurt changes a byte of the second chunk of the thing of a seed.
+func hurt(t *testing.T, data string, seed uint64) {
+	t.Helper()
+	columns, err := filepath.Glob(filepath.Join(data, "extents", "*.00"))
+	require.NoError(t, err)
+	for _, c := range columns {
+		b, err := os.ReadFile(c)
+		require.NoError(t, err)
+		if at := strings.Index(string(b), string(content(seed+1<<32, sizes(seed)[1])[:64])); at >= 0 {
+			b[at+10]++
+			require.NoError(t, os.WriteFile(c, b, 0o600))
+			return
+		}
+	}
+	t.Fatal("there is no such content")
 }
 
 // files are those of the backups in a directory, with what is in them.

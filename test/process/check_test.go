@@ -56,6 +56,12 @@ func TestCheckAndScrubNameABlob(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, out, `"found":1`)
 
+	code, out, words = refuse(t, nil, "backup", filepath.Join(t.TempDir(), "backups"), "--data", data)
+	require.Equal(t, 1, code, out)
+	require.Contains(t, words, "content of devstoreaccount1/docs/bad cannot be read")
+	require.Contains(t, words, "incomplete")
+	require.NotContains(t, words, "docs/good")
+
 	code, _, words = ask("scrub", "start")
 	require.Zero(t, code, words)
 	require.Eventually(t, func() bool { _, out, _ := ask("scrub"); return strings.Contains(out, "last full pass: ") }, time.Minute, 50*time.Millisecond)
