@@ -109,17 +109,22 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 
 	walk := func(snapshot, previous engine.Stamp) (pages, written, cleared int) {
 		q := PageQuery{Target: h.on("disk"), Slot: Selector{Snapshot: snapshot}, Previous: previous, Limit: step}
+		end, wasZero := int64(-1), false
 		for q.Start >= 0 {
-			n := written + cleared
-			_, next, err := h.PageRanges(ctx, &q, func(_, _ int64, zero bool) {
-				if zero {
+			n := 0
+			_, next, err := h.PageRanges(ctx, &q, func(from, to int64, zero bool) {
+				n++
+				switch goesOn := from == end && zero == wasZero; { // a page of the list may end within a range
+				case goesOn:
+				case zero:
 					cleared++
-				} else {
+				default:
 					written++
 				}
+				end, wasZero = to, zero
 			})
 			require.NoError(t, err)
-			require.LessOrEqual(t, written+cleared-n, step)
+			require.LessOrEqual(t, n, step)
 			pages++
 			q.Start = next
 		}
