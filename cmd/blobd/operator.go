@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/blobd/blobd/internal/arm/operator"
 )
 
@@ -59,9 +61,10 @@ func (c *operated) ask(ctx context.Context, command string, q operator.Request) 
 	return &r, nil
 }
 
-// do asks and prints.
-func (c *operated) do(ctx context.Context, o *output, command string, q operator.Request) error {
-	r, err := c.ask(ctx, command, q)
+// do asks and prints. The server knows a command by the words it is given with: user/create.
+func (c *operated) do(ctx context.Context, o *output, k *kong.Context, q operator.Request) error {
+	command := k.Selected()
+	r, err := c.ask(ctx, command.Parent.Name+"/"+command.Name, q)
 	if err != nil {
 		return err
 	}
@@ -201,21 +204,28 @@ type simple struct {
 	named    `embed:""`
 }
 
-func (c *simple) run(ctx context.Context, o *output, command string) error {
-	return c.do(ctx, o, command, operator.Request{Name: c.Name})
+// Run asks the server for it.
+func (c *simple) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Name})
 }
 
+// listing are commands that need nothing.
 type listing struct {
 	operated `embed:""`
 }
 
+// Run asks the server for it.
+func (c *listing) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{})
+}
+
 type userCommand struct {
-	Create  userCreate  `cmd:"" help:"Make a user, or with --app a service principal."`
-	List    userList    `cmd:"" help:"List them."`
-	Secret  userSecret  `cmd:"" help:"Replace the secret; sessions of before are not renewed."`
-	Disable userDisable `cmd:"" help:"Keep somebody out, at once."`
-	Enable  userEnable  `cmd:"" help:"Let somebody in again."`
-	Delete  userDelete  `cmd:"" help:"Remove somebody, with all roles."`
+	Create  userCreate `cmd:"" help:"Make a user, or with --app a service principal."`
+	List    listing    `cmd:"" help:"List them."`
+	Secret  userSecret `cmd:"" help:"Replace the secret; sessions of before are not renewed."`
+	Disable simple     `cmd:"" help:"Keep somebody out, at once."`
+	Enable  simple     `cmd:"" help:"Let somebody in again."`
+	Delete  simple     `cmd:"" help:"Remove somebody, with all roles."`
 }
 
 type userCreate struct {
@@ -225,12 +235,12 @@ type userCreate struct {
 }
 
 // Run makes somebody.
-func (c *userCreate) Run(ctx context.Context, o *output) error {
+func (c *userCreate) Run(ctx context.Context, o *output, k *kong.Context) error {
 	secret, err := c.read()
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, o, "user/create", operator.Request{Name: c.Name, App: c.App, Secret: secret})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, App: c.App, Secret: secret})
 }
 
 type userSecret struct {
@@ -239,35 +249,21 @@ type userSecret struct {
 }
 
 // Run replaces a secret.
-func (c *userSecret) Run(ctx context.Context, o *output) error {
+func (c *userSecret) Run(ctx context.Context, o *output, k *kong.Context) error {
 	secret, err := c.read()
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, o, "user/secret", operator.Request{Name: c.Name, Secret: secret})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Secret: secret})
 }
-
-type (
-	userList    struct{ listing }
-	userDisable struct{ simple }
-	userEnable  struct{ simple }
-	userDelete  struct{ simple }
-)
-
-func (c *userList) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "user/list", operator.Request{})
-}
-func (c *userDisable) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "user/disable") }
-func (c *userEnable) Run(ctx context.Context, o *output) error  { return c.run(ctx, o, "user/enable") }
-func (c *userDelete) Run(ctx context.Context, o *output) error  { return c.run(ctx, o, "user/delete") }
 
 type subscriptionCommand struct {
-	Create  subscriptionCreate  `cmd:"" help:"Make a subscription for somebody."`
-	List    subscriptionList    `cmd:"" help:"List them."`
-	Limit   subscriptionLimit   `cmd:"" help:"Set how many accounts it may have."`
-	Disable subscriptionDisable `cmd:"" help:"Make it read only for the resource manager."`
-	Enable  subscriptionEnable  `cmd:"" help:"Make it writable again."`
-	Delete  subscriptionDelete  `cmd:"" help:"Remove one that has no resource groups."`
+	Create  subscriptionCreate `cmd:"" help:"Make a subscription for somebody."`
+	List    listing            `cmd:"" help:"List them."`
+	Limit   subscriptionLimit  `cmd:"" help:"Set how many accounts it may have."`
+	Disable simple             `cmd:"" help:"Make it read only for the resource manager."`
+	Enable  simple             `cmd:"" help:"Make it writable again."`
+	Delete  simple             `cmd:"" help:"Remove one that has no resource groups."`
 }
 
 type subscriptionCreate struct {
@@ -277,8 +273,8 @@ type subscriptionCreate struct {
 }
 
 // Run makes a subscription.
-func (c *subscriptionCreate) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "subscription/create", operator.Request{Name: c.Name, Owner: c.Owner, MaxAccounts: c.MaxAccounts})
+func (c *subscriptionCreate) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Owner: c.Owner, MaxAccounts: c.MaxAccounts})
 }
 
 type subscriptionLimit struct {
@@ -287,34 +283,14 @@ type subscriptionLimit struct {
 }
 
 // Run sets the limit.
-func (c *subscriptionLimit) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "subscription/limit", operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts})
-}
-
-type (
-	subscriptionList    struct{ listing }
-	subscriptionDisable struct{ simple }
-	subscriptionEnable  struct{ simple }
-	subscriptionDelete  struct{ simple }
-)
-
-func (c *subscriptionList) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "subscription/list", operator.Request{})
-}
-func (c *subscriptionDisable) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "subscription/disable")
-}
-func (c *subscriptionEnable) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "subscription/enable")
-}
-func (c *subscriptionDelete) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "subscription/delete")
+func (c *subscriptionLimit) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts})
 }
 
 type roleCommand struct {
 	Assign roleAssign `cmd:"" help:"Give a role."`
-	List   roleList   `cmd:"" help:"List who has what role where."`
-	Remove roleRemove `cmd:"" help:"Take a role away, by the id of its assignment."`
+	List   listing    `cmd:"" help:"List who has what role where."`
+	Remove simple     `cmd:"" help:"Take a role away, by the id of its assignment."`
 }
 
 type roleAssign struct {
@@ -325,27 +301,17 @@ type roleAssign struct {
 }
 
 // Run gives a role.
-func (c *roleAssign) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "role/assign", operator.Request{Name: c.Who, Role: c.Role, Scope: c.Scope})
+func (c *roleAssign) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Who, Role: c.Role, Scope: c.Scope})
 }
-
-type (
-	roleList   struct{ listing }
-	roleRemove struct{ simple }
-)
-
-func (c *roleList) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "role/list", operator.Request{})
-}
-func (c *roleRemove) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "role/remove") }
 
 type accountCommand struct {
-	Create  accountCreate  `cmd:"" help:"Make an account in a subscription."`
-	List    accountList    `cmd:"" help:"List them, those of the configuration too."`
-	Keys    accountKeys    `cmd:"" help:"Show the keys of an account."`
-	Disable accountDisable `cmd:"" help:"Refuse all requests to an account, at once."`
-	Enable  accountEnable  `cmd:"" help:"Serve an account again."`
-	Delete  accountDelete  `cmd:"" help:"Delete an account with all that is in it."`
+	Create  accountCreate `cmd:"" help:"Make an account in a subscription."`
+	List    listing       `cmd:"" help:"List them, those of the configuration too."`
+	Keys    simple        `cmd:"" help:"Show the keys of an account."`
+	Disable simple        `cmd:"" help:"Refuse all requests to an account, at once."`
+	Enable  simple        `cmd:"" help:"Serve an account again."`
+	Delete  simple        `cmd:"" help:"Delete an account with all that is in it."`
 }
 
 type accountCreate struct {
@@ -355,28 +321,6 @@ type accountCreate struct {
 }
 
 // Run makes an account.
-func (c *accountCreate) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "account/create", operator.Request{Name: c.Name, Subscription: c.Subscription, Group: c.Group})
-}
-
-type (
-	accountList    struct{ listing }
-	accountKeys    struct{ simple }
-	accountDisable struct{ simple }
-	accountEnable  struct{ simple }
-	accountDelete  struct{ simple }
-)
-
-func (c *accountList) Run(ctx context.Context, o *output) error {
-	return c.do(ctx, o, "account/list", operator.Request{})
-}
-func (c *accountKeys) Run(ctx context.Context, o *output) error { return c.run(ctx, o, "account/keys") }
-func (c *accountDisable) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "account/disable")
-}
-func (c *accountEnable) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "account/enable")
-}
-func (c *accountDelete) Run(ctx context.Context, o *output) error {
-	return c.run(ctx, o, "account/delete")
+func (c *accountCreate) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Subscription: c.Subscription, Group: c.Group})
 }

@@ -88,25 +88,36 @@ func token(pairs ...string) string {
 	return b.String()
 }
 
+// signed is what the bodies of both kinds of signatures have.
+type signed struct {
+	Permission string `json:"signedPermission"`
+	Start      string `json:"signedStart"`
+	Expiry     string `json:"signedExpiry"`
+	IP         string `json:"signedIp"`
+	Protocol   string `json:"signedProtocol"`
+	Key        string `json:"keyToSign"`
+}
+
+// parse returns what is signed in the form in which it is, and the key.
+func (s *signed) parse(c *call) (start, expiry, protocol string, key account.Key, err error) {
+	start, err1 := sasMoment("signedStart", s.Start)
+	expiry, err2 := sasMoment("signedExpiry", s.Expiry)
+	protocol, err3 := protocolText(s.Protocol)
+	key, err4 := c.signingKey(s.Key)
+	return start, expiry, protocol, key, first(err1, err2, err3, err4)
+}
+
 func (c *call) accountSAS() error {
 	var b struct {
-		Services   string `json:"signedServices"`
-		Types      string `json:"signedResourceTypes"`
-		Permission string `json:"signedPermission"`
-		Start      string `json:"signedStart"`
-		Expiry     string `json:"signedExpiry"`
-		IP         string `json:"signedIp"`
-		Protocol   string `json:"signedProtocol"`
-		Key        string `json:"keyToSign"`
+		signed
+		Services string `json:"signedServices"`
+		Types    string `json:"signedResourceTypes"`
 	}
 	if err := c.body(&b); err != nil {
 		return err
 	}
-	start, err1 := sasMoment("signedStart", b.Start)
-	expiry, err2 := sasMoment("signedExpiry", b.Expiry)
-	protocol, err3 := protocolText(b.Protocol)
-	key, err4 := c.signingKey(b.Key)
-	if err := first(err1, err2, err3, err4, letters("signedServices", b.Services, "bqtf", true), letters("signedResourceTypes", b.Types, "sco", true),
+	start, expiry, protocol, key, err := b.parse(c)
+	if err := first(err, letters("signedServices", b.Services, "bqtf", true), letters("signedResourceTypes", b.Types, "sco", true),
 		letters("signedPermission", b.Permission, "rdwlacup", true), line("signedIp", b.IP)); err != nil {
 		return err
 	}
@@ -120,15 +131,10 @@ func (c *call) accountSAS() error {
 
 func (c *call) serviceSAS() error {
 	var b struct {
+		signed
 		Canonical   string `json:"canonicalizedResource"`
 		Resource    string `json:"signedResource"`
-		Permission  string `json:"signedPermission"`
-		Start       string `json:"signedStart"`
-		Expiry      string `json:"signedExpiry"`
 		Identifier  string `json:"signedIdentifier"`
-		IP          string `json:"signedIp"`
-		Protocol    string `json:"signedProtocol"`
-		Key         string `json:"keyToSign"`
 		StartPK     string `json:"startPk"`
 		StartRK     string `json:"startRk"`
 		EndPK       string `json:"endPk"`
@@ -142,11 +148,7 @@ func (c *call) serviceSAS() error {
 	if err := c.body(&b); err != nil {
 		return err
 	}
-	start, err1 := sasMoment("signedStart", b.Start)
-	expiry, err2 := sasMoment("signedExpiry", b.Expiry)
-	protocol, err3 := protocolText(b.Protocol)
-	key, err4 := c.signingKey(b.Key)
-	err := first(err1, err2, err3, err4)
+	start, expiry, protocol, key, err := b.parse(c)
 	for name, text := range map[string]string{"signedIdentifier": b.Identifier, "signedIp": b.IP, "startPk": b.StartPK, "startRk": b.StartRK, "endPk": b.EndPK, "endRk": b.EndRK,
 		"rscc": b.Cache, "rscd": b.Disposition, "rsce": b.Encoding, "rscl": b.Language, "rsct": b.Type, "canonicalizedResource": b.Canonical} {
 		err = first(err, line(name, text))

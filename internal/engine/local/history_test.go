@@ -277,6 +277,28 @@ func TestTwoHistoriesAreRefused(t *testing.T) {
 	}
 }
 
+// mixedWith returns the store as it is, on n disks of which the taken are another's.
+func (h *history) mixedWith(t *testing.T, other history, n int, taken uint32) local.Options {
+	t.Helper()
+	mixed := h.fs.CrashClone(vfs.CrashCloneCfg{})
+	o := small(n)
+	o.FS = mixed
+	for i, dir := range o.Dirs {
+		if taken&(1<<i) != 0 {
+			replaceFrom(t, mixed, other.fs, dir)
+		}
+	}
+	return o
+}
+
+// replaceFrom puts what another file system has at a path in the place of what is there.
+func replaceFrom(t *testing.T, to, from *vfs.MemFS, path string) {
+	t.Helper()
+	require.NoError(t, to.RemoveAll(path))
+	_, err := vfs.Clone(from, to, path, path, vfs.CloneSync)
+	require.NoError(t, err)
+}
+
 // TestTwoCopiesThatWentOnAreRefused: a store and a copy of it, started as often as each other, have the same epoch and members; no start
 // takes disks of both for those of one.
 func TestTwoCopiesThatWentOnAreRefused(t *testing.T) {
@@ -289,19 +311,7 @@ func TestTwoCopiesThatWentOnAreRefused(t *testing.T) {
 		h.startOn(t, n, m, start{disks: all})
 		other.startOn(t, n, m, start{disks: all})
 		for taken := uint32(1); taken < all; taken++ {
-			mixed := h.fs.CrashClone(vfs.CrashCloneCfg{})
-			o := small(n)
-			o.FS, o.Dirs = mixed, nil
-			for i := range n {
-				dir := fmt.Sprintf("d%d", i)
-				o.Dirs = append(o.Dirs, dir)
-				if taken&(1<<i) != 0 {
-					require.NoError(t, mixed.RemoveAll(dir))
-					_, err := vfs.Clone(other.fs, mixed, dir, dir, vfs.CloneSync)
-					require.NoError(t, err)
-				}
-			}
-			_, err := local.Open(o)
+			_, err := local.Open(h.mixedWith(t, other, n, taken))
 			require.ErrorContains(t, err, "went on without each other", "%b of %d disks from the copy", taken, n)
 		}
 	}
@@ -314,11 +324,7 @@ func TestAnOldCopyOfADisk(t *testing.T) {
 	h.startOn(t, 3, 1, start{disks: 7})
 	old := fs.CrashClone(vfs.CrashCloneCfg{})
 	h.startOn(t, 3, 1, start{disks: 7})
-	putBack := func(to *vfs.MemFS, dir string) {
-		require.NoError(t, to.RemoveAll(dir))
-		_, err := vfs.Clone(old, to, dir, dir, vfs.CloneSync)
-		require.NoError(t, err)
-	}
+	putBack := func(to *vfs.MemFS, dir string) { replaceFrom(t, to, old, dir) }
 	with := fs.CrashClone(vfs.CrashCloneCfg{})
 	putBack(with, "d0")
 	again := h
@@ -482,19 +488,7 @@ func TestACopyThatWentFurtherIsRefused(t *testing.T) {
 		for further := range 5 {
 			other.startOn(t, n, m, start{disks: all})
 			for taken := uint32(1); taken < all; taken++ {
-				mixed := h.fs.CrashClone(vfs.CrashCloneCfg{})
-				o := small(n)
-				o.FS, o.Dirs = mixed, nil
-				for i := range n {
-					dir := fmt.Sprintf("d%d", i)
-					o.Dirs = append(o.Dirs, dir)
-					if taken&(1<<i) != 0 {
-						require.NoError(t, mixed.RemoveAll(dir))
-						_, err := vfs.Clone(other.fs, mixed, dir, dir, vfs.CloneSync)
-						require.NoError(t, err)
-					}
-				}
-				_, err := local.Open(o)
+				_, err := local.Open(h.mixedWith(t, other, n, taken))
 				require.ErrorContains(t, err, "went on without each other", "%b of %d disks from the copy, %d starts further", taken, n, further)
 			}
 		}
@@ -513,9 +507,7 @@ func TestMetadataThatIsOlderThanItsColumns(t *testing.T) {
 	h.startOn(t, 1, 0, start{disks: 1})
 	fs = h.fs
 	for _, name := range []string{"d0/blobd.format", "d0/meta"} {
-		require.NoError(t, fs.RemoveAll(name))
-		_, err := vfs.Clone(old, fs, name, name, vfs.CloneSync)
-		require.NoError(t, err)
+		replaceFrom(t, fs, old, name)
 	}
 	o := small(1)
 	o.FS = fs
