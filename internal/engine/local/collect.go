@@ -37,7 +37,7 @@ const (
 	fullThreshold    = 0.9      // the same, while there is no room
 	collectSeal      = 16 << 20 // bytes from which on an open extent that is mostly garbage is closed to new chunks
 	collectRun       = 64       // forwards to a transaction
-	buryRun          = 4096     // counts to a transaction
+	countsRun        = 4096     // counts to a transaction
 	tightRest        = 5 * time.Second
 )
 
@@ -87,7 +87,7 @@ func (s *Store) collect(ctx context.Context) (sealed bool, err error) {
 		return false, err
 	}
 	if !stuck {
-		if err := s.bury(dead); err != nil {
+		if err := s.dropCounts(dead); err != nil {
 			return false, err
 		}
 	}
@@ -236,12 +236,12 @@ func (s *Store) survey(ctx context.Context) (all map[uint64]*survey, dead []engi
 	return all, dead, err
 }
 
-// bury removes the counts of chunks whose extent is gone. They are zero, and nobody can raise them: only an owner could, or who has a
+// dropCounts removes the counts of chunks whose extent is gone. They are zero, and nobody can raise them: only an owner could, or who has a
 // pin. The survey cannot tell: an extent that it does not know may have been made since, and a chunk of it be pinned, or owned by now.
-func (s *Store) bury(dead []engine.Ref) error {
+func (s *Store) dropCounts(dead []engine.Ref) error {
 	for len(dead) > 0 {
-		n := min(len(dead), buryRun)
-		if err := s.buryRun(dead[:n]); err != nil {
+		n := min(len(dead), countsRun)
+		if err := s.dropRun(dead[:n]); err != nil {
 			return err
 		}
 		dead = dead[n:]
@@ -249,8 +249,8 @@ func (s *Store) bury(dead []engine.Ref) error {
 	return nil
 }
 
-// buryRun looks at each chunk again while no transaction is between its check of what it retains and its application.
-func (s *Store) buryRun(dead []engine.Ref) error {
+// dropRun looks at each chunk again while no transaction is between its check of what it retains and its application.
+func (s *Store) dropRun(dead []engine.Ref) error {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
 	b := s.db.NewBatch()

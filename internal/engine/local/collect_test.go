@@ -167,9 +167,9 @@ func TestACountIsBuriedOnlyWithItsChunk(t *testing.T) {
 	require.NoError(t, store(s, "a/", &first))
 	require.NoError(t, remove(s, "a/")) // its count is zero, and it is pinned still
 	require.NoError(t, store(s, "b/", &first))
-	require.NoError(t, s.Bury(first.refs[0]))
+	require.NoError(t, s.DropCounts(first.refs[0]))
 	s.Forget(first.refs[0])
-	require.NoError(t, s.Bury(first.refs[0]))
+	require.NoError(t, s.DropCounts(first.refs[0]))
 	requireObjects(t, s, map[string]object{"b/": first})
 	require.NoError(t, s.Collect(background))
 	requireObjects(t, s, map[string]object{"b/": first})

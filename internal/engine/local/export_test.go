@@ -31,8 +31,8 @@ func (s *Store) OpenAt(ctx context.Context, ref, at engine.Ref, offset, length i
 // Place returns where a chunk lies.
 func (s *Store) Place(ref engine.Ref) (engine.Ref, error) { return s.resolve(ref) }
 
-// Bury is told that chunks without owner have lost their extent.
-func (s *Store) Bury(dead ...engine.Ref) error { return s.bury(dead) }
+// DropCounts is told that chunks without owner have lost their extent.
+func (s *Store) DropCounts(dead ...engine.Ref) error { return s.dropCounts(dead) }
 
 // Look lets time pass for the operations on a disk; see diskio.FS.Look.
 func (s *Store) Look(dir string) { s.io.Look(dir) }

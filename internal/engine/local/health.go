@@ -18,8 +18,8 @@ import (
 // watchEvery is how often a disk is looked at.
 const watchEvery = 2 * time.Second
 
-// sight is what was seen of a disk the last time.
-type sight struct {
+// diskStatus is what was seen of a disk the last time.
+type diskStatus struct {
 	usage   atomic.Pointer[vfs.DiskUsage]
 	trouble atomic.Pointer[string]
 }
@@ -41,11 +41,11 @@ func (s *Store) watchDisk(ctx context.Context, i int) {
 
 // lookAt looks at a disk once.
 func (s *Store) lookAt(i int) {
-	d, sight := s.disks.disks[i], &s.sights[i]
+	d, status := s.disks.disks[i], &s.statuses[i]
 	u, err := s.opts.FS.GetDiskUsage(d.dir)
 	switch {
 	case err == nil:
-		sight.usage.Store(&u)
+		status.usage.Store(&u)
 	case errors.Is(err, vfs.ErrUnsupported):
 		err = nil
 	default:
@@ -66,14 +66,14 @@ func (s *Store) lookAt(i int) {
 	if errors.Is(err, diskio.ErrStalled) {
 		return // it is out of use, and that was told
 	}
-	was := sight.trouble.Load()
+	was := status.trouble.Load()
 	switch {
 	case err != nil && was == nil:
 		text := err.Error()
-		sight.trouble.Store(&text)
+		status.trouble.Store(&text)
 		s.log.Error("a disk is in trouble", zap.String("dir", d.dir), zap.Error(err))
 	case err == nil && was != nil:
-		sight.trouble.Store(nil)
+		status.trouble.Store(nil)
 		s.log.Info("a disk is well again", zap.String("dir", d.dir))
 	}
 }
@@ -90,13 +90,13 @@ func (s *Store) Health() engine.Health {
 	for i, d := range s.disks.disks {
 		dh := &h.Disks[i]
 		dh.Path = d.dir
-		if u := s.sights[i].usage.Load(); u != nil {
+		if u := s.statuses[i].usage.Load(); u != nil {
 			dh.Free, dh.Total = u.AvailBytes, u.TotalBytes
 		}
 		if d.detail != "" {
 			dh.OK, dh.Detail = false, d.detail
 		}
-		if text := s.sights[i].trouble.Load(); text != nil && dh.OK {
+		if text := s.statuses[i].trouble.Load(); text != nil && dh.OK {
 			dh.OK, dh.Detail = false, *text
 			h.Degraded = true
 			note(fmt.Sprintf("%s: %s", d.dir, *text))

@@ -51,7 +51,7 @@ func (s *Store) compact(ctx context.Context) error {
 		return engine.ErrClosed
 	}
 	defer s.gate.leave()
-	s.moments.drop(true) // what its snapshot shows cannot be taken out
+	s.snapshots.drop(true) // what its snapshot shows cannot be taken out
 	if err := s.flush(); err != nil {
 		return err
 	}

@@ -278,7 +278,7 @@ func (s *Store) watchSpace(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		s.checkSpace()
-		s.moments.drop(false)
+		s.snapshots.drop(false)
 		select {
 		case <-ctx.Done():
 			return

@@ -27,10 +27,10 @@ import (
 // DefaultScrubRate is how many bytes a second a scrub reads of all disks together: 4 TiB in three days, for two hundredths of a core.
 const DefaultScrubRate = 16 << 20
 
-// settleTries is how often a scrub looks whether an extent that it sealed is written to no more, settlePause what lies between.
+// quiesceTries is how often a scrub looks whether an extent that it sealed is written to no more, quiescePause what lies between.
 const (
-	settleTries = 100
-	settlePause = 100 * time.Millisecond
+	quiesceTries = 100
+	quiescePause = 100 * time.Millisecond
 )
 
 // scrubTarget is the store as its scrubber sees it; docs/design/008-scrub.md.
@@ -150,14 +150,14 @@ func (s scrubTarget) scrubExtent(ctx context.Context, id uint64, pace scrub.Pace
 		if err := s.extents.Seal(id); err != nil {
 			return got, err
 		}
-		for range settleTries {
+		for range quiesceTries {
 			if s.extents.Settled(id) {
 				break
 			}
 			select {
 			case <-ctx.Done():
 				return got, ctx.Err()
-			case <-time.After(settlePause):
+			case <-time.After(quiescePause):
 			}
 		}
 	}

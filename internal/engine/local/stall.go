@@ -80,7 +80,7 @@ func (s *Store) diskHeld(dir string, why error) {
 	s.state.hold(why)
 	s.syncs.hold(s.state.held())
 	if why != nil {
-		s.stripes.rouse()
+		s.stripes.wakeAll()
 	}
 }
 

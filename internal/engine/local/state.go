@@ -13,7 +13,8 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// state says whether the store takes writes. It is the guard.Owner of the files of metadata. It outlives the calls of Pebble's listeners, which come at any time.
+// state says whether the store takes writes, and if not, why. It is the guard.Owner of the metadata's files. It outlives the calls of
+// Pebble's listeners, which come at any time.
 type state struct {
 	log       *zap.Logger
 	failure   atomic.Pointer[error] // sticky: the metadata can no longer be written

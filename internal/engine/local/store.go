@@ -124,27 +124,27 @@ type Store struct {
 	meta  *mirror.FS // nil where metadata is on one disk
 	logs  *wal.List
 
-	replicas []int // indexes of the disks under meta
-	db       *pebble.DB
-	extents  *extent.Store
-	stripes  *stripeSet
-	syncs    *syncer
-	moments  moments
-	rows     *rowcache.Cache
-	clock    clock
-	gate     gate
-	pins     pins
-	held     held
-	lost     atomic.Uint64 // chunks that a restore has no bytes of
-	state    *state
-	room     *room
+	replicas  []int // indexes of the disks under meta
+	db        *pebble.DB
+	extents   *extent.Store
+	stripes   *stripeSet
+	syncs     *syncer
+	snapshots sharedSnapshots
+	rows      *rowcache.Cache
+	clock     clock
+	gate      gate
+	pins      pins
+	held      held
+	lost      atomic.Uint64 // chunks that a restore has no bytes of
+	state     *state
+	room      *room
 
 	readOnly bool // while a start on a full disk has not found room
 
 	incomplete incomplete
 	healDue    chan struct{}    // receives when there may be something to heal
 	holding    map[string]error // directories whose disks hold up metadata; of diskHeld
-	sights     []sight          // by disk
+	statuses   []diskStatus     // by disk
 	garbage    atomic.Int64     // bytes that the last collection left
 
 	// collecting is held for writing at the moment a collection decides what lives, for reading by a transaction from the
@@ -235,7 +235,7 @@ func Open(opts Options) (_ *Store, err error) {
 	if err = s.disks.finish(); err != nil {
 		return nil, err
 	}
-	s.sights = make([]sight, len(s.disks.disks))
+	s.statuses = make([]diskStatus, len(s.disks.disks))
 	s.io.Handle(diskio.Handlers{Kept: s.kept, Changed: s.diskChanged, Held: s.diskHeld})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -255,7 +255,7 @@ func Open(opts Options) (_ *Store, err error) {
 	s.background.Go(func() { s.runCollector(ctx) })
 	s.background.Go(func() { s.watchSpace(ctx) })
 	if speedup.BloomFilter.On() {
-		s.background.Go(func() { s.learn(ctx) })
+		s.background.Go(func() { s.backfill(ctx) })
 	}
 	s.background.Go(func() { s.runHealer(ctx) })
 	s.background.Go(func() { s.runConfirm(ctx) })
@@ -408,7 +408,7 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.extents.Close())
 	}
 	if s.db != nil {
-		s.moments.drop(true)
+		s.snapshots.drop(true)
 		errs = append(errs, s.closeKeys())
 	}
 	if s.logs != nil {

@@ -84,8 +84,8 @@ func (p *stripe) wait(st *state) error {
 	return nil
 }
 
-// rouse wakes all who wait, to see that the log is held up.
-func (set *stripeSet) rouse() {
+// wakeAll wakes all who wait, to see that the log is held up.
+func (set *stripeSet) wakeAll() {
 	for i := range set.s {
 		p := &set.s[i]
 		p.mu.Lock()

@@ -34,7 +34,7 @@ func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) e
 }
 
 func (s *Store) view(fn func(engine.Reader) error) error {
-	at := s.moments.enter(s.db)
+	at := s.snapshots.enter(s.db)
 	r := readerPool.Get().(*reader)
 	r.src, r.rows, r.count, r.adds = at.snap, s.rows, at.applied, true
 	defer func() {
@@ -189,7 +189,7 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 	if err := s.db.Apply(b, pebble.NoSync); err != nil {
 		return fmt.Errorf("commit: %w", s.fail(err))
 	}
-	s.rows.End(w, s.moments.advance())
+	s.rows.End(w, s.snapshots.advance())
 	return nil
 }
 
@@ -248,7 +248,7 @@ func (s *Store) runConfirm(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		n := s.moments.applied.Load()
+		n := s.snapshots.applied.Load()
 		if n == seen && n != confirmed && s.state.Failed() == nil {
 			if err := s.synced(); err != nil {
 				if s.state.Failed() != nil {

@@ -17,8 +17,8 @@
 // # Failures
 //
 // A write or sync that fails is not tried again. Its disk takes no more writes until the store is opened anew, or, if it only did not
-// answer, until it does again (Stalled); what is missing there is rebuilt by Heal. A full disk is different, and so is a shortage of descriptors or memory, which is no disk's fault: the
-// chunk fails with engine.ErrNoSpace or engine.ErrBusy, and the disk stays in use.
+// answer, until it does again (Stalled); what is missing there is rebuilt by Heal. A full disk is different, and so is a shortage of
+// descriptors or memory, which is no disk's fault: the chunk fails with engine.ErrNoSpace or engine.ErrBusy, and the disk stays in use.
 //
 // # Locks
 //

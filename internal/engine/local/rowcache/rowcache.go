@@ -4,7 +4,7 @@
 //
 // A hit is exactly what the snapshot of the reader would give; the argument is this.
 //
-// Every batch that is applied is announced by Begin before Pebble has it, and by End after it was counted (moments.advance), with
+// Every batch that is applied is announced by Begin before Pebble has it, and by End after it was counted (advance), with
 // the count. Between the two it may become visible at any time, and several are under way at once. Begin takes the rows of the
 // batch's keys away. A mark, which the keys of a hash share, knows how many batches between Begin and End write one of them, and
 // the highest count that End gave.

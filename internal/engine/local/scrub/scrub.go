@@ -4,7 +4,7 @@
 //
 //   - A pass reads everything that was there when it began and is still there when its turn comes: the metadata first, then the extents in
 //     the order of their ids.
-//   - How far it is is kept in the store when an extent is done, at most every saveEvery, and at a stop. A start goes on from there, and a
+//   - Its cursor is kept in the store when an extent is done, at most every saveEvery, and at a stop. A start goes on from there, and a
 //     pause lasts over starts.
 //   - It never reads faster than its rate, and saves up nothing for later while it waits.
 package scrub

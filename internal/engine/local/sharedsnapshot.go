@@ -6,30 +6,30 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// moments shares one snapshot among the views between two transactions: they would all see the same. To make a snapshot and to
+// sharedSnapshots shares one snapshot among the views between two transactions: they would all see the same. To make a snapshot and to
 // let it go takes the lock of the whole key space twice and looks for compactions, which costs as much as the read itself.
-type moments struct {
+type sharedSnapshots struct {
 	applied atomic.Uint64 // batches applied
-	last    atomic.Pointer[moment]
+	last    atomic.Pointer[sharedSnapshot]
 }
 
-// moment is a snapshot in use.
-type moment struct {
+// sharedSnapshot is a snapshot in use.
+type sharedSnapshot struct {
 	snap    *pebble.Snapshot
 	applied uint64       // batches that it shows, at least
-	users   atomic.Int64 // views, and one for being moments.last; 0: closed
+	users   atomic.Int64 // views, and one for being sharedSnapshots.last; 0: closed
 }
 
 // advance tells that a batch was applied, and returns how many were: views that begin from now on see it.
-func (m *moments) advance() uint64 { return m.applied.Add(1) }
+func (m *sharedSnapshots) advance() uint64 { return m.applied.Add(1) }
 
-// enter returns a moment that shows every batch that was applied before the call. The caller leaves it.
-func (m *moments) enter(db *pebble.DB) *moment {
+// enter returns a snapshot that shows every batch that was applied before the call. The caller leaves it.
+func (m *sharedSnapshots) enter(db *pebble.DB) *sharedSnapshot {
 	applied := m.applied.Load()
 	if s := m.last.Load(); s != nil && s.applied == applied && s.join() {
 		return s
 	}
-	s := &moment{snap: db.NewSnapshot(), applied: applied}
+	s := &sharedSnapshot{snap: db.NewSnapshot(), applied: applied}
 	s.users.Store(2)
 	if old := m.last.Swap(s); old != nil {
 		old.leave()
@@ -37,8 +37,8 @@ func (m *moments) enter(db *pebble.DB) *moment {
 	return s
 }
 
-// drop lets the last moment go if it is out of date, or in any case: as long as it is held, what was deleted since takes space.
-func (m *moments) drop(always bool) {
+// drop lets the last snapshot go if it is out of date, or in any case: as long as it is held, what was deleted since takes space.
+func (m *sharedSnapshots) drop(always bool) {
 	s := m.last.Load()
 	if s != nil && (always || s.applied != m.applied.Load()) && m.last.CompareAndSwap(s, nil) {
 		s.leave()
@@ -46,7 +46,7 @@ func (m *moments) drop(always bool) {
 }
 
 // join adds a user unless the last one has left already.
-func (s *moment) join() bool {
+func (s *sharedSnapshot) join() bool {
 	for {
 		n := s.users.Load()
 		if n == 0 {
@@ -58,7 +58,7 @@ func (s *moment) join() bool {
 	}
 }
 
-func (s *moment) leave() {
+func (s *sharedSnapshot) leave() {
 	if s.users.Add(-1) == 0 {
 		_ = s.snap.Close() // only ever fails when it is closed twice
 	}

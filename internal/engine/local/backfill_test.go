@@ -26,7 +26,7 @@ func filled(t *testing.T, names int64) *Store {
 	require.NoError(t, err)
 	require.NoError(t, s.Update(t.Context(), []byte("p"), func(tx engine.Tx) error {
 		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlock, engine.SpaceEntity} {
-			for n := range lesson + 100 {
+			for n := range backfillRun + 100 {
 				tx.Set(space, fmt.Appendf(nil, "p%d/%d", n/3, n%3), []byte("value"))
 			}
 		}
@@ -43,11 +43,11 @@ func filled(t *testing.T, names int64) *Store {
 // TestKeysOfBeforeTheStartAreLearnt: all are learnt, and from then on those that are not there need no look-up.
 func TestKeysOfBeforeTheStartAreLearnt(t *testing.T) {
 	s := filled(t, 64<<10)
-	s.learn(t.Context())
+	s.backfill(t.Context())
 	require.True(t, s.rows.Filter.Ready())
 	look := func(r engine.Reader) error {
 		for _, space := range []engine.Space{engine.SpaceBlob, engine.SpaceBlock, engine.SpaceEntity} {
-			for n := range lesson + 100 {
+			for n := range backfillRun + 100 {
 				v, err := r.Get(space, fmt.Appendf(nil, "p%d/%d", n/3, n%3))
 				if err != nil || string(v) != "value" {
 					return fmt.Errorf("space %x, key %d: %q, %w", space, n, v, err)
@@ -83,7 +83,7 @@ func TestReadsAreRightWhileKeysAreLearnt(t *testing.T) {
 		defer close(done)
 		for range 3 {
 			s.rows.Filter.Unlearn()
-			s.learn(t.Context())
+			s.backfill(t.Context())
 		}
 	}()
 	compareReads(t, s, 100)
@@ -94,7 +94,7 @@ func TestReadsAreRightWhileKeysAreLearnt(t *testing.T) {
 // TestTooManyKeysForTheFilter: they are not learnt, and all is looked up.
 func TestTooManyKeysForTheFilter(t *testing.T) {
 	s := filled(t, 64)
-	s.learn(t.Context())
+	s.backfill(t.Context())
 	require.False(t, s.rows.Filter.Ready())
 	compareReads(t, s, 50)
 }
@@ -106,6 +106,6 @@ func TestKeysAreNotLearntInPart(t *testing.T) {
 	s.rows.Filter.Unlearn()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s.learn(ctx)
+	s.backfill(ctx)
 	require.False(t, s.rows.Filter.Ready())
 }

@@ -63,7 +63,7 @@ func TestViewsSeeWhatWasAcknowledged(t *testing.T) {
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, n, i)
 		if i%16 == 0 {
-			s.moments.drop(false)
+			s.snapshots.drop(false)
 		}
 	}
 	close(stop)

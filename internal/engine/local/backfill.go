@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	lesson     = 4096 // keys that learn reads at a time
-	learnShare = 4    // learn works for one part in so many of the time
+	backfillRun   = 4096 // keys that are read at a time
+	backfillShare = 4    // it works for one part in so many of the time
 )
 
-// learn adds the keys of before the start to the Bloom filter, unless they are too many for its bits. It works beside the first requests of a start.
-func (s *Store) learn(ctx context.Context) {
+// backfill adds the keys of before the start to the Bloom filter, unless they are too many for its bits. It runs in the background while
+// requests are served.
+func (s *Store) backfill(ctx context.Context) {
 	f := s.rows.Filter
 	left := f.Capacity()
 	for space := 0; space < 256; space++ {
@@ -26,7 +27,7 @@ func (s *Store) learn(ctx context.Context) {
 		}
 		for lower := []byte{byte(space)}; lower != nil && ctx.Err() == nil; {
 			begun := time.Now()
-			next, read, err := s.learnFrom(lower, byte(space)+1)
+			next, read, err := s.backfillFrom(lower, byte(space)+1)
 			if err != nil {
 				s.log.Warn("the keys in the store could not be read into the Bloom filter; writes of new ones take a little longer", zap.Error(err))
 				return
@@ -36,7 +37,7 @@ func (s *Store) learn(ctx context.Context) {
 			}
 			if lower = next; lower != nil {
 				select {
-				case <-time.After((learnShare - 1) * time.Since(begun)):
+				case <-time.After((backfillShare - 1) * time.Since(begun)):
 				case <-ctx.Done():
 				}
 			}
@@ -44,19 +45,19 @@ func (s *Store) learn(ctx context.Context) {
 	}
 	if ctx.Err() == nil {
 		speedup.FilterReady.Set(1)
-		f.Learnt(s.moments.applied.Load())
+		f.Learnt(s.snapshots.applied.Load())
 	}
 }
 
-// learnFrom adds a lesson of keys from lower on and returns where the next begins, nil at the end of the space. Each has an iterator
+// backfillFrom adds a run of keys from lower on and returns where the next begins, nil at the end of the space. Each has an iterator
 // of its own: what is written meanwhile is added by its batch.
-func (s *Store) learnFrom(lower []byte, end byte) (next []byte, read int, err error) {
+func (s *Store) backfillFrom(lower []byte, end byte) (next []byte, read int, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: []byte{end}})
 	if err != nil {
 		return nil, 0, kind(err)
 	}
 	for valid := it.First(); valid; valid = it.Next() {
-		if read == lesson {
+		if read == backfillRun {
 			next = append([]byte(nil), it.Key()...)
 			break
 		}
