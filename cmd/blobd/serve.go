@@ -59,6 +59,8 @@ type serveCommand struct {
 	AccessLogFile   string `help:"Where to: a file, or - for standard output." default:"-" placeholder:"FILE" group:"Logs"`
 	AccessLogSample int    `help:"Log one in so many successful requests." default:"1" placeholder:"N" group:"Logs"`
 
+	AuditLog string `help:"Note who deleted what, changed who may do what, or managed the server: a file, syslog, syslog+udp://HOST:PORT, syslog+tcp://HOST:PORT, or the URL of a webhook." placeholder:"WHERE" group:"Logs"`
+
 	MaxHeader      int           `help:"Most bytes of a request's header (default: ${default})." default:"65536" placeholder:"BYTES" group:"Limits"`
 	MaxURI         int           `name:"max-uri" help:"Most bytes of a request's URI (default: ${default})." default:"32768" placeholder:"BYTES" group:"Limits"`
 	MaxConnections int           `help:"Most connections at a time, for each address; 0 for no limit (default: ${default}). All together take no more descriptors than the store can spare." default:"50000" placeholder:"N" group:"Limits"`
@@ -94,6 +96,11 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 		return err
 	}
 	defer access.Close()
+	audit, err := server.NewAuditLog(c.AuditLog, log)
+	if err != nil {
+		return usageError{fmt.Errorf("--audit-log: %w", err)}
+	}
+	defer audit.Close()
 	listed, err := c.listed()
 	if err != nil {
 		return usageError{err}
@@ -110,7 +117,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	srv, err := server.Listen(server.Options{
 		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr), ResourceManagerAddr: c.ArmAddr,
 		Certificate: certificate.source(c), Limits: c.limits(files), Domains: c.Domain, Strict: c.StrictVersions,
-		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log,
+		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log, Audit: audit,
 	})
 	if err != nil {
 		return err

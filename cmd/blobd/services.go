@@ -85,14 +85,15 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 		resources := arm.New(arm.Options{
 			Directory: manager.directory, Issuer: manager.issuer, Accounts: accounts, Blobs: blobs.Blobs(), Tables: tables, Base: manager.base, Location: c.ArmLocation,
 			Suffix: c.suffix(srv), Endpoint: c.endpoint(srv), Entra: c.ArmEntra, Log: log, Now: time.Now,
+			Actor: server.NoteActor,
 		})
-		b.ResourceManager = resources
+		b.ResourceManager = srv.Audited("resources", "", resources)
 		commands.Handle("/", manager.commands(c, accounts, resources, log))
 	}
 	if c.InMemory && c.OperatorSocket == "" {
 		return b, stop, nil // there is no directory for a socket
 	}
-	operators, err = serveOperators(socketIn(c.OperatorSocket, c.Data), commands, log)
+	operators, err = serveOperators(socketIn(c.OperatorSocket, c.Data), srv.Audited("operator", "operator", commands), log)
 	switch {
 	case err == nil:
 	case c.OperatorSocket != "":

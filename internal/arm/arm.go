@@ -59,6 +59,8 @@ type Options struct {
 	Entra bool
 	Log   *zap.Logger
 	Now   func() time.Time
+	// Actor, if set, hears who makes the request of a context.
+	Actor func(ctx context.Context, principal string)
 }
 
 // Server serves the resource manager and the issuer. It is an http.Handler.
@@ -230,6 +232,9 @@ func (c *call) authenticate() error {
 		return errorf(http.StatusUnauthorized, "InvalidAuthenticationTokenAudience", "The access token has been obtained for the wrong audience or resource. It should exactly match (including forward slash) with one of the allowed audiences '%s'.", c.Audience())
 	}
 	c.principal = p
+	if c.Actor != nil {
+		c.Actor(c.ctx, p.ObjectID)
+	}
 	return nil
 }
 

@@ -30,7 +30,7 @@ type management struct {
 	checking sync.Mutex // held by the check that runs
 }
 
-func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *zap.Logger) *management {
+func manage(ln net.Listener, m *metrics, audit *AuditLog, profiling bool, domains []string, log *zap.Logger) *management {
 	g := &management{listener: ln, done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -49,12 +49,13 @@ func manage(ln net.Listener, m *metrics, profiling bool, domains []string, log *
 	}
 	local := loopback(ln.Addr())
 	origins := http.NewCrossOriginProtection() // a page in a browser on this machine reaches this address, and has no business here
+	inner := audit.Handler("management", "", origins.Handler(mux))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local && !protocol.LocalHost(r.Host, domains) {
 			http.Error(w, "this address does not know the host name; use an IP address or localhost", http.StatusMisdirectedRequest)
 			return
 		}
-		origins.Handler(mux).ServeHTTP(w, r)
+		inner.ServeHTTP(w, r)
 	})
 	g.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: write,
 		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}

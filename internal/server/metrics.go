@@ -57,6 +57,9 @@ var (
 	awaited        = gauge("blobd_awaited_bytes", "Memory that waits for clients: for headers, whose sender is not known yet, for bodies of authorized requests, and answers that they have not taken.", "of")
 	awaitedLimit   = gauge("blobd_awaited_limit_bytes", "How much memory may wait for clients; beyond it they get 503.", "of")
 	awaitedRefused = counter("blobd_awaited_refused_total", "Requests that got 503 as too much memory waited for clients.", "of")
+	auditWritten   = counter("blobd_audit_lines_total", "Lines of the audit log that were written; absent without --audit-log.")
+	auditDropped   = counter("blobd_audit_dropped_total", "Lines of the audit log that were dropped, as they could not be written fast enough or at all; absent without --audit-log.")
+	auditWaiting   = gauge("blobd_audit_lines_waiting", "Lines of the audit log that wait to be written; absent without --audit-log.")
 	certificateEnd = gauge("blobd_certificate_not_after_seconds", "When the TLS certificate in use expires, in Unix time; absent without HTTPS.")
 )
 
@@ -76,7 +79,7 @@ func newMetrics() *metrics {
 }
 
 // watch adds what is read at every scrape.
-func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limits, certificate func() (*tls.Certificate, error)) {
+func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limits, certificate func() (*tls.Certificate, error), audit *AuditLog) {
 	m.registry.MustRegister(atScrape(func(show shower) {
 		for _, f := range fronts {
 			name := f.service.String()
@@ -94,6 +97,11 @@ func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limi
 		if q := limits.Quota; q != nil {
 			show(totalLimit, float64(q.Total()))
 			show(clientLimit, float64(q.Client()))
+		}
+		if audit != nil {
+			show(auditWritten, float64(audit.written.Load()))
+			show(auditDropped, float64(audit.dropped.Load()))
+			show(auditWaiting, float64(len(audit.queue)))
 		}
 		if certificate != nil {
 			if c, err := certificate(); err == nil && c.Leaf != nil {

@@ -14,6 +14,7 @@ import (
 type observer struct {
 	metrics *metrics
 	access  *AccessLog
+	audit   *AuditLog
 	log     *zap.Logger
 }
 
@@ -21,6 +22,7 @@ func (o *observer) done(r *rest.Request) {
 	took := time.Since(r.Now)
 	o.metrics.done(r, took.Seconds())
 	o.access.write(r, took)
+	o.audit.request(r)
 	if cause := r.Cause(); cause != nil {
 		o.report(r, cause)
 	}
@@ -29,6 +31,7 @@ func (o *observer) done(r *rest.Request) {
 // part sees the end of one part of a batch.
 func (o *observer) part(r *rest.Request, took time.Duration) {
 	o.access.write(r, took)
+	o.audit.request(r)
 	if cause := r.Cause(); cause != nil {
 		o.report(r, cause)
 	}

@@ -45,6 +45,7 @@ type Options struct {
 	StopWithin time.Duration
 	Log        *zap.Logger
 	Access     *AccessLog
+	Audit      *AuditLog
 }
 
 // Backend is what the requests are for.
@@ -116,7 +117,7 @@ func Listen(o Options) (*Server, error) {
 			s.Close()
 			return nil, err
 		}
-		s.management = manage(ln, s.metrics, o.Profiling, o.Domains, o.Log)
+		s.management = manage(ln, s.metrics, o.Audit, o.Profiling, o.Domains, o.Log)
 	}
 	return s, nil
 }
@@ -155,6 +156,14 @@ func (s *Server) ManagementAddr() net.Addr {
 // ResourceManagerAddr is the bound address of the resource manager, nil if there is none.
 func (s *Server) ResourceManagerAddr() net.Addr { return s.manager.addr() }
 
+// Audited notes in the audit log what changes something by way of a handler.
+func (s *Server) Audited(kind, who string, h http.Handler) http.Handler {
+	if s == nil {
+		return h
+	}
+	return s.options.Audit.Handler(kind, who, h)
+}
+
 // Loopback tells whether every bound address can be reached from this machine only.
 func (s *Server) Loopback() bool {
 	addrs := []net.Addr{s.ManagementAddr(), s.ResourceManagerAddr()}
@@ -179,13 +188,13 @@ func loopback(a net.Addr) bool {
 func (s *Server) Serve(ctx context.Context, b Backend, started func() error) error {
 	requests, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	obs := &observer{metrics: s.metrics, access: s.options.Access, log: s.options.Log}
+	obs := &observer{metrics: s.metrics, access: s.options.Access, audit: s.options.Audit, log: s.options.Log}
 	f := &rest.Front{
 		Accounts: b.Accounts, Blob: b.Blob, Table: b.Table,
 		Strict: s.options.Strict, Domains: s.options.Domains, Context: requests,
 		Begin: s.metrics.begin, Done: obs.done, PartDone: obs.part, Panicked: obs.panicked,
 	}
-	s.metrics.watch(b.Store, s.fronts, &s.options.Limits, s.options.Certificate)
+	s.metrics.watch(b.Store, s.fronts, &s.options.Limits, s.options.Certificate, s.options.Audit)
 	var serving errgroup.Group
 	failed := make(chan error, len(s.fronts))
 	for _, fr := range s.fronts {
