@@ -11,7 +11,7 @@ PKGS     := ./...
 TESTS    := $(GO) -C test
 
 .DEFAULT_GOAL := help
-.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk connections
+.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk connections usage
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ faults: ## An error of each kind, a shortage and a stall at every file operation
 
 collections: ## COLLECTIONS (default 100,000) collections beside copies, snapshots, deletes, reads and power cuts, under the race detector
 	$(GO) test -race -run '^TestCollectionsBesideEverything$$' -count 1 -timeout 12h ./internal/engine/local -args -collections $(COLLECTIONS)
+
+usage: ## 100,000 random operations on blobs and as many on tables with power cuts between: what is counted is what is there (make test has 2,000)
+	$(GO) test -run '^TestUsageEqualsARecount$$' -count 1 -v -timeout 1h ./internal/blob/store ./internal/table -args -usageops 100000
 
 full-disk: build ## Fill a small ext4 through blobd, delete, and fill it again, with kills between; needs root, for mounts
 	$(TESTS) run ./fulldisk -bin $(CURDIR)/bin/blobd

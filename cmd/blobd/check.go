@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/blob/check"
+	blobstore "github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine/local"
+	"github.com/blobd/blobd/internal/table"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // checkCommand has a store held against itself. It changes nothing.
@@ -72,7 +75,7 @@ func (c *checkCommand) offline(ctx context.Context, o *output) (_ *check.Report,
 		return nil, fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return check.Check(ctx, store, check.Options{Deep: c.Deep})
+	return check.Check(ctx, store, check.Options{Deep: c.Deep, Usage: []usage.Source{blobstore.CountUse, table.CountUse}})
 }
 
 // printReport writes what a check found in words.

@@ -16,9 +16,11 @@ import (
 	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
+	blobstore "github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/server"
 	"github.com/blobd/blobd/internal/table"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // services builds what the requests are for. stop ends their background work; it is called when no request is left, before
@@ -26,6 +28,9 @@ import (
 func (c *serveCommand) services(ctx context.Context, store engine.Store, configured []*account.Account, initials []initial, tokens *bearer.Config, srv *server.Server, log *zap.Logger) (b server.Backend, stop func() error, err error) {
 	masters, err := c.masters()
 	if err != nil {
+		return b, nil, err
+	}
+	if err := usage.Ensure(ctx, store, blobstore.CountUse, table.CountUse); err != nil {
 		return b, nil, err
 	}
 	registry := account.NewRegistry()

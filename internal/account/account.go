@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // The emulator's account, known to every client (UseDevelopmentStorage=true). It is served only on loopback or when asked for.
@@ -31,6 +33,9 @@ type Account struct {
 	Switches
 	// Resource is the account's place in the resource provider, nil for an account of the configuration. It is not written through.
 	Resource *Resource
+
+	// Meter is what the account uses, nil for one that is not in a Store.
+	Meter *usage.Meter
 
 	// What Set Service Properties has set; nil for nothing yet.
 	Blob, Table *Properties

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Store keeps accounts, with their keys and service properties, in the engine and the Registry in step with it: what the
@@ -28,6 +29,7 @@ type Store struct {
 	engine   engine.Store
 	registry *Registry
 	masters  []cipher.AEAD // the first seals, all open
+	usage    *usage.Ledger
 
 	mu      sync.Mutex
 	saved   map[string]*Account            // by name, also those that are not served
@@ -107,9 +109,13 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 		}
 		s.masters = append(s.masters, aead)
 	}
+	var err error
+	if s.usage, err = usage.Open(ctx, e); err != nil {
+		return nil, err
+	}
 	var reseal []*Account
 	scope := []byte("account/")
-	err := e.View(ctx, scope, func(r engine.Reader) error {
+	err = e.View(ctx, scope, func(r engine.Reader) error {
 		it := r.Scan(engine.SpaceAccount, scope, []byte("account0"))
 		for it.Next() {
 			value, err := it.Value()
@@ -271,12 +277,14 @@ func (s *Store) put(ctx context.Context, a *Account) error {
 	return nil
 }
 
-// save notes an account as stored. The lock is held.
+// save notes an account as stored. The lock is held, and nobody else has it yet.
 func (s *Store) save(a *Account) {
 	s.saved[a.Name] = a
 	if a.Resource == nil {
+		a.Meter = s.usage.Assign(a.Name, "")
 		return
 	}
+	a.Meter = s.usage.Assign(a.Name, a.Resource.Subscription)
 	in := s.owned[a.Resource.Subscription]
 	if in == nil {
 		in = map[string]*Account{}
@@ -415,6 +423,14 @@ func (s *Store) unseal(context string, sealed []byte) (plain []byte, master int,
 		}
 	}
 	return nil, 0, ErrWrongMaster
+}
+
+// Usage is what the accounts hold. A Store that is nil has a new one.
+func (s *Store) Usage() *usage.Ledger {
+	if s == nil {
+		return usage.New()
+	}
+	return s.usage
 }
 
 // Lookup returns the account of that name as it is served, nil if there is none.

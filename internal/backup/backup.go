@@ -345,7 +345,7 @@ func (r *run) records() (err error) {
 		return flush(blockSize)
 	})
 	if err == nil {
-		err = r.snap.Counters(r.ctx, func(name []byte, value int64) error {
+		err = r.snap.Counters(r.ctx, func(name []byte, value engine.Amount) error {
 			b = appendCounter(b, name, value)
 			return flush(blockSize)
 		})

@@ -370,15 +370,15 @@ func appendRecord(b []byte, space engine.Space, key, value []byte) []byte {
 	return append(b, value...)
 }
 
-func appendCounter(b []byte, name []byte, value int64) []byte {
+func appendCounter(b []byte, name []byte, value engine.Amount) []byte {
 	b = append(b, recordCounter)
 	b = binary.AppendUvarint(b, uint64(len(name)))
 	b = append(b, name...)
-	return binary.AppendVarint(b, value)
+	return binary.AppendVarint(binary.AppendVarint(b, value.Bytes), value.Objects)
 }
 
 // records visits what is in a block. What it hands out aliases the block.
-func visitRecords(b []byte, entry func(space engine.Space, key, value []byte) error, counter func(name []byte, value int64) error) error {
+func visitRecords(b []byte, entry func(space engine.Space, key, value []byte) error, counter func(name []byte, value engine.Amount) error) error {
 	text := func() ([]byte, bool) {
 		n, k := binary.Uvarint(b)
 		if k <= 0 || n > uint64(len(b)-k) {
@@ -404,12 +404,13 @@ func visitRecords(b []byte, entry func(space engine.Space, key, value []byte) er
 			err = entry(space, key, value)
 		case kind == recordCounter:
 			name, ok := text()
-			n, k := binary.Varint(b)
-			if !ok || k <= 0 {
+			bytes, k := binary.Varint(b)
+			objects, k2 := binary.Varint(b[max(k, 0):])
+			if !ok || k <= 0 || k2 <= 0 {
 				return ErrDamaged
 			}
-			b = b[k:]
-			err = counter(name, n)
+			b = b[k+k2:]
+			err = counter(name, engine.Amount{Bytes: bytes, Objects: objects})
 		default:
 			return ErrDamaged
 		}

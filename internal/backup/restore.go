@@ -173,7 +173,7 @@ func (o *RestoreOptions) verify(ctx context.Context, m *Manifest) error {
 	}
 	entries := int64(0)
 	if err := eachBlock(ctx, o.FS, o.Dir, m, func(b []byte) error {
-		return visitRecords(b, func(engine.Space, []byte, []byte) error { entries++; return nil }, func([]byte, int64) error { return nil })
+		return visitRecords(b, func(engine.Space, []byte, []byte) error { entries++; return nil }, func([]byte, engine.Amount) error { return nil })
 	}); err != nil {
 		return err
 	}
@@ -421,7 +421,7 @@ func (r *restore) records() error {
 				tx.Retain(ref)
 			}
 			return visitRecords(b, func(space engine.Space, key, value []byte) error { tx.Set(space, key, value); return nil },
-				func(name []byte, value int64) error { tx.Add(name, value); return nil })
+				func(name []byte, value engine.Amount) error { tx.Add(name, value); return nil })
 		})
 	})
 }
@@ -447,7 +447,7 @@ func (r *restore) rewrite(b []byte) (lost []engine.Ref, err error) {
 				copy(ref, next)
 				return err
 			})
-		}, func([]byte, int64) error { return nil })
+		}, func([]byte, engine.Amount) error { return nil })
 	})
 	return lost, err
 }
@@ -469,7 +469,7 @@ func (r *restore) compareRecords() (err error) {
 	}); err != nil {
 		return err
 	}
-	if err := snap.Counters(r.ctx, func(name []byte, value int64) error {
+	if err := snap.Counters(r.ctx, func(name []byte, value engine.Amount) error {
 		b = appendCounter(b[:0], name, value)
 		sum = crc64.Update(sum, b)
 		return nil

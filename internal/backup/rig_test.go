@@ -67,11 +67,11 @@ func update(s engine.Store, id int, value []byte) error {
 		case err != engine.ErrNotFound:
 			return err
 		case value != nil:
-			tx.Add([]byte("things"), 1)
+			tx.Add([]byte("things"), engine.Amount{Objects: 1})
 		}
 		if value == nil {
 			if err == nil {
-				tx.Add([]byte("things"), -1)
+				tx.Add([]byte("things"), engine.Amount{Objects: -1})
 			}
 			tx.Delete(things, key(id))
 			tx.Delete(seconds, key(id))
@@ -121,7 +121,7 @@ func state(t testing.TB, s engine.Store) (seeds map[int]uint64, lost []int) {
 		}
 		n, err := r.Counter([]byte("things"))
 		require.NoError(t, err)
-		require.Equal(t, len(seeds), int(n))
+		require.Equal(t, len(seeds), int(n.Objects))
 		return it.Close()
 	}))
 	for id, seed := range seeds {

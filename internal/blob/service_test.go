@@ -17,6 +17,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/rest"
 	"github.com/blobd/blobd/internal/rest/resttest"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // house is a Service behind the real front, with a real store and real authorization if it is asked for.
@@ -120,12 +121,10 @@ func (h *house) unpinned() {
 	}
 }
 
-// used is what the account's counter says it holds, in bytes.
+// used is what the account holds by its counters, in bytes.
 func used(t testing.TB, h *house) (n int64) {
 	t.Helper()
-	require.NoError(t, h.store.View(context.Background(), nil, func(r engine.Reader) (err error) {
-		n, err = r.Counter(account.UsedKey("acct", account.BlobService))
-		return err
-	}))
-	return n
+	l, err := usage.Open(context.Background(), h.store)
+	require.NoError(t, err)
+	return l.Account("acct").Held(usage.Blobs).Bytes
 }

@@ -21,7 +21,7 @@ type Snapshot interface {
 	// Entries runs fn on every entry of the services' spaces, by space and key. Key and value are valid until it returns.
 	Entries(ctx context.Context, fn func(space Space, key, value []byte) error) error
 	// Counters runs fn on every counter that is not 0, by name.
-	Counters(ctx context.Context, fn func(name []byte, value int64) error) error
+	Counters(ctx context.Context, fn func(name []byte, value Amount) error) error
 	// Chunks runs fn on every chunk that has owners, by Ref, with its size in bytes.
 	Chunks(ctx context.Context, fn func(ref Ref, size, owners int64) error) error
 

@@ -130,9 +130,21 @@ type Reader interface {
 	// Scan iterates over the entries with lower <= key < upper in byte order; the caller closes the Iterator. A nil upper
 	// means the end of the space.
 	Scan(space Space, lower, upper []byte) Iterator
-	// Counter returns the value of a counter, 0 if nothing was ever added.
-	Counter(key []byte) (int64, error)
+	// Counter returns the value of a counter, zero if nothing was ever added.
+	Counter(key []byte) (Amount, error)
+	// Counters calls fn with the counters whose keys begin with prefix, in the order of their keys, until it fails. A key is valid until
+	// fn returns.
+	Counters(prefix []byte, fn func(key []byte, n Amount) error) error
 }
+
+// Amount is what a counter counts.
+type Amount struct{ Bytes, Objects int64 }
+
+// Plus returns the sum of two amounts.
+func (a Amount) Plus(b Amount) Amount { return Amount{a.Bytes + b.Bytes, a.Objects + b.Objects} }
+
+// Minus returns what is left of an amount without b.
+func (a Amount) Minus(b Amount) Amount { return Amount{a.Bytes - b.Bytes, a.Objects - b.Objects} }
 
 // Tx is a transaction on one partition. Its reads show the state before the transaction, not its own writes. Every key given
 // to Set, Delete and DeleteRange begins with the partition; another one is a defect and fails the transaction. Within the
@@ -147,7 +159,9 @@ type Tx interface {
 	// DeleteRange deletes the entries with lower <= key < upper.
 	DeleteRange(space Space, lower, upper []byte)
 	// Add adds to a counter. Counters lie outside the partitions and commute; they change with the transaction.
-	Add(counter []byte, delta int64)
+	Add(counter []byte, delta Amount)
+	// Drop takes a counter away, which is zero then. Nobody adds to it meanwhile.
+	Drop(counter []byte)
 	// Retain makes the transaction one more owner of a chunk, Release one fewer; the last owner's release frees it. A Ref that
 	// neither has an owner nor is protected since its Put fails the transaction with ErrReleased.
 	Retain(ref Ref)

@@ -13,6 +13,7 @@ var (
 	ErrConditionNotMet                      = &Error{Status: 412, Code: "ConditionNotMet", Message: "The condition specified using HTTP conditional header(s) is not met."}
 	ErrEmptyMetadataKey                     = &Error{Status: 400, Code: "EmptyMetadataKey", Message: "The key for one of the metadata key-value pairs is empty."}
 	ErrInsufficientAccountPermissions       = &Error{Status: 403, Code: "InsufficientAccountPermissions", Message: "The account being accessed does not have sufficient permissions to execute this operation."}
+	ErrInsufficientStorage                  = &Error{Status: 507, Code: "InsufficientStorage", Message: "The storage account, or its subscription, has reached the capacity that it is limited to."}
 	ErrInternalError                        = &Error{Status: 500, Code: "InternalError", Message: "Server encountered an internal error. Please try again after some time."}
 	ErrInvalidAuthenticationInfo            = &Error{Status: 400, Code: "InvalidAuthenticationInfo", Message: "Authentication information is not given in the correct format. Check the value of Authorization header."}
 	ErrInvalidHeaderValue                   = &Error{Status: 400, Code: "InvalidHeaderValue", Message: "The value for one of the HTTP headers is not in the correct format."}

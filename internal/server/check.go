@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/blob/check"
+	blobstore "github.com/blobd/blobd/internal/blob/store"
+	"github.com/blobd/blobd/internal/table"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // check holds the store against itself and answers with a report; with ?deep=true all content is read. One runs at a time.
@@ -34,7 +37,7 @@ func (g *management) check(w http.ResponseWriter, req *http.Request) {
 	}
 	defer g.checking.Unlock()
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // without it a long one has no answer
-	rep, err := check.Check(req.Context(), store, check.Options{Deep: deep})
+	rep, err := check.Check(req.Context(), store, check.Options{Deep: deep, Usage: []usage.Source{blobstore.CountUse, table.CountUse}})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -20,12 +20,14 @@ import (
 	"github.com/blobd/blobd/internal/sweeper"
 	"github.com/blobd/blobd/internal/table/entity"
 	"github.com/blobd/blobd/internal/table/filter"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Service is the Table service of all accounts. It is safe for concurrent use.
 type Service struct {
 	store      engine.Store
 	accounts   *account.Store
+	usage      *usage.Ledger
 	authorizer auth.Authorizer
 	log        *zap.Logger
 	router     *rest.Router[*call]
@@ -53,7 +55,7 @@ func New(o Options) *Service {
 		o.Logger = zap.NewNop()
 	}
 	s := &Service{
-		store: o.Store, accounts: o.Accounts, log: o.Logger,
+		store: o.Store, accounts: o.Accounts, usage: o.Accounts.Usage(), log: o.Logger,
 		most: maxTables, router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(),
 	}
 	s.sweeper.Start(s.log, "sweep deleted tables", s.sweepAll)
@@ -70,6 +72,8 @@ func (s *Service) Close() { s.sweeper.Close() }
 type table struct {
 	record // without policies
 	key    []byte
+	place  usage.Place  // as its use is counted
+	meter  *usage.Meter // of its account
 	acl    atomic.Pointer[[]auth.Policy]
 
 	mu   sync.RWMutex // read: a write of entities is under way; write: the deletion
@@ -139,6 +143,9 @@ func (s *Service) use(key []byte, t *table) {
 		old.mu.Unlock()
 		delete(s.tables, other)
 	}
+	account, _, _ := bytes.Cut(key[1:], []byte{0})
+	t.place = usage.Place{Service: usage.Tables, Account: string(account), Generation: t.generation}
+	t.meter = s.usage.Account(t.place.Account)
 	t.key = bytes.Clone(key)
 	s.tables[string(key)] = t
 }
@@ -237,6 +244,7 @@ func (s *Service) DeleteTable(ctx context.Context, account, name string) error {
 			return err
 		}
 		tx.Delete(engine.SpaceTable, key)
+		t.place.Bury(tx)
 		tx.Set(engine.SpaceTableQueue, queueKey(account, name, t.generation), nil)
 		return nil
 	})
@@ -247,6 +255,7 @@ func (s *Service) DeleteTable(ctx context.Context, account, name string) error {
 		return protocol.ErrTableNotFound
 	}
 	if err == nil {
+		s.usage.Buried(&t.place)
 		s.sweeper.Wake()
 	}
 	return err

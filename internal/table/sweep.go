@@ -6,6 +6,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // sweepAll empties every table in the queue.
@@ -37,8 +38,12 @@ func (s *Service) sweepTable(ctx context.Context, key []byte) error {
 	if err != nil {
 		return err
 	}
+	defer s.lockName(partition)() // DeleteTable has told the ledger before
 	prefix := entity.AppendTablePrefix(nil, generation)
+	account, _, _ := bytes.Cut(partition[1:], []byte{0})
+	place := usage.Place{Service: usage.Tables, Account: string(account), Generation: generation}
 	err = s.store.Update(ctx, prefix, func(tx engine.Tx) error {
+		place.Drop(tx)
 		tx.DeleteRange(engine.SpaceEntity, prefix, engine.PrefixEnd(prefix))
 		tx.DeleteRange(engine.SpaceEntityPart, prefix, engine.PrefixEnd(prefix))
 		return nil
@@ -46,6 +51,7 @@ func (s *Service) sweepTable(ctx context.Context, key []byte) error {
 	if err != nil {
 		return err
 	}
+	s.usage.Dropped(&place)
 	return s.store.Update(ctx, partition, func(tx engine.Tx) error {
 		tx.Delete(engine.SpaceTableQueue, key)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/invariants"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/table/entity"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // changeKind is what a write does with an entity.
@@ -57,8 +58,12 @@ func (s *Service) write(ctx context.Context, t *table, changes []change) (engine
 	defer t.mu.RUnlock()
 	w := writers.Get().(*writer)
 	defer w.release()
+	w.place, w.meter = t.place, t.meter
 	w.changes, w.partition = changes, entity.AppendPartition(w.partition[:0], t.generation, changes[0].pk)
 	err = s.store.Update(ctx, w.partition, w.run)
+	if err == nil {
+		s.usage.Added(&w.place, w.used)
+	}
 	if errors.Is(err, engine.ErrTooLarge) {
 		// Only merges into large entities come to more than a body can hold.
 		return 0, protocol.ErrRequestBodyTooLarge.Because(err)
@@ -74,6 +79,9 @@ type writer struct {
 	stamp     engine.Stamp
 	key       []byte // of the change at hand
 	run       func(engine.Tx) error
+	place     usage.Place
+	meter     *usage.Meter
+	used      engine.Amount // what the table holds more
 
 	keyBytes []byte     // keys of all changes
 	keys     [][]byte   // in keyBytes, ascending
@@ -85,6 +93,7 @@ type writer struct {
 // foundRow is what a change finds in its place: rows[from:to].
 type foundRow struct {
 	from, to int
+	size     int // of the whole row
 	exists   bool
 }
 
@@ -96,7 +105,7 @@ var writers = sync.Pool{New: func() any {
 
 // release gives the writer back for its next use.
 func (w *writer) release() {
-	w.tx, w.changes = nil, nil
+	w.tx, w.changes, w.place, w.meter = nil, nil, usage.Place{}, nil
 	for _, b := range [][]byte{w.partition, w.key, w.keyBytes, w.rows} {
 		invariants.Overwrite(b)
 	}
@@ -107,14 +116,25 @@ func (w *writer) release() {
 }
 
 func (w *writer) apply(tx engine.Tx) error {
-	w.tx, w.stamp = tx, tx.Stamp()
+	w.tx, w.stamp, w.used = tx, tx.Stamp(), engine.Amount{}
+	if err := w.applyAll(); err != nil {
+		return err
+	}
+	if !w.meter.Admits(w.used.Bytes) {
+		return protocol.ErrInsufficientStorage
+	}
+	w.place.Add(tx, w.used)
+	return nil
+}
+
+func (w *writer) applyAll() error {
 	if len(w.changes) == 1 {
 		c := &w.changes[0]
 		w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
-		old, err := tx.Get(engine.SpaceEntity, w.key)
+		old, err := w.tx.Get(engine.SpaceEntity, w.key)
 		exists := err == nil
 		if exists || errors.Is(err, engine.ErrNotFound) {
-			err = w.change(c, old, exists)
+			err = w.change(c, old, exists, entity.Row(old).Size())
 		}
 		if err != nil {
 			return &changeError{0, err}
@@ -127,7 +147,7 @@ func (w *writer) apply(tx engine.Tx) error {
 	for i := range w.changes {
 		c, f := &w.changes[i], w.found[i]
 		w.key = entity.AppendKeyString(append(w.key[:0], w.partition...), c.rk)
-		if err := w.change(c, w.rows[f.from:f.to], f.exists); err != nil {
+		if err := w.change(c, w.rows[f.from:f.to], f.exists, f.size); err != nil {
 			return &changeError{i, err}
 		}
 	}
@@ -147,19 +167,19 @@ func (w *writer) find() error {
 		w.keys = append(w.keys, w.keyBytes[from:len(w.keyBytes):len(w.keyBytes)])
 	}
 	return w.tx.GetEach(engine.SpaceEntity, w.keys, func(k int, value []byte) error {
-		i := w.order[k]
+		i, size := w.order[k], entity.Row(value).Size()
 		if kind := w.changes[i].kind; kind != merge && kind != insertOrMerge {
 			value = entity.Row(value).Head()
 		}
 		from := len(w.rows)
 		w.rows = append(w.rows, value...)
-		w.found[i] = foundRow{from, len(w.rows), true}
+		w.found[i] = foundRow{from, len(w.rows), size, true}
 		return nil
 	})
 }
 
-// change does one change at w.key, where old stands; of old its head is enough unless the change merges.
-func (w *writer) change(c *change, old []byte, exists bool) (err error) {
+// change does one change at w.key, where old stands, a row of a size; of old its head is enough unless the change merges.
+func (w *writer) change(c *change, old []byte, exists bool, size int) (err error) {
 	row, parts := entity.Row(old), 0
 	if exists {
 		if err := row.Check(); err != nil {
@@ -185,6 +205,7 @@ func (w *writer) change(c *change, old []byte, exists bool) (err error) {
 	}
 	if c.kind == remove {
 		w.tx.Delete(engine.SpaceEntity, w.key)
+		w.used = w.used.Minus(engine.Amount{Bytes: int64(len(w.key) + size), Objects: 1})
 		w.dropParts(0, parts)
 		return nil
 	}
@@ -209,6 +230,11 @@ func (w *writer) change(c *change, old []byte, exists bool) (err error) {
 		w.tx.Set(engine.SpaceEntityPart, w.partKey(i), p)
 	}
 	w.dropParts(len(pieces), parts)
+	if exists {
+		w.used.Bytes += int64(len(next) - size)
+	} else {
+		w.used = w.used.Plus(engine.Amount{Bytes: int64(len(w.key) + len(next)), Objects: 1})
+	}
 	return nil
 }
 

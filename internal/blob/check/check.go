@@ -13,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Store is an engine that shows who owns chunks, and whether they are there.
@@ -30,6 +31,7 @@ const (
 	BadOwners  = "owners"  // a chunk is counted more or less often than it is referred to
 	BadContent = "content" // content is not there, or not of the length or sum that its record says
 	BadIndex   = "index"   // a blob's tags are not in the index
+	BadUsage   = "usage"   // a container or table is counted as holding more or less than it does
 	Damaged    = "damage"  // a scrub found it damaged, with nothing left to rebuild it from
 )
 
@@ -63,6 +65,8 @@ const maxFindings = 1000
 // Options of Check.
 type Options struct {
 	Deep bool // read all content too
+	// Usage counts what is held by the services, for comparison with what was counted as it was written; none: it is not compared.
+	Usage []usage.Source
 }
 
 // chunk is what is known of a chunk from the records.
@@ -112,6 +116,11 @@ func Check(ctx context.Context, s Store, o Options) (*Report, error) {
 		}); err != nil {
 			return err
 		}
+		if len(o.Usage) > 0 {
+			if err := usage.Compare(r, c.usage, o.Usage...); err != nil {
+				c.found(BadUsage, "what accounts use", false, "it cannot be counted: %v", err)
+			}
+		}
 		for ref, k := range c.chunks {
 			if !counted[ref] {
 				c.found(BadOwners, c.words(k.where), true, "chunk %x, which is referred to %d times, has no owner: it may be freed", ref[:], k.refs)
@@ -153,6 +162,15 @@ func (c *checker) found(kind, where string, loses bool, format string, args ...a
 	if len(c.rep.Findings) < maxFindings {
 		c.rep.Findings = append(c.rep.Findings, Finding{Kind: kind, Where: where, Detail: fmt.Sprintf(format, args...), Loses: loses})
 	}
+}
+
+// usage tells of a place whose counter is wrong.
+func (c *checker) usage(p usage.Place, counted, found engine.Amount) {
+	where := p.Account + "/" + c.containers[record.Generation(p.Generation)][1]
+	if p.Service == usage.Tables {
+		where = fmt.Sprintf("%s/(table %x)", p.Account, p.Generation)
+	}
+	c.found(BadUsage, where, false, "%d bytes in %d objects are counted, %d in %d are there", counted.Bytes, counted.Objects, found.Bytes, found.Objects)
 }
 
 // words names a place as people do.

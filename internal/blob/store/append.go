@@ -98,7 +98,7 @@ func (s *Service) appendContent(ctx context.Context, p *place, terms *AppendRequ
 		rec.Blocks++
 		rec.Changed = t.Stamp()
 		rec.Lease = rec.Lease.Written(terms.Now)
-		t.delta += in.size
+		t.used.Bytes += in.size
 		t.Modify(rec)
 		return nil
 	})

@@ -119,7 +119,7 @@ func (s *Service) stageBlock(ctx context.Context, p *place, terms *Target, b *bl
 			t.Retain(b.Chunks[i].Ref)
 		}
 		h.Bytes += b.Size - old
-		t.delta += b.Size - old
+		t.used.Bytes += b.Size - old
 		h.Last = t.Stamp()
 		t.Set(engine.SpaceBlock, key, record.AppendBlockChunks(nil, b.Chunks))
 		t.Set(engine.SpaceBlock, record.PendingKey(p.key), h.AppendTo(nil))
@@ -162,7 +162,7 @@ func (t *txn) closePending(h *record.Pending, taken map[string]bool) error {
 	prefix := record.PendingPrefix(t.key, h.Epoch)
 	t.DeleteRange(engine.SpaceBlock, prefix, record.After(append([]byte(nil), prefix...)))
 	t.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, t.key, record.WorkPending, h.Epoch))
-	t.delta -= h.Bytes
+	t.used.Bytes -= h.Bytes
 	return err
 }
 

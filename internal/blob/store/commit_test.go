@@ -38,7 +38,7 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 				t.Set(engine.SpaceBlock, append(record.PendingPrefix(p.key, head.Epoch), id(i)...), record.AppendBlockChunks(nil, b.Chunks))
 			}
 			head.Count, head.Last, head.Bytes = uint32(at+step), t.Stamp(), int64(at+step)*10
-			t.delta += step * 10
+			t.used.Bytes += step * 10
 			t.Set(engine.SpaceBlock, record.PendingKey(p.key), head.AppendTo(nil))
 			return nil
 		}))
@@ -69,9 +69,9 @@ func TestCommitOfTheMostBlocks(t *testing.T) {
 		n = 0
 		require.NoError(t, visitBlocks(v, p, rec, func(*block) error { n++; return nil }))
 		require.Equal(t, MaxBlocks, n)
-		used, err := v.Counter(account.UsedKey("acct", account.BlobService))
-		require.Equal(t, rec.Size, used)
-		return err
+		in := containerPlace("acct", p.gen)
+		require.Equal(t, engine.Amount{Bytes: rec.Size, Objects: 1}, svc.usage.Of(&in))
+		return nil
 	}))
 }
 

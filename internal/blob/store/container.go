@@ -12,6 +12,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 	"github.com/blobd/blobd/internal/view"
 )
 
@@ -53,18 +54,22 @@ func (s *Service) Access(ctx context.Context, account, name string) (auth.Access
 	return auth.Access{Public: c.Public, Policies: c.Policies}, nil
 }
 
-// buryContainer leaves the contents of a deleted container to the sweeper.
-func (s *Service) buryContainer(tx engine.Tx, key []byte, c *record.Container) {
+// buryContainer leaves the contents of a deleted container to the sweeper. Its account holds them no more; the caller tells so
+// (s.usage.Buried) once the transaction has succeeded.
+func (s *Service) buryContainer(tx engine.Tx, key []byte, c *record.Container) usage.Place {
+	account, _, _ := record.CutZero(key)
+	place := containerPlace(string(account), c.Generation)
+	place.Bury(tx)
 	died := record.AppendStamp(nil, tx.Stamp())
 	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainer, engine.Stamp(c.Generation)), died)
+	return place
 }
 
-// retireContainer takes a container's record from its place: softly if the account keeps deleted containers.
-func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, c *record.Container) {
+// retireContainer takes a container's record from its place: softly if the account keeps deleted containers, else it buries it.
+func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, c *record.Container) (buried usage.Place) {
 	tx.Delete(engine.SpaceContainer, key)
 	if a.ContainerRetentionDays <= 0 {
-		s.buryContainer(tx, key, c)
-		return
+		return s.buryContainer(tx, key, c)
 	}
 	now := tx.Stamp()
 	gone := *c
@@ -72,6 +77,14 @@ func (s *Service) retireContainer(tx engine.Tx, a *account.Account, key []byte, 
 	gone.Deleted = record.SoftDelete{At: now, Until: now + engine.Stamp(a.ContainerRetentionDays)*record.Day}
 	tx.Set(engine.SpaceContainer, record.DeletedContainerKey(key, c.Generation), gone.AppendTo(nil))
 	tx.Set(engine.SpaceBlobQueue, record.AppendWorkKey(nil, key, record.WorkContainerExpiry, engine.Stamp(c.Generation)), nil)
+	return buried
+}
+
+// buried tells the ledger of a container that a transaction has buried, none for the zero Place.
+func (s *Service) buried(p usage.Place) {
+	if p.Service != 0 {
+		s.usage.Buried(&p)
+	}
 }
 
 // findDeletedContainer finds one of the deleted containers of a name by its version, nil if there is none.
@@ -97,7 +110,8 @@ func findDeletedContainer(r engine.Reader, key []byte, version string) (*record.
 // sweepDeletedContainer lets a soft-deleted container go once its retention has ended.
 func (s *Service) sweepDeletedContainer(ctx context.Context, w *record.Work) error {
 	key := record.DeletedContainerKey(w.Partition, record.Generation(w.Stamp))
-	return s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
+	var buried usage.Place
+	err := s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		switch {
 		case errors.Is(err, protocol.ErrContainerNotFound):
@@ -107,11 +121,15 @@ func (s *Service) sweepDeletedContainer(ctx context.Context, w *record.Work) err
 			return nil
 		default:
 			tx.Delete(engine.SpaceContainer, key)
-			s.buryContainer(tx, w.Partition, c)
+			buried = s.buryContainer(tx, w.Partition, c)
 		}
 		tx.Delete(engine.SpaceBlobQueue, w.Key)
 		return nil
 	})
+	if err == nil {
+		s.buried(buried)
+	}
+	return err
 }
 
 // Container reads a container for an operation that changes nothing; a lease id is checked if there is one. The record is shared:
@@ -185,6 +203,7 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 		return err
 	}
 	key := record.AppendContainerKey(nil, a.Account.Name, a.Container)
+	var buried usage.Place
 	err := s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if err != nil {
@@ -196,10 +215,11 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 		if err := a.Cond.Write(c.Changed, false); err != nil {
 			return err
 		}
-		s.retireContainer(tx, a.Account, key, c)
+		buried = s.retireContainer(tx, a.Account, key, c)
 		return nil
 	})
 	if err == nil {
+		s.buried(buried)
 		s.sweeper.Wake()
 	}
 	return err

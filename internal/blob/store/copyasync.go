@@ -243,7 +243,7 @@ func (s *Service) pull(ctx context.Context, p *place, job *pull) error {
 		default:
 			rec.Content = t.adopt(f)
 		}
-		t.delta += f.size
+		t.used.Bytes += f.size
 		t.Modify(rec)
 		return nil
 	})
@@ -338,7 +338,7 @@ func (t *txn) endCopy(rec *record.Blob, status record.CopyStatus, description st
 		if err := t.drop(rec, record.Slot{}, false); err != nil {
 			return err
 		}
-		t.delta -= rec.Size
+		t.used.Bytes -= rec.Size
 		rec.Size = 0
 		if status != record.CopySuccess {
 			rec.Content = t.newPageMap()
@@ -360,13 +360,18 @@ func (t *txn) dropCopy(rec *record.Blob) {
 // sweepCopy takes up a copy that was under way when the server stopped, or clears away the item of one that is over.
 func (s *Service) sweepCopy(ctx context.Context, p *place, w *record.Work) error {
 	name, value, _ := record.CutZero(w.Value[1:])
-	p.account = s.accounts.Lookup(string(name))
+	owner := s.accounts.Lookup(string(name))
+	gone := owner == nil
+	if gone {
+		owner = &account.Account{Name: string(name)}
+	}
+	p.account = owner
 	var rec *record.Blob
 	err := s.change(ctx, p, func(t *txn) (err error) {
 		if rec, err = t.Record(record.Slot{}); err != nil {
 			return err
 		}
-		if p.account == nil || rec == nil || rec.Copy == nil || rec.Copy.Status != record.CopyPending {
+		if gone || rec == nil || rec.Copy == nil || rec.Copy.Status != record.CopyPending {
 			t.Delete(engine.SpaceBlobQueue, w.Key)
 			rec = nil
 		}

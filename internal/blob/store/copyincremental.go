@@ -78,7 +78,7 @@ func (s *Service) commitIncremental(ctx context.Context, p *place, terms *Target
 			if err := follows(old, src); err != nil {
 				return err
 			}
-			t.delta -= old.Size
+			t.used.Bytes -= old.Size
 			if err := t.drop(old, record.Slot{}, false); err != nil {
 				return err
 			}
@@ -88,7 +88,11 @@ func (s *Service) commitIncremental(ctx context.Context, p *place, terms *Target
 		if snapshot.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
 			return err
 		}
-		t.delta += rec.Size
+		t.used.Bytes += rec.Size
+		t.used.Objects++
+		if old == nil {
+			t.used.Objects++
+		}
 		t.set(slot, &snapshot)
 		t.set(record.Slot{}, rec)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // buryAtOnce is how many containers of a deleted account are deleted at a time: their commits share syncs.
@@ -52,7 +53,8 @@ func (s *Service) buryForGood(ctx context.Context, key []byte, name int) error {
 		return fmt.Errorf("the key of a container, %q, cannot be read", key)
 	}
 	partition := key[:name+end+1]
-	return s.updateContainer(ctx, partition, func(tx engine.Tx) error {
+	var buried usage.Place
+	err := s.updateContainer(ctx, partition, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
 		if errors.Is(err, protocol.ErrContainerNotFound) {
 			return nil
@@ -64,7 +66,11 @@ func (s *Service) buryForGood(ctx context.Context, key []byte, name int) error {
 		if len(key) > len(partition) {
 			tx.Delete(engine.SpaceBlobQueue, record.AppendWorkKey(nil, partition, record.WorkContainerExpiry, engine.Stamp(c.Generation)))
 		}
-		s.buryContainer(tx, partition, c)
+		buried = s.buryContainer(tx, partition, c)
 		return nil
 	})
+	if err == nil {
+		s.buried(buried)
+	}
+	return err
 }

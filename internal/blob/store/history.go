@@ -38,12 +38,13 @@ func (t *txn) retire(old *record.Blob, inlineFollows bool) (kept bool, err error
 		slot, gone.Deleted = record.Slot{Stamp: d.At, Kind: record.SlotDeleted}, d
 		t.enqueueExpiry(slot, d.Until)
 	} else {
-		t.delta -= old.Size
+		t.used.Bytes -= old.Size
 		return false, t.drop(old, record.Slot{}, inlineFollows)
 	}
 	if err := t.move(old, record.Slot{}, slot, inlineFollows); err != nil {
 		return false, err
 	}
+	t.used.Objects++
 	t.set(slot, &gone)
 	return true, nil
 }
@@ -73,7 +74,7 @@ func (t *txn) keepVersion(old *record.Blob) error {
 	if kept.Content, err = t.share(old, record.Slot{}, slot); err != nil {
 		return err
 	}
-	t.delta += kept.Size
+	t.used = t.used.Plus(engine.Amount{Bytes: kept.Size, Objects: 1})
 	t.set(slot, &kept)
 	return nil
 }
@@ -184,8 +185,9 @@ func (t *txn) forget(s record.Slot, rec *record.Blob) (kept bool, err error) {
 // erase takes a blob out of the history for good. A snapshot's bytes were never counted.
 func (t *txn) erase(s record.Slot, rec *record.Blob) error {
 	if s.Kind != record.SlotSnapshot {
-		t.delta -= rec.Size
+		t.used.Bytes -= rec.Size
 	}
+	t.used.Objects--
 	t.Delete(engine.SpaceBlobHistory, t.slotKey(s))
 	return t.drop(rec, s, false)
 }
@@ -287,7 +289,7 @@ func (t *txn) restoreHistory(from, but record.Slot) (next record.Slot, known boo
 		to := slot
 		if slot.Kind == record.SlotDeleted {
 			to.Kind = record.SlotSnapshot
-			t.delta -= rec.Size
+			t.used.Bytes -= rec.Size
 		}
 		return true, t.restore(rec, slot, to)
 	})
@@ -373,6 +375,7 @@ func (s *Service) Snapshot(ctx context.Context, a *Target, metadata []protocol.P
 		if len(metadata) > 0 {
 			snap.Metadata, snap.Changed = metadata, id
 		}
+		t.used.Objects++
 		t.set(slot, &snap)
 		return nil
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local"
 	"github.com/blobd/blobd/internal/engine/local/crashtest"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // longBlob is the state of a name: what its blob reads as, empty for none, and how many uncommitted blocks it has.
@@ -149,14 +150,12 @@ func checkLongLists(disk *local.Store, want map[string][]longBlob, _ int) (err e
 	if err := owned(ctx, disk, owners); err != nil {
 		return err
 	}
-	if err := disk.View(ctx, nil, func(r engine.Reader) error {
-		used, err := r.Counter(account.UsedKey("acct", account.BlobService))
-		if used != bytes {
-			err = errors.Join(err, fmt.Errorf("%d bytes are counted as used, %d are", used, bytes))
-		}
+	l, err := usage.Open(ctx, disk)
+	if err != nil {
 		return err
-	}); err != nil {
-		return err
+	}
+	if used := l.Account("acct").Held(usage.Blobs).Bytes; used != bytes {
+		return fmt.Errorf("%d bytes are counted as used, %d are", used, bytes)
 	}
 	return svc.endLong(ctx, disk, c.Generation)
 }

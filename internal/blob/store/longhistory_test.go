@@ -13,6 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // errCut stands for the end of the process.
@@ -191,9 +192,9 @@ func (r *rig) shape(name string) string {
 }
 
 func (r *rig) used() (n int64, err error) {
-	err = r.store.View(context.Background(), nil, func(v engine.Reader) error {
-		n, err = v.Counter(account.UsedKey("acct", account.BlobService))
-		return err
-	})
-	return n, err
+	l, err := usage.Open(context.Background(), r.store)
+	if err != nil {
+		return 0, err
+	}
+	return l.Account("acct").Held(usage.Blobs).Bytes, nil
 }

@@ -123,7 +123,7 @@ func (s *Service) SetPageProperties(ctx context.Context, a *Target, c *PageChang
 					return err
 				}
 			}
-			t.delta += c.Size - rec.Size
+			t.used.Bytes += c.Size - rec.Size
 			rec.Size = c.Size
 		}
 		if c.HTTP != (record.HTTPProperties{}) || c.MD5 != "" {

@@ -80,7 +80,7 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 
 	// What transactions cost is counted in a service that has no sweeper.
 	counting := &counted{Store: h.store}
-	alone, p := &Service{store: counting, historyStep: engine.MaxTransaction}, h.at("disk")
+	alone, p := &Service{usage: h.usage, store: counting, historyStep: engine.MaxTransaction}, h.at("disk")
 	cost := func(do func() error) int64 {
 		before := counting.n.Load()
 		require.NoError(t, do())
@@ -97,6 +97,7 @@ func TestPageBlobOfManyRanges(t *testing.T) {
 			if rec.Content, err = t.share(rec, record.Slot{}, slot); err != nil {
 				return err
 			}
+			t.used.Objects++
 			t.set(slot, rec)
 			first = slot.Stamp
 			return nil

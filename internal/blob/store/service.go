@@ -15,6 +15,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/sweeper"
 	"github.com/blobd/blobd/internal/tally"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Options of New.
@@ -40,6 +41,7 @@ type Options struct {
 type Service struct {
 	store      engine.Store
 	accounts   *account.Store
+	usage      *usage.Ledger
 	log        *zap.Logger
 	clock      func() time.Time
 	started    engine.Stamp
@@ -67,7 +69,7 @@ func New(o Options) *Service {
 	if o.Stall == 0 {
 		o.Stall = source.MaxStall
 	}
-	s := &Service{store: o.Store, accounts: o.Accounts, log: o.Logger, clock: o.Now,
+	s := &Service{store: o.Store, accounts: o.Accounts, usage: o.Accounts.Usage(), log: o.Logger, clock: o.Now,
 		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce,
 		historyStep: engine.MaxTransaction / 4, looked: maxLooked}
 	if s.log == nil {

@@ -179,7 +179,7 @@ func (s *Service) sweepPending(ctx context.Context, p *place, w *record.Work) er
 					return errEnough
 				}
 				t.releaseAll(b.Chunks)
-				t.delta -= b.Size
+				t.used.Bytes -= b.Size
 				t.Delete(engine.SpaceBlock, append(record.PendingPrefix(p.key, w.Stamp), b.ID...))
 				return nil
 			})
@@ -251,10 +251,16 @@ func (s *Service) sweepContainer(ctx context.Context, w *record.Work) error {
 			if err := s.dropTagIndex(ctx, owner.Name, record.Generation(w.Stamp)); err != nil {
 				return err
 			}
-			return s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
+			place := containerPlace(owner.Name, record.Generation(w.Stamp))
+			err := s.store.Update(ctx, w.Partition, func(tx engine.Tx) error {
+				place.Drop(tx)
 				tx.Delete(engine.SpaceBlobQueue, w.Key)
 				return nil
 			})
+			if err == nil {
+				s.usage.Dropped(&place)
+			}
+			return err
 		}
 		for _, partition := range names {
 			name, _, _ := record.SplitKey(partition)
@@ -300,7 +306,7 @@ func (t *txn) purge() (done bool, err error) {
 		return false, err
 	}
 	if rec != nil {
-		t.delta -= rec.Size
+		t.used = t.used.Minus(engine.Amount{Bytes: rec.Size, Objects: 1})
 		if err := t.drop(rec, record.Slot{}, false); err != nil {
 			return false, err
 		}

@@ -9,11 +9,12 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // place is one blob name in one life of a container: what a View or Txn works on.
 type place struct {
-	account *account.Account
+	account *account.Account // nil for what is only read
 	gen     record.Generation
 	name    string
 	key     []byte // the partition
@@ -21,6 +22,11 @@ type place struct {
 
 func newPlace(a *account.Account, g record.Generation, name string) *place {
 	return &place{a, g, name, record.AppendPartition(make([]byte, 0, 8+len(name)+2+1+record.SlotSize), g, name)}
+}
+
+// containerPlace is a life of a container as its use is counted.
+func containerPlace(account string, g record.Generation) usage.Place {
+	return usage.Place{Service: usage.Blobs, Account: account, Generation: uint64(g)}
 }
 
 // slotKey returns the key of a slot in SpaceBlobHistory or SpaceBlobData, and in SpaceBlob for the current one.
@@ -115,7 +121,7 @@ type txn struct {
 	engine.Tx
 	*place
 	svc     *Service
-	delta   int64                   // bytes that the account's use grows by
+	used    engine.Amount           // what the container holds more
 	wake    bool                    // work for the sweeper was left
 	settled bool                    // the uncommitted blocks are taken care of
 	untag   []protocol.Pair         // tags whose hints lose their owner
@@ -133,32 +139,39 @@ func (t *txn) Delete(space engine.Space, key []byte) {
 	t.Tx.Delete(space, key)
 }
 
-// change runs fn as a transaction on a blob name and books the account's use.
+// change runs fn as a transaction on a blob name and counts what is held more or less by it.
 func (s *Service) change(ctx context.Context, p *place, fn func(*txn) error) error {
-	var wake, untagging bool
-	var untag []protocol.Pair
+	var left struct { // by the transaction, in one allocation
+		wake, untagging bool
+		untag           []protocol.Pair
+		used            engine.Amount
+		in              usage.Place
+	}
+	left.in = containerPlace(p.account.Name, p.gen)
 	err := s.store.Update(ctx, p.key, func(tx engine.Tx) error {
 		t := txn{Tx: tx, place: p, svc: s}
 		if err := fn(&t); err != nil {
 			return err
 		}
-		if t.delta != 0 {
-			tx.Add(account.UsedKey(p.account.Name, account.BlobService), t.delta)
+		if !p.account.Meter.Admits(t.used.Bytes) {
+			return protocol.ErrInsufficientStorage
 		}
-		wake, untag = t.wake, t.untag
-		if len(untag) > 0 && !untagging { // before the transaction is seen
-			untagging = true
+		left.in.Add(tx, t.used)
+		left.wake, left.untag, left.used = t.wake, t.untag, t.used
+		if len(t.untag) > 0 && !left.untagging { // before the transaction is seen
+			left.untagging = true
 			s.tagging.Add(string(p.key), 1)
 		}
 		return nil
 	})
-	if untagging {
+	if left.untagging {
 		defer s.tagging.Add(string(p.key), -1)
 	}
 	if err == nil {
-		s.untag(ctx, p, untag)
+		s.usage.Added(&left.in, left.used)
+		s.untag(ctx, p, left.untag)
 	}
-	if wake && err == nil {
+	if left.wake && err == nil {
 		s.sweeper.Wake()
 	}
 	return err
@@ -200,7 +213,10 @@ func (t *txn) Replace(old, r *record.Blob, inline []byte) error {
 		t.Set(engine.SpaceBlobData, t.key, inline)
 		r.Content = record.Content{Kind: record.ContentInline}
 	}
-	t.delta += r.Size
+	t.used.Bytes += r.Size
+	if old == nil {
+		t.used.Objects++
+	}
 	t.set(record.Slot{}, r)
 	return nil
 }
@@ -214,6 +230,7 @@ func (t *txn) Remove(old *record.Blob) (kept bool, err error) {
 		return false, err
 	}
 	t.Delete(engine.SpaceBlob, t.key)
+	t.used.Objects--
 	t.untag = old.Tags
 	return kept, nil
 }

@@ -33,7 +33,7 @@ func shown(t *testing.T, snap engine.Snapshot) string {
 		fmt.Fprintf(&b, "%x %s=%s\n", byte(space), key, value)
 		return nil
 	}))
-	require.NoError(t, snap.Counters(background, func(name []byte, value int64) error {
+	require.NoError(t, snap.Counters(background, func(name []byte, value engine.Amount) error {
 		fmt.Fprintf(&b, "%s: %d\n", name, value)
 		return nil
 	}))
@@ -50,7 +50,11 @@ func testSnapshotHolds(t *testing.T, h Harness) {
 	var chunks []engine.Chunk
 	for i := range 12 {
 		c := put(t, s, content(uint64(i), 300_000))
-		own(t, s, func(tx engine.Tx) { tx.Retain(c.Ref); tx.Retain(c.Ref); tx.Add([]byte("chunks"), 1) })
+		own(t, s, func(tx engine.Tx) {
+			tx.Retain(c.Ref)
+			tx.Retain(c.Ref)
+			tx.Add([]byte("chunks"), engine.Amount{Objects: 1})
+		})
 		s.Forget(c.Ref)
 		chunks = append(chunks, c)
 	}
@@ -59,7 +63,7 @@ func testSnapshotHolds(t *testing.T, h Harness) {
 	snap := snapshotOf(t, s)
 	before := shown(t, snap)
 	assert.Equal(t, 12, strings.Count(before, "300000 bytes, 2 owners"), before)
-	assert.Contains(t, before, "chunks: 12\n")
+	assert.Contains(t, before, "chunks: {0 12}\n")
 	assert.Contains(t, before, "p/a=1\n")
 
 	set(t, s, "p/", "p/a", "3")
@@ -142,7 +146,7 @@ func testRestored(t *testing.T, h Harness) {
 		tx.Set(engine.SpaceRestore, []byte("map"), []byte("x"))
 		tx.Set(space, []byte("p/a"), []byte("1"))
 		tx.Set(space, []byte("q/a"), []byte("2"))
-		tx.Add([]byte("n"), 7)
+		tx.Add([]byte("n"), engine.Amount{Bytes: 7, Objects: 2})
 		tx.Retain(c.Ref)
 		tx.Retain(c.Ref)
 		tx.Retain(gone)
@@ -160,7 +164,7 @@ func testRestored(t *testing.T, h Harness) {
 		tx.Set(engine.SpaceRestore, []byte("map"), []byte("x"))
 		tx.Set(space, []byte("p/a"), []byte("1"))
 		tx.Set(space, []byte("q/a"), []byte("2"))
-		tx.Add([]byte("n"), 7)
+		tx.Add([]byte("n"), engine.Amount{Bytes: 7, Objects: 2})
 		tx.Retain(c.Ref)
 		tx.Retain(c.Ref)
 		tx.Retain(gone)
@@ -175,7 +179,7 @@ func testRestored(t *testing.T, h Harness) {
 	snap := snapshotOf(t, next)
 	text := shown(t, snap)
 	assert.NotContains(t, text, "map")
-	assert.Contains(t, text, "n: 7\n")
+	assert.Contains(t, text, "n: {7 2}\n")
 	assert.Contains(t, text, "500000 bytes, 2 owners\n")
 	assert.GreaterOrEqual(t, snap.Stamp(), stamp)
 	got, err := read(next, c.Ref, 0, c.Size)

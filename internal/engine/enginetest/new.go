@@ -3,6 +3,7 @@ package enginetest
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -23,6 +24,14 @@ type Disk struct{ fs vfs.FS }
 
 // NewDisk returns an empty disk.
 func NewDisk() *Disk { return &Disk{vfs.NewMem()} }
+
+// NewCutDisk returns an empty disk whose power can be cut.
+func NewCutDisk() *Disk { return &Disk{vfs.NewCrashableMem()} }
+
+// Cut returns the disk as it is if the power is cut now: some of what was not synced is lost. It goes on as if nothing had happened.
+func (d *Disk) Cut(rng *rand.Rand) *Disk {
+	return &Disk{d.fs.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})}
+}
 
 // Open returns the store on the disk, closed when the test ends. At most one is open at a time.
 func (d *Disk) Open(tb testing.TB) engine.Store {

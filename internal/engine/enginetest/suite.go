@@ -137,7 +137,7 @@ func testFailedUpdate(t *testing.T, h Harness) {
 	refused := errors.New("refused")
 	err := s.Update(background, []byte("p/"), func(tx engine.Tx) error {
 		tx.Set(space, []byte("p/a"), []byte("1"))
-		tx.Add([]byte("n"), 1)
+		tx.Add([]byte("n"), engine.Amount{Bytes: 1})
 		return refused
 	})
 	assert.True(t, err == refused, "the error is returned as it is")
@@ -364,7 +364,7 @@ func testDeleteRange(t *testing.T, h Harness) {
 	assert.Equal(t, "p0=v q=v", scan(t, s, nil, nil))
 }
 
-func counter(t *testing.T, s engine.Store, name string) (n int64) {
+func counter(t *testing.T, s engine.Store, name string) (n engine.Amount) {
 	t.Helper()
 	require.NoError(t, s.View(background, []byte(name), func(r engine.Reader) (err error) {
 		n, err = r.Counter([]byte(name))
@@ -380,9 +380,10 @@ func testCounters(t *testing.T, h Harness) {
 		wg.Go(func() {
 			for i := range 20 {
 				assert.NoError(t, s.Update(background, fmt.Appendf(nil, "p%d/", w), func(tx engine.Tx) error {
-					tx.Add([]byte("bytes"), int64(i))
-					tx.Add([]byte("count"), 1)
-					tx.Add([]byte("zero"), int64(1-2*(i%2)))
+					tx.Add([]byte("n/both"), engine.Amount{Bytes: int64(i), Objects: -1})
+					tx.Add([]byte("n/objects"), engine.Amount{Objects: 1})
+					tx.Add([]byte("n/zero"), engine.Amount{Bytes: int64(1 - 2*(i%2)), Objects: int64(2*(i%2) - 1)})
+					tx.Add([]byte("o"), engine.Amount{Bytes: 1})
 					return nil
 				}))
 			}
@@ -390,20 +391,38 @@ func testCounters(t *testing.T, h Harness) {
 	}
 	wg.Wait()
 	check := func(s engine.Store) {
-		assert.Equal(t, int64(8*190), counter(t, s, "bytes"))
-		assert.Equal(t, int64(160), counter(t, s, "count"))
-		assert.Zero(t, counter(t, s, "zero"))
+		assert.Equal(t, engine.Amount{Bytes: 8 * 190, Objects: -160}, counter(t, s, "n/both"))
+		assert.Equal(t, engine.Amount{Objects: 160}, counter(t, s, "n/objects"))
+		assert.Zero(t, counter(t, s, "n/zero"))
+		all := map[string]engine.Amount{}
+		require.NoError(t, s.View(background, nil, func(r engine.Reader) error {
+			return r.Counters([]byte("n/"), func(key []byte, n engine.Amount) error {
+				if n != (engine.Amount{}) {
+					all[string(key)] = n
+				}
+				return nil
+			})
+		}))
+		assert.Equal(t, map[string]engine.Amount{"n/both": {Bytes: 8 * 190, Objects: -160}, "n/objects": {Objects: 160}}, all)
 	}
 	check(s)
 	s = h.Reopen(t, s, 0)
 	check(s)
 	require.NoError(t, s.Update(background, []byte("p/"), func(tx engine.Tx) error {
-		tx.Add([]byte("count"), -161)
-		tx.Add([]byte("zero"), 2)
+		tx.Add([]byte("n/objects"), engine.Amount{Objects: -161})
+		tx.Add([]byte("n/zero"), engine.Amount{Bytes: 2})
+		tx.Drop([]byte("n/both"))
 		return nil
 	}))
-	assert.Equal(t, int64(-1), counter(t, s, "count"))
-	assert.Equal(t, int64(2), counter(t, s, "zero"))
+	assert.Equal(t, engine.Amount{Objects: -1}, counter(t, s, "n/objects"))
+	assert.Equal(t, engine.Amount{Bytes: 2}, counter(t, s, "n/zero"))
+	assert.Zero(t, counter(t, s, "n/both"))
+	require.NoError(t, s.Update(background, []byte("p/"), func(tx engine.Tx) error {
+		tx.Add([]byte("n/both"), engine.Amount{Bytes: 7})
+		return nil
+	}))
+	s = h.Reopen(t, s, 0)
+	assert.Equal(t, engine.Amount{Bytes: 7}, counter(t, s, "n/both"))
 }
 
 func testStamps(t *testing.T, h Harness) {

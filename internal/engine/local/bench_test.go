@@ -64,7 +64,7 @@ func BenchmarkUpdate(b *testing.B) {
 							tx.Stamp()
 							tx.Set(recordSpace, key, record)
 							tx.Set(dataSpace, key, data)
-							tx.Add([]byte("bytes"), int64(len(data)))
+							tx.Add([]byte("bytes"), engine.Amount{Bytes: int64(len(data))})
 							return nil
 						}); err != nil {
 							return err

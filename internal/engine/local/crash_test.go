@@ -109,7 +109,7 @@ func store(s engine.Store, name string, o *object) error {
 			tx.Delete(dataSpace, []byte(name))
 		}
 		if old.seed == 0 {
-			tx.Add([]byte(objects), 1)
+			tx.Add([]byte(objects), engine.Amount{Objects: 1})
 		}
 		return nil
 	})
@@ -132,7 +132,7 @@ func remove(s engine.Store, name string) error {
 		release(tx, old)
 		tx.Delete(recordSpace, []byte(name))
 		tx.DeleteRange(dataSpace, []byte(name), append([]byte(name), 0))
-		tx.Add([]byte(objects), -1)
+		tx.Add([]byte(objects), engine.Amount{Objects: -1})
 		return nil
 	})
 }
@@ -266,8 +266,8 @@ func consistent(s *local.Store) (map[string]object, error) {
 		for data.Next() {
 			inline--
 		}
-		var err error
-		count, err = r.Counter([]byte(objects))
+		counted, err := r.Counter([]byte(objects))
+		count = counted.Objects
 		return errors.Join(err, data.Close())
 	})
 	if err != nil {

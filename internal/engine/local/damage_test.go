@@ -153,7 +153,8 @@ func (img image) read(s *local.Store) error {
 	}
 	var n int64
 	if err := s.View(background, nil, func(r engine.Reader) (err error) {
-		n, err = r.Counter([]byte(objects))
+		counted, err := r.Counter([]byte(objects))
+		n = counted.Objects
 		return err
 	}); err != nil {
 		detected = err

@@ -112,7 +112,8 @@ func TestKeySpaceGolden(t *testing.T) {
 	s.pins.pin(ref)
 	require.NoError(t, s.Update(t.Context(), []byte("p/"), func(tx engine.Tx) error {
 		tx.Set(engine.SpaceEntity, []byte("p/row"), []byte("value"))
-		tx.Add([]byte("name"), -3)
+		tx.Add([]byte("name"), engine.Amount{Bytes: -3})
+		tx.Add([]byte("pair"), engine.Amount{Bytes: 2, Objects: 1})
 		tx.Retain(ref)
 		tx.Retain(ref)
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/invariants"
 )
 
@@ -15,7 +16,7 @@ const mergerName = "blobd.merge.1"
 
 // Keys of engine.SpaceSystem, after the space byte.
 const (
-	sysCounter    = 'c' // + counter name: sum of what was added
+	sysCounter    = 'c' // + counter name: sums of what was added, bytes and objects
 	sysDamaged    = 'd' // + 'c' and Ref, or 'f' and a file: what a scrub could not bring back; value: names of what is kept there
 	sysForward    = 'f' // + Ref: the Ref that its chunk was moved to; written by Set and Delete
 	sysLost       = 'l' // + extent id, 8 bytes: the operator has accepted that its files are lost; no value
@@ -39,7 +40,10 @@ var merger = &pebble.Merger{
 		switch key[1] {
 		case sysStamp:
 			m.max = true
-		case sysCounter, sysRef:
+		case sysCounter:
+			m := &amountMerger{}
+			return m, m.MergeNewer(value)
+		case sysRef:
 		default:
 			return nil, fmt.Errorf("merge operand under the key %x", key)
 		}
@@ -70,6 +74,43 @@ func (m *valueMerger) MergeNewer(value []byte) error {
 func (m *valueMerger) MergeOlder(value []byte) error { return m.MergeNewer(value) }
 
 func (m *valueMerger) Finish(bool) ([]byte, io.Closer, error) { return appendInt(nil, m.v), nil, nil }
+
+// amountMerger sums the operands of a counter.
+type amountMerger struct{ engine.Amount }
+
+func (m *amountMerger) MergeNewer(value []byte) error {
+	invariants.Look(1)
+	v, err := decodeAmount(value)
+	m.Amount = m.Plus(v)
+	return err
+}
+
+func (m *amountMerger) MergeOlder(value []byte) error { return m.MergeNewer(value) }
+
+func (m *amountMerger) Finish(bool) ([]byte, io.Closer, error) {
+	return appendAmount(nil, m.Amount), nil, nil
+}
+
+// appendAmount leaves objects out if there are none.
+func appendAmount(b []byte, a engine.Amount) []byte {
+	b = binary.AppendVarint(b, a.Bytes)
+	if a.Objects != 0 {
+		b = binary.AppendVarint(b, a.Objects)
+	}
+	return b
+}
+
+func decodeAmount(b []byte) (a engine.Amount, err error) {
+	v, n := binary.Varint(b)
+	if n <= 0 {
+		return a, fmt.Errorf("malformed amount %x", b)
+	}
+	if a.Bytes = v; n == len(b) {
+		return a, nil
+	}
+	a.Objects, err = decodeInt(b[n:])
+	return a, err
+}
 
 func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 

@@ -129,8 +129,45 @@ func (r *reader) find(space engine.Space, key []byte) ([]byte, error) {
 }
 
 // Counter implements engine.Reader.
-func (r *reader) Counter(key []byte) (int64, error) {
-	return r.integer(sysCounter, key)
+func (r *reader) Counter(key []byte) (engine.Amount, error) {
+	r.key = append(append(r.key[:0], byte(engine.SpaceSystem), sysCounter), key...)
+	v, err := r.get(r.key)
+	if err == engine.ErrNotFound {
+		return engine.Amount{}, nil
+	}
+	if err != nil {
+		return engine.Amount{}, err
+	}
+	return amount(v)
+}
+
+func amount(v []byte) (engine.Amount, error) {
+	a, err := decodeAmount(v)
+	if err != nil {
+		return a, fmt.Errorf("%w: %w", engine.ErrCorrupt, err)
+	}
+	return a, nil
+}
+
+// Counters implements engine.Reader.
+func (r *reader) Counters(prefix []byte, fn func(key []byte, n engine.Amount) error) error {
+	lower := append([]byte{sysCounter}, prefix...)
+	it := r.Scan(engine.SpaceSystem, lower, engine.PrefixEnd(lower))
+	defer it.Close()
+	for it.Next() {
+		v, err := it.Value()
+		if err != nil {
+			return err
+		}
+		a, err := amount(v)
+		if err == nil {
+			err = fn(it.Key()[1:], a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return it.Close()
 }
 
 // integer reads a merged integer of the system space, 0 if there is none.

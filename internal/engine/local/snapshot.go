@@ -90,13 +90,13 @@ func (h *snapshot) Entries(ctx context.Context, fn func(space engine.Space, key,
 }
 
 // Counters implements engine.Snapshot.
-func (h *snapshot) Counters(ctx context.Context, fn func(name []byte, value int64) error) error {
+func (h *snapshot) Counters(ctx context.Context, fn func(name []byte, value engine.Amount) error) error {
 	return h.each(ctx, systemKey(sysCounter, nil), systemKey(sysCounter+1, nil), func(key, v []byte) error {
-		n, err := decodeInt(v)
+		n, err := decodeAmount(v)
 		if err != nil {
 			return fmt.Errorf("counter %q: %w: %w", key[2:], engine.ErrCorrupt, err)
 		}
-		if n == 0 {
+		if n == (engine.Amount{}) {
 			return nil
 		}
 		return fn(key[2:], n)

@@ -15,7 +15,7 @@ func TestSetThenGet(t *testing.T) {
 	ctx := context.Background()
 	require.NoError(t, s.Update(ctx, []byte("p/"), func(tx engine.Tx) error {
 		tx.Set(engine.SpaceBlob, []byte("p/a"), []byte("v"))
-		tx.Add([]byte("n"), 3)
+		tx.Add([]byte("n"), engine.Amount{Objects: 3})
 		require.NotZero(t, tx.Stamp())
 		return nil
 	}))

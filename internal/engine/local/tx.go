@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -134,13 +135,25 @@ func (t *tx) DeleteRange(space engine.Space, lower, upper []byte) {
 }
 
 // Add implements engine.Tx.
-func (t *tx) Add(counter []byte, delta int64) {
+func (t *tx) Add(counter []byte, delta engine.Amount) {
 	if t.err == nil && len(counter) > engine.MaxKey {
 		t.fail(fmt.Errorf("counter name of %d bytes: %w", len(counter), engine.ErrTooLarge))
 	}
-	if delta != 0 {
-		t.merge(sysCounter, counter, delta)
+	if delta != (engine.Amount{}) {
+		var buf [2 * binary.MaxVarintLen64]byte
+		t.mergeOperand(sysCounter, counter, appendAmount(buf[:0], delta))
 	}
+}
+
+// Drop implements engine.Tx.
+func (t *tx) Drop(counter []byte) {
+	if t.err != nil {
+		return
+	}
+	op := t.batch.DeleteDeferred(2 + len(counter))
+	op.Key[0], op.Key[1] = byte(engine.SpaceSystem), sysCounter
+	copy(op.Key[2:], counter)
+	t.keep(op.Finish())
 }
 
 // Retain implements engine.Tx.
@@ -235,11 +248,14 @@ func (t *tx) checkRetained() error {
 
 // merge adds an operand to a key of the system space.
 func (t *tx) merge(family byte, key []byte, v int64) {
+	var buf [binary.MaxVarintLen64]byte
+	t.mergeOperand(family, key, appendInt(buf[:0], v))
+}
+
+func (t *tx) mergeOperand(family byte, key, operand []byte) {
 	if t.err != nil {
 		return
 	}
-	var buf [10]byte
-	operand := appendInt(buf[:0], v)
 	op := t.batch.MergeDeferred(2+len(key), len(operand))
 	op.Key[0], op.Key[1] = byte(engine.SpaceSystem), family
 	copy(op.Key[2:], key)

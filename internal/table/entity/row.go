@@ -154,6 +154,15 @@ func (r Row) Parts() (int, error) {
 	return int((n + PartSize - 1) / PartSize), nil
 }
 
+// Size returns the length of the whole row of which this is the entry, 0 for one that is none.
+func (r Row) Size() int {
+	if len(r) < rowHeader || r[1]&flagParts == 0 {
+		return len(r)
+	}
+	n, _ := binary.Uvarint(r[rowHeader:])
+	return rowHeader + int(n)
+}
+
 // maxRow bounds what a damaged length can make us allocate; no entity of 1 MiB by Azure's count has a longer row.
 const maxRow = 4 << 20
 
