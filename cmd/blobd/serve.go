@@ -29,7 +29,7 @@ const defaultData = "blobd-data"
 // serveCommand holds the settings of the server. Names and defaults are an interface: scripts use them.
 type serveCommand struct {
 	Data           []string `help:"Data directory; give one for each disk (default: ${default}). Two mirror each other; of three any one may fail, of four and more any two." default:"${default_data}" placeholder:"DIR,..." group:"Where"`
-	InMemory       bool     `help:"Keep everything in memory and nothing on a disk, for tests; it is gone when the server stops." group:"Where"`
+	InMemory       bool     `help:"Keep everything in memory and nothing on a disk, for tests, whatever --data says; it is gone when the server stops." group:"Where"`
 	Existing       bool     `help:"Serve the store that is in the data directories; do not make one where there is none, as when a disk is not mounted." group:"Where"`
 	AcceptMissing  []string `help:"Go on without a disk or file that is lost for good, as the error that refuses the start names it. It is written down: give it once." placeholder:"NAME,..." group:"Where"`
 	BlobAddr       string   `help:"Address of the Blob service (default: ${default})." default:"127.0.0.1:10000" placeholder:"HOST:PORT" group:"Where"`
@@ -206,8 +206,8 @@ func (c *serveCommand) check() error {
 		return errors.New("--tls-cert and --tls-key need each other")
 	case c.TLSCert != "" && c.TLSSelfSigned:
 		return errors.New("--tls-self-signed makes its own certificate: leave --tls-cert out")
-	case c.InMemory && (c.Existing || len(c.AcceptMissing) > 0 || len(c.Data) != 1 || c.Data[0] != defaultData):
-		return errors.New("--in-memory keeps nothing on a disk: leave --data, --existing and --accept-missing out")
+	case c.InMemory && (c.Existing || len(c.AcceptMissing) > 0):
+		return errors.New("--in-memory keeps nothing on a disk: leave --existing and --accept-missing out")
 	case c.MaxURI > c.MaxHeader:
 		return errors.New("--max-uri is over --max-header, of which it is a part")
 	}

@@ -55,6 +55,7 @@ var features = []struct {
 		{"Customer-provided keys", "no: 400 UnsupportedHeader", "no", "no", "yes"},
 		{"Encryption scopes", "kept and returned, not encrypted by", "no", "no", "yes"},
 		{"Query Blob Contents", "no: 409 BlobOperationNotSupported", "no", "no", "yes"},
+		{"Storage Analytics: logs in `$logs`, metrics in tables", "the settings are kept, nothing is written; `--access-log`, `--audit-log` and `/metrics` instead", "the settings are kept", "yes", "yes"},
 		{"Static websites", "the setting is kept, no pages are served", "no", "no", "yes"},
 		{"Change feed, lifecycle rules, object replication, last access times, expiry", "no", "no", "no", "yes"},
 		{"Hierarchical namespace (`dfs` endpoint)", "no", "no", "no", "yes"},

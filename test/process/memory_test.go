@@ -43,7 +43,7 @@ func TestInMemory(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries)
 
-	for _, more := range []string{"--existing", "--data elsewhere", "--data a --data b", "--accept-missing disk-1"} {
+	for _, more := range []string{"--existing", "--accept-missing disk-1"} {
 		code, _, words := refuse(t, nil, append([]string{"--in-memory"}, strings.Fields(more)...)...)
 		require.Equal(t, exitUsage, code, more)
 		require.Contains(t, words, "--in-memory keeps nothing on a disk")

@@ -82,11 +82,17 @@ func anyPorts(data string, more ...string) []string {
 // launch runs blobd until it serves.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
+	return launchIn(t, nil, args...)
+}
+
+// launchIn is launch with settings in the environment.
+func launchIn(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, exited: make(chan struct{})}
 	ready := filepath.Join(t.TempDir(), "ready")
 	p.cmd = exec.Command(binary, append(args, "--ready-file", ready)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.Env = cleanEnv()
+	p.cmd.Env = append(cleanEnv(), env...)
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		p.err = p.cmd.Wait()
