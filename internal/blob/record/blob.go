@@ -227,12 +227,18 @@ func (r *Blob) AppendTo(b []byte) []byte {
 		b = binary.LittleEndian.AppendUint64(b, uint64(r.Version))
 	}
 	b = appendText(b, fieldEncryptionScope, r.EncryptionScope)
-	if r.Deleted != (SoftDelete{}) {
-		b = append(b, fieldDeleted, 16)
-		b = binary.LittleEndian.AppendUint64(b, uint64(r.Deleted.At))
-		b = binary.LittleEndian.AppendUint64(b, uint64(r.Deleted.Until))
-	}
+	b = appendDeleted(b, fieldDeleted, r.Deleted)
 	return append(b, r.extra...)
+}
+
+// appendDeleted adds the field of a soft delete, if it is one.
+func appendDeleted(b []byte, field byte, d SoftDelete) []byte {
+	if d == (SoftDelete{}) {
+		return b
+	}
+	b = append(b, field, 16)
+	b = binary.LittleEndian.AppendUint64(b, uint64(d.At))
+	return binary.LittleEndian.AppendUint64(b, uint64(d.Until))
 }
 
 // Decode reads the stored form. The record's strings alias v; slices that the record already has are used again.

@@ -71,11 +71,7 @@ func (c *Container) AppendTo(b []byte) []byte {
 	if c.DenyScopeOverride {
 		b = append(b, fieldContainerDenyScope, 0)
 	}
-	if c.Deleted != (SoftDelete{}) {
-		b = append(b, fieldContainerDeleted, 16)
-		b = binary.LittleEndian.AppendUint64(b, uint64(c.Deleted.At))
-		b = binary.LittleEndian.AppendUint64(b, uint64(c.Deleted.Until))
-	}
+	b = appendDeleted(b, fieldContainerDeleted, c.Deleted)
 	return append(b, c.extra...)
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/blobd/blobd/internal/view"
 )
 
-// CreateContainer makes a container of a record, in which it sets the stamp.
-func (s *Service) CreateContainer(ctx context.Context, account, name string, c *record.Container) error {
+// fillContainer runs fn, which makes the container of a name, if there is none.
+func (s *Service) fillContainer(ctx context.Context, account, name string, fn func(tx engine.Tx, key []byte) error) error {
 	if err := protocol.CheckContainerName(name); err != nil {
 		return err
 	}
@@ -26,6 +26,13 @@ func (s *Service) CreateContainer(ctx context.Context, account, name string, c *
 		if err := vacant(tx, key); err != nil {
 			return err
 		}
+		return fn(tx, key)
+	})
+}
+
+// CreateContainer makes a container of a record, in which it sets the stamp.
+func (s *Service) CreateContainer(ctx context.Context, account, name string, c *record.Container) error {
+	return s.fillContainer(ctx, account, name, func(tx engine.Tx, key []byte) error {
 		c.Changed = tx.Stamp()
 		c.Generation = record.Generation(c.Changed)
 		tx.Set(engine.SpaceContainer, key, c.AppendTo(nil))
@@ -230,14 +237,7 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 
 // RestoreContainer brings back the deleted container of a name that has this version.
 func (s *Service) RestoreContainer(ctx context.Context, account, name, version string) error {
-	if err := protocol.CheckContainerName(name); err != nil {
-		return err
-	}
-	key := record.AppendContainerKey(nil, account, name)
-	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
-		if err := vacant(tx, key); err != nil {
-			return err
-		}
+	return s.fillContainer(ctx, account, name, func(tx engine.Tx, key []byte) error {
 		c, err := findDeletedContainer(tx, key, version)
 		if err != nil {
 			return err

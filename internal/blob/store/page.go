@@ -16,16 +16,26 @@ type PageRequest struct {
 	LE, LT, EQ int64
 }
 
-// check admits a write of the pages from from to to.
-func (a *PageRequest) check(rec *record.Blob, from, to int64) error {
-	if err := a.write(rec); err != nil {
-		return err
-	}
+// pagesWritable refuses to change what is no page blob, or is made by incremental copies.
+func pagesWritable(rec *record.Blob) error {
 	switch {
 	case rec.Type != record.PageBlob:
 		return protocol.ErrInvalidBlobType
 	case rec.Copy != nil && rec.Copy.Incremental:
 		return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
+	}
+	return nil
+}
+
+// check admits a write of the pages from from to to.
+func (a *PageRequest) check(rec *record.Blob, from, to int64) error {
+	if err := a.write(rec); err != nil {
+		return err
+	}
+	if err := pagesWritable(rec); err != nil {
+		return err
+	}
+	switch {
 	case a.LE >= 0 && rec.Sequence > a.LE, a.LT >= 0 && rec.Sequence >= a.LT, a.EQ >= 0 && rec.Sequence != a.EQ:
 		return protocol.ErrSequenceNumberConditionNotMet
 	case to > rec.Size:
@@ -103,11 +113,10 @@ type PageChange struct {
 // SetPageProperties changes a page blob's size, sequence number and content headers. It returns the blob as it is then.
 func (s *Service) SetPageProperties(ctx context.Context, a *Target, c *PageChange) (after record.Blob, err error) {
 	err = s.modify(ctx, a, func(t *txn, rec *record.Blob) error {
+		if err := pagesWritable(rec); err != nil {
+			return err
+		}
 		switch {
-		case rec.Type != record.PageBlob:
-			return protocol.ErrInvalidBlobType
-		case rec.Copy != nil && rec.Copy.Incremental:
-			return protocol.ErrOperationNotAllowedOnIncrementalCopyBlob
 		case c.Action == SequenceIncrement && rec.Sequence+1 < 0:
 			return protocol.ErrSequenceNumberIncrementTooLarge
 		case c.Action == SequenceIncrement:
