@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -91,6 +92,12 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		}
 		return ""
 	}
+	most := func(capacity int64) string {
+		if capacity == 0 {
+			return "any"
+		}
+		return strconv.FormatInt(capacity, 10)
+	}
 	if len(r.Users) > 0 {
 		row("NAME", "KIND", "OBJECT ID", "APPLICATION ID", "")
 		for _, u := range r.Users {
@@ -98,9 +105,9 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		}
 	}
 	if len(r.Subscriptions) > 0 {
-		row("SUBSCRIPTION", "ID", "ACCOUNTS", "OF", "")
+		row("SUBSCRIPTION", "ID", "ACCOUNTS", "OF", "BYTES", "OF", "")
 		for _, s := range r.Subscriptions {
-			row(s.Name, s.ID, s.Accounts, s.MaxAccounts, off(s.Disabled))
+			row(s.Name, s.ID, s.Accounts, s.MaxAccounts, s.Held, most(s.Capacity), off(s.Disabled))
 		}
 	}
 	if len(r.Roles) > 0 {
@@ -113,6 +120,12 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		row("ACCOUNT", "SUBSCRIPTION", "GROUP", "KIND", "CREATED", "")
 		for _, a := range r.Accounts {
 			row(a.Name, a.Subscription, a.Group, a.Kind, a.Created, off(a.Disabled))
+		}
+	}
+	if len(r.Usage) > 0 {
+		row("ACCOUNT", "SUBSCRIPTION", "BLOB BYTES", "BLOBS", "TABLE BYTES", "ENTITIES", "CAPACITY")
+		for _, u := range r.Usage {
+			row(u.Account, u.Subscription, u.BlobBytes, u.Blobs, u.TableBytes, u.Entities, most(u.Capacity))
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -260,7 +273,7 @@ func (c *userSecret) Run(ctx context.Context, o *output, k *kong.Context) error 
 type subscriptionCommand struct {
 	Create  subscriptionCreate `cmd:"" help:"Make a subscription for somebody."`
 	List    listing            `cmd:"" help:"List them."`
-	Limit   subscriptionLimit  `cmd:"" help:"Set how many accounts it may have."`
+	Limit   subscriptionLimit  `cmd:"" help:"Set how many accounts and bytes it may have."`
 	Disable simple             `cmd:"" help:"Make it read only for the resource manager."`
 	Enable  simple             `cmd:"" help:"Make it writable again."`
 	Delete  simple             `cmd:"" help:"Remove one that has no resource groups."`
@@ -274,17 +287,18 @@ type subscriptionCreate struct {
 
 // Run makes a subscription.
 func (c *subscriptionCreate) Run(ctx context.Context, o *output, k *kong.Context) error {
-	return c.do(ctx, o, k, operator.Request{Name: c.Name, Owner: c.Owner, MaxAccounts: c.MaxAccounts})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Owner: c.Owner, MaxAccounts: &c.MaxAccounts})
 }
 
 type subscriptionLimit struct {
 	simple      `embed:""`
-	MaxAccounts int `required:"" help:"How many accounts it may have."`
+	MaxAccounts *int   `help:"How many accounts it may have." placeholder:"N"`
+	Capacity    *int64 `help:"How many bytes its accounts may hold together; 0 for any number." placeholder:"BYTES"`
 }
 
 // Run sets the limit.
 func (c *subscriptionLimit) Run(ctx context.Context, o *output, k *kong.Context) error {
-	return c.do(ctx, o, k, operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts, Capacity: c.Capacity})
 }
 
 type roleCommand struct {
@@ -308,10 +322,22 @@ func (c *roleAssign) Run(ctx context.Context, o *output, k *kong.Context) error 
 type accountCommand struct {
 	Create  accountCreate `cmd:"" help:"Make an account in a subscription."`
 	List    listing       `cmd:"" help:"List them, those of the configuration too."`
+	Usage   listing       `cmd:"" help:"Show what each holds, as counted with every write."`
+	Limit   accountLimit  `cmd:"" help:"Set how many bytes an account may hold, at once."`
 	Keys    simple        `cmd:"" help:"Show the keys of an account."`
 	Disable simple        `cmd:"" help:"Refuse all requests to an account, at once."`
 	Enable  simple        `cmd:"" help:"Serve an account again."`
 	Delete  simple        `cmd:"" help:"Delete an account with all that is in it."`
+}
+
+type accountLimit struct {
+	simple   `embed:""`
+	Capacity int64 `required:"" help:"How many bytes it may hold; 0 for any number." placeholder:"BYTES"`
+}
+
+// Run sets the limit.
+func (c *accountLimit) Run(ctx context.Context, o *output, k *kong.Context) error {
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Capacity: &c.Capacity})
 }
 
 type accountCreate struct {

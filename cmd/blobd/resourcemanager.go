@@ -103,6 +103,9 @@ func (c *serveCommand) openManager(ctx context.Context, store engine.Store, acco
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range d.Subscriptions() {
+		accounts.Usage().Subscription(s.ID).Limit(s.Capacity)
+	}
 	m := &manager{directory: d, base: c.managerBase(srv)}
 	m.issuer = issuer.New(m.base, d, time.Now)
 	return m, nil

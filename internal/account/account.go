@@ -34,6 +34,8 @@ type Account struct {
 	// Resource is the account's place in the resource provider, nil for an account of the configuration. It is not written through.
 	Resource *Resource
 
+	// Capacity is how many bytes the account may hold in all services, 0 for any number.
+	Capacity int64
 	// Meter is what the account uses, nil for one that is not in a Store.
 	Meter *usage.Meter
 

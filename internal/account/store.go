@@ -82,6 +82,7 @@ type record struct {
 
 	Switches
 	Disabled bool      `json:"disabled,omitempty"`
+	Capacity int64     `json:"capacity,omitempty"`
 	Resource *Resource `json:"resource,omitempty"`
 	// Deleted tells that the account is gone and its content is not yet; nothing but the name goes with it.
 	Deleted bool `json:"deleted,omitempty"`
@@ -280,11 +281,15 @@ func (s *Store) put(ctx context.Context, a *Account) error {
 // save notes an account as stored. The lock is held, and nobody else has it yet.
 func (s *Store) save(a *Account) {
 	s.saved[a.Name] = a
+	subscription := ""
+	if a.Resource != nil {
+		subscription = a.Resource.Subscription
+	}
+	a.Meter = s.usage.Assign(a.Name, subscription)
+	a.Meter.Limit(a.Capacity)
 	if a.Resource == nil {
-		a.Meter = s.usage.Assign(a.Name, "")
 		return
 	}
-	a.Meter = s.usage.Assign(a.Name, a.Resource.Subscription)
 	in := s.owned[a.Resource.Subscription]
 	if in == nil {
 		in = map[string]*Account{}
@@ -313,7 +318,7 @@ func partition(name string) []byte { return []byte("account/" + name + "/") }
 func (s *Store) encode(a *Account) ([]byte, error) {
 	r := record{
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
-		Switches: a.Switches, Disabled: a.Disabled, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
+		Switches: a.Switches, Disabled: a.Disabled, Capacity: a.Capacity, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
 	}
 	sec := secrets{Delegation: a.Delegation.Base64()}
 	for _, k := range a.Keys {
@@ -359,7 +364,7 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
-		Switches: r.Switches, Disabled: r.Disabled, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
+		Switches: r.Switches, Disabled: r.Disabled, Capacity: r.Capacity, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
 	}
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)

@@ -233,9 +233,17 @@ func (c *call) listUsages() error {
 	if !c.isLocation(c.param["location"]) {
 		return errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.", c.param["location"], accountType, c.Location)
 	}
-	return c.reply(http.StatusOK, list([]object{{
+	all := []object{{
 		"unit": "Count", "currentValue": len(c.Accounts.Owned(c.sub.ID)), "limit": c.sub.MaxAccounts, "name": object{"value": "StorageAccounts", "localizedValue": "Storage Accounts"},
-	}}))
+	}}
+	// A number of bytes is beyond the description's 32 bits: what is held is told in GB, begun ones too.
+	const gb = 1 << 30
+	if c.sub.Capacity > 0 {
+		held := c.Accounts.Usage().Subscription(c.sub.ID).Bytes()
+		all = append(all, object{"unit": "Count", "currentValue": (held + gb - 1) / gb, "limit": (c.sub.Capacity + gb - 1) / gb,
+			"name": object{"value": "CapacityInGB", "localizedValue": "Capacity in GB"}})
+	}
+	return c.reply(http.StatusOK, list(all))
 }
 
 // getOperation: every operation answers when it is done, so there is none to ask after.

@@ -17,6 +17,7 @@ type Subscription struct {
 	Name        string    `json:"name"`
 	Created     time.Time `json:"created"`
 	MaxAccounts int       `json:"maxAccounts"`
+	Capacity    int64     `json:"capacity,omitempty"` // bytes that its accounts may hold together, 0 for any number
 	Disabled    bool      `json:"disabled,omitempty"`
 }
 
@@ -54,7 +55,7 @@ func (d *Directory) AddSubscription(ctx context.Context, name string, maxAccount
 	return s, nil
 }
 
-// SetSubscription changes how many accounts a subscription may have, and whether it is disabled: then it is read only.
+// SetSubscription changes how much a subscription may have, and whether it is disabled: then it is read only.
 func (d *Directory) SetSubscription(ctx context.Context, id string, change func(*Subscription)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

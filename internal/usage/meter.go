@@ -36,6 +36,9 @@ func (m *Meter) Held(service byte) engine.Amount {
 	return engine.Amount{Bytes: h.bytes.Load(), Objects: h.objects.Load()}
 }
 
+// Bytes returns what is held in all services now.
+func (m *Meter) Bytes() int64 { return m.Held(Blobs).Plus(m.Held(Tables)).Bytes }
+
 // Limit sets how many bytes may be held, 0 for any number.
 func (m *Meter) Limit(bytes int64) { m.limit.Store(bytes) }
 

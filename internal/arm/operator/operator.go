@@ -18,6 +18,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/directory"
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Operator is an http.Handler: POST /<command> with a Request, answered by a Reply.
@@ -41,7 +42,8 @@ type Request struct {
 	Owner        string `json:"owner,omitempty"` // of a new subscription
 	Role         string `json:"role,omitempty"`
 	Scope        string `json:"scope,omitempty"`
-	MaxAccounts  int    `json:"maxAccounts,omitempty"`
+	MaxAccounts  *int   `json:"maxAccounts,omitempty"`
+	Capacity     *int64 `json:"capacity,omitempty"` // bytes, 0 for any number
 }
 
 // Reply has what the command has made or found: the members of one kind.
@@ -53,6 +55,7 @@ type Reply struct {
 	Subscriptions []Subscription `json:"subscriptions,omitempty"`
 	Roles         []Role         `json:"roles,omitempty"`
 	Accounts      []Account      `json:"accounts,omitempty"`
+	Usage         []Usage        `json:"usage,omitempty"`
 }
 
 // User is a user or service principal. Secret is there once, when it was made.
@@ -71,6 +74,8 @@ type Subscription struct {
 	ID          string `json:"id"`
 	Accounts    int    `json:"accounts"`
 	MaxAccounts int    `json:"maxAccounts"`
+	Capacity    int64  `json:"capacity,omitempty"`
+	Held        int64  `json:"held"` // bytes
 	Disabled    bool   `json:"disabled,omitempty"`
 }
 
@@ -119,6 +124,8 @@ var commands = map[string]func(*Operator, context.Context, *Request, *Reply) err
 	"role/remove":         (*Operator).unassign,
 	"account/create":      (*Operator).createAccount,
 	"account/list":        (*Operator).listAccounts,
+	"account/usage":       (*Operator).accountUsage,
+	"account/limit":       (*Operator).limitAccount,
 	"account/keys":        (*Operator).accountKeys,
 	"account/disable": func(o *Operator, ctx context.Context, q *Request, _ *Reply) error {
 		return o.disableAccount(ctx, q, true)
@@ -269,7 +276,8 @@ func (o *Operator) deleteUser(ctx context.Context, q *Request, _ *Reply) error {
 }
 
 func (o *Operator) counted(s *directory.Subscription) Subscription {
-	return Subscription{Name: s.Name, ID: s.ID, Accounts: len(o.Accounts.Owned(s.ID)), MaxAccounts: s.MaxAccounts, Disabled: s.Disabled}
+	return Subscription{Name: s.Name, ID: s.ID, Accounts: len(o.Accounts.Owned(s.ID)), MaxAccounts: s.MaxAccounts, Disabled: s.Disabled,
+		Capacity: s.Capacity, Held: o.Accounts.Usage().Subscription(s.ID).Bytes()}
 }
 
 func (o *Operator) createSubscription(ctx context.Context, q *Request, r *Reply) error {
@@ -277,9 +285,9 @@ func (o *Operator) createSubscription(ctx context.Context, q *Request, r *Reply)
 	if err != nil {
 		return err
 	}
-	most := q.MaxAccounts
-	if most == 0 {
-		most = directory.DefaultMaxAccounts
+	most := directory.DefaultMaxAccounts
+	if q.MaxAccounts != nil && *q.MaxAccounts != 0 {
+		most = *q.MaxAccounts
 	}
 	s, err := o.Directory.AddSubscription(ctx, q.Name, most)
 	if err != nil {
@@ -301,10 +309,67 @@ func (o *Operator) limitSubscription(ctx context.Context, q *Request, _ *Reply) 
 	if err != nil {
 		return err
 	}
-	if q.MaxAccounts < 0 {
+	if q.MaxAccounts != nil && *q.MaxAccounts < 0 {
 		return refuse("a subscription may have 0 or more accounts")
 	}
-	return o.Directory.SetSubscription(ctx, s.ID, func(s *directory.Subscription) { s.MaxAccounts = q.MaxAccounts })
+	if err := checkCapacity(q); err != nil {
+		return err
+	}
+	err = o.Directory.SetSubscription(ctx, s.ID, func(s *directory.Subscription) {
+		if q.MaxAccounts != nil {
+			s.MaxAccounts = *q.MaxAccounts
+		}
+		if q.Capacity != nil {
+			s.Capacity = *q.Capacity
+		}
+	})
+	if err == nil && q.Capacity != nil {
+		o.Accounts.Usage().Subscription(s.ID).Limit(*q.Capacity)
+	}
+	return err
+}
+
+func checkCapacity(q *Request) error {
+	if q.Capacity != nil && *q.Capacity < 0 {
+		return refuse("a capacity is 0 (no limit) or more bytes")
+	}
+	return nil
+}
+
+func (o *Operator) limitAccount(ctx context.Context, q *Request, _ *Reply) error {
+	if _, err := o.find(q.Name); err != nil {
+		return err
+	}
+	if q.Capacity == nil {
+		return refuse("a capacity is missing")
+	}
+	if err := checkCapacity(q); err != nil {
+		return err
+	}
+	return o.Accounts.Change(ctx, q.Name, func(a *account.Account) error {
+		a.Capacity = *q.Capacity
+		return nil
+	})
+}
+
+// Usage is what an account holds.
+type Usage struct {
+	Account      string `json:"account"`
+	Subscription string `json:"subscription,omitempty"`
+	BlobBytes    int64  `json:"blobBytes"`
+	Blobs        int64  `json:"blobs"` // with snapshots, versions and soft-deleted ones
+	TableBytes   int64  `json:"tableBytes"`
+	Entities     int64  `json:"entities"`
+	Capacity     int64  `json:"capacity,omitempty"`
+}
+
+func (o *Operator) accountUsage(_ context.Context, _ *Request, r *Reply) error {
+	for _, a := range o.Accounts.All() {
+		blobs, tables := a.Meter.Held(usage.Blobs), a.Meter.Held(usage.Tables)
+		r.Usage = append(r.Usage, Usage{Account: a.Name, Subscription: o.account(a).Subscription, BlobBytes: blobs.Bytes, Blobs: blobs.Objects,
+			TableBytes: tables.Bytes, Entities: tables.Objects, Capacity: a.Capacity})
+	}
+	return nil
 }
 
 func (o *Operator) disableSubscription(ctx context.Context, q *Request, disabled bool) error {

@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/source"
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/usage/usagetest"
 )
@@ -143,4 +146,46 @@ func (s *Service) randomStep(ctx context.Context, rng *rand.Rand, a *account.Acc
 		err = s.CreateContainer(ctx, a.Name, on.Container, &record.Container{})
 	}
 	return err
+}
+
+// TestCapacity: the write that would pass an account's or its subscription's capacity is refused and nothing else; what is deleted makes
+// room at once, a container too.
+func TestCapacity(t *testing.T) {
+	ctx := context.Background()
+	for _, limited := range []string{"account", "subscription"} {
+		disk := enginetest.New(t)
+		accounts, err := account.OpenStore(ctx, disk, account.NewRegistry(), nil)
+		require.NoError(t, err)
+		a := account.New("acct", time.Now(), account.GenerateKey(), account.GenerateKey())
+		a.Resource = &account.Resource{Subscription: "sub"}
+		require.NoError(t, accounts.Create(ctx, a, 0))
+		r := &rig{t: t, account: a, Service: New(Options{Store: disk, Accounts: accounts})}
+		defer r.Close()
+		require.NoError(t, r.CreateContainer(ctx, "acct", "con", &record.Container{}))
+		meter := accounts.Usage().Account("acct")
+		if limited == "subscription" {
+			meter = accounts.Usage().Subscription("sub")
+		}
+		meter.Limit(100)
+		put := func(name string, size int) error {
+			_, err := r.Put(ctx, r.new(name, record.BlockBlob), uploadOf(strings.Repeat("c", size)))
+			return err
+		}
+		require.NoError(t, put("a", 60))
+		require.NoError(t, put("b", 40))
+		require.ErrorIs(t, put("c", 1), protocol.ErrInsufficientStorage)
+		require.NoError(t, put("b", 40), "it takes the place of as much")
+		require.NoError(t, put("b", 39))
+		_, _, err = r.Append(ctx, &AppendRequest{Target: r.on("none"), Position: -1, MaxSize: -1}, uploadOf("x"))
+		require.ErrorIs(t, err, protocol.ErrBlobNotFound, "other refusals come first")
+		r.delete("a", 0)
+		require.NoError(t, put("c", 61))
+		require.ErrorIs(t, put("d", 1), protocol.ErrInsufficientStorage)
+		meter.Limit(101)
+		require.NoError(t, put("d", 1))
+		require.NoError(t, r.DeleteContainer(ctx, &Target{Account: a, Container: "con", Version: protocol.Newest, Now: r.now()}))
+		require.Zero(t, meter.Bytes())
+		require.NoError(t, r.CreateContainer(ctx, "acct", "con", &record.Container{}))
+		require.NoError(t, put("a", 101))
+	}
 }
