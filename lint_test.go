@@ -36,6 +36,7 @@ var floors = [][]string{
 	{"internal/blob/record"},
 	{"internal/blob/source", "internal/blob/check"},
 	{"internal/blob/store"},
+	{"internal/blob/files"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/arm"},
 	{"internal/server", "internal/devissuer"},

@@ -43,6 +43,7 @@ type backupRequest struct {
 type longAnswer struct {
 	Progress *backup.Progress `json:"progress,omitempty"`
 	Manifest *backup.Manifest `json:"manifest,omitempty"`
+	Files    *filesReport     `json:"files,omitempty"`
 	Error    string           `json:"error,omitempty"`
 }
 
@@ -161,6 +162,10 @@ func shower(o *output) func(backup.Progress) {
 			return
 		}
 		last = time.Now()
+		if p.Total == 0 {
+			_, _ = fmt.Fprintf(o.out, "\r%s: %s\x1b[K", p.Doing, amount(p.Done))
+			return
+		}
 		n := int(min(barWidth, p.Done*barWidth/max(1, p.Total)))
 		_, _ = fmt.Fprintf(o.out, "\r[%s%s] %s: %s of %s\x1b[K", strings.Repeat("#", n), strings.Repeat(".", barWidth-n), p.Doing, amount(p.Done), amount(p.Total))
 	}

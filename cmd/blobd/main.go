@@ -37,6 +37,8 @@ type cli struct {
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`
 	Backup  backupCommand   `cmd:"" help:"Back up the store of a running server, or with --offline one that no server has open: one moment of all of it, and only what the backup before has not."`
 	Restore restoreCommand  `cmd:"" help:"Make a store from a backup, on as many disks as you like, and compare the two."`
+	Export  exportCommand   `cmd:"" help:"Copy the current blobs of an account of a running server to plain files, with their properties beside them."`
+	Import  importCommand   `cmd:"" help:"Make blobs in an account of a running server of what export has written."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
 	operatorCommands `embed:""`
