@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -244,7 +245,7 @@ func write(t *testing.T, fs vfs.FS, name string, b []byte) {
 	t.Helper()
 	f, err := fs.Create(fs.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
 	require.NoError(t, err)
-	_, err = f.Write(b)
+	_, err = f.Write(bytes.Clone(b)) // a file may change what it is given
 	require.NoError(t, err)
 	require.NoError(t, f.Sync())
 	require.NoError(t, f.Close())
