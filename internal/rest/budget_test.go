@@ -123,6 +123,37 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 	require.EqualValues(t, 5, limits.Answers.Refused())
 }
 
+// TestSlowReadersMakeRoom: who does not take his answers holds their memory for as long as nobody else needs it.
+func TestSlowReadersMakeRoom(t *testing.T) {
+	const size = 8 << 20 // more than sockets take
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(4*size + size/2)
+	limits.Answers.Patience = 1
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		if r.Blob == "stream" {
+			return r.ReplyWhole(200, size, io.NopCloser(bytes.NewReader(make([]byte, size))))
+		}
+		r.ReplyBytes(200, "text/plain", make([]byte, size))
+		return nil
+	})}, limits)
+	ask := func(method, blob string) *resttest.Conn {
+		c := s.Dial()
+		c.Write(method + " /acct/c/" + blob + " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+		return c
+	}
+	for i := range 4 {
+		ask("GET", []string{"stream", "whole"}[i%2])
+		until(t, func() bool { return limits.Answers.Used() == int64(i+1)*size })
+	}
+	until(t, func() bool { return limits.Answers.Underway() == 4 })
+	for i, method := range []string{"GET", "GET", "GET", "POST"} {
+		got := ask(method, []string{"whole", "stream"}[i%2]).Response(method)
+		require.Equal(t, 200, got.Status)
+		require.Len(t, got.Body, size)
+	}
+	require.Positive(t, limits.Answers.Refused())
+}
+
 // TestAnswersThatAreMade: what is being made counts as it grows, so that many at a time stay within the budget as well.
 func TestAnswersThatAreMade(t *testing.T) {
 	limits := framing.DefaultLimits()

@@ -96,6 +96,7 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 		w, _ := s.(ErrorWriter)
 		r.Fail(errUntaken, w)
 	}
+	r.conn.Answering()
 	r.cors()
 	if !r.conn.Reusable() {
 		ctx.Response.SetConnectionClose()
@@ -126,7 +127,7 @@ func (f *Front) answer(r *Request, service auth.Service) (s Service) {
 	if err == nil {
 		err = r.open(s)
 	}
-	if err == nil && r.Method == http.MethodPost && r.conn.Answers().Spent() { // before anything is done that has to be answered
+	if err == nil && r.Method == http.MethodPost && !r.conn.MayAnswer() { // before anything is done that has to be answered
 		err = errUntaken
 	}
 	if err == nil && r.Method == http.MethodOptions {

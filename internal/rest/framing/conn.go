@@ -46,6 +46,7 @@ type Conn struct {
 
 	charged int64        // of Limits.Headers, in bytes
 	untaken atomic.Int64 // of Limits.Answers, in bytes
+	taken   atomic.Int64 // of such an answer by the peer, in bytes
 
 	small [2048]byte
 }
@@ -80,9 +81,6 @@ func (c *Conn) Buffered() int64 { return min(int64(c.w-c.r-c.head), c.left) }
 // Bodies is the budget of bodies that are awaited, nil for none.
 func (c *Conn) Bodies() *Budget { return c.l.limits.Bodies }
 
-// Answers is the budget of answers that peers have not taken, nil for none.
-func (c *Conn) Answers() *Budget { return c.l.limits.Answers }
-
 // Answer counts an answer of n bytes, all in all, until it is sent or the connection ends; false if that much memory is not left. An answer
 // that must be sent is counted all the same.
 func (c *Conn) Answer(n int64, must bool) bool {
@@ -93,17 +91,30 @@ func (c *Conn) Answer(n int64, must bool) bool {
 	switch n -= held; {
 	case must:
 		b.Force(n)
-	case !b.Take(n):
+	case !b.Take(n) && !(b.makeRoom(n) && b.Take(n)):
 		return false
 	}
 	c.untaken.Add(n)
 	return true
 }
 
+// MayAnswer tells whether any memory is left for answers.
+func (c *Conn) MayAnswer() bool {
+	b := c.l.limits.Answers
+	return !b.Spent() || b.makeRoom(1)
+}
+
+// Answering notes that the answer is made, and waits for the peer from now on.
+func (c *Conn) Answering() {
+	if c.untaken.Load() != 0 {
+		c.l.limits.Answers.begin(c)
+	}
+}
+
 // answered gives the memory of an answer back.
 func (c *Conn) answered() {
 	if c.untaken.Load() != 0 {
-		c.l.limits.Answers.Give(c.untaken.Swap(0))
+		c.l.limits.Answers.end(c)
 	}
 }
 
@@ -415,6 +426,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		}
 		m, err := c.send(p[n:min(n+most, len(p))])
 		n += m
+		if c.untaken.Load() != 0 {
+			c.taken.Add(int64(m))
+		}
 		if n == len(p) || err != nil && (m < piece || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return n, err
 		}

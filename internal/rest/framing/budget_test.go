@@ -1,0 +1,45 @@
+package framing
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Room is made by cutting off the slowest, no more of them than it takes, and nobody who has just begun.
+func TestTheSlowestMakeRoom(t *testing.T) {
+	b := NewBudget(100)
+	b.Patience = time.Minute
+	open := func(taken int64, ago time.Duration) (c *Conn, peer net.Conn) {
+		end, peer := net.Pipe()
+		c = &Conn{Conn: end, sock: end, l: &Listener{limits: Limits{Answers: b}}}
+		require.True(t, b.Take(25))
+		c.untaken.Store(25)
+		c.Answering()
+		c.taken.Store(taken)
+		b.underway[c] = b.underway[c].Add(-ago)
+		return c, peer
+	}
+	fast, _ := open(10_000, time.Hour)
+	slow, _ := open(100, time.Hour)
+	slowest, peer := open(10, 10*time.Minute)
+	fresh, _ := open(0, time.Second)
+	require.False(t, b.Take(20))
+	require.True(t, b.makeRoom(20))
+	require.EqualValues(t, []int64{75, 25, 25, 0, 25}, []int64{b.Used(), fast.untaken.Load(), slow.untaken.Load(), slowest.untaken.Load(), fresh.untaken.Load()})
+	_, err := peer.Read(make([]byte, 1))
+	require.Error(t, err, "it is cut off")
+	slowest.answered() // it comes to its end
+	require.EqualValues(t, 75, b.Used())
+	require.True(t, b.makeRoom(75))
+	require.EqualValues(t, 25, b.Used())
+	require.False(t, b.makeRoom(80), "who has just begun is left alone")
+	fresh.answered()
+	require.Zero(t, b.Used())
+	require.Empty(t, b.underway)
+	require.False(t, b.makeRoom(101))
+	b.Patience = 0
+	require.False(t, b.makeRoom(1))
+}
