@@ -3,6 +3,8 @@ package account
 
 import (
 	"encoding/json"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +36,8 @@ type Account struct {
 	// Resource is the account's place in the resource provider, nil for an account of the configuration. It is not written through.
 	Resource *Resource
 
+	// Network is from where the account may be reached, nil for anywhere. It is not written through.
+	Network *Network
 	// Capacity is how many bytes the account may hold in all services, 0 for any number.
 	Capacity int64
 	// Meter is what the account uses, nil for one that is not in a Store.
@@ -56,6 +60,18 @@ type Switches struct {
 
 	Versioning             bool `json:"versioning,omitempty"`             // isVersioningEnabled
 	ContainerRetentionDays int  `json:"containerRetentionDays,omitempty"` // containerDeleteRetentionPolicy; 0 is off
+}
+
+// Network is from where an account may be reached: networkAcls.
+type Network struct {
+	Deny   bool           `json:"deny,omitempty"` // all but those in Allow
+	Allow  []netip.Prefix `json:"allow,omitempty"`
+	Bypass string         `json:"bypass,omitempty"` // kept for its owner: there is no service here that could
+}
+
+// Admits tells whether requests may come from an address.
+func (n *Network) Admits(from netip.Addr) bool {
+	return n == nil || !n.Deny || slices.ContainsFunc(n.Allow, func(p netip.Prefix) bool { return p.Contains(from.Unmap()) })
 }
 
 // Properties returns what Set Service Properties has set for the service, which may be nil.

@@ -83,6 +83,7 @@ type record struct {
 	Switches
 	Disabled bool      `json:"disabled,omitempty"`
 	Capacity int64     `json:"capacity,omitempty"`
+	Network  *Network  `json:"network,omitempty"`
 	Resource *Resource `json:"resource,omitempty"`
 	// Deleted tells that the account is gone and its content is not yet; nothing but the name goes with it.
 	Deleted bool `json:"deleted,omitempty"`
@@ -318,7 +319,7 @@ func partition(name string) []byte { return []byte("account/" + name + "/") }
 func (s *Store) encode(a *Account) ([]byte, error) {
 	r := record{
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
-		Switches: a.Switches, Disabled: a.Disabled, Capacity: a.Capacity, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
+		Switches: a.Switches, Disabled: a.Disabled, Capacity: a.Capacity, Network: a.Network, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
 	}
 	sec := secrets{Delegation: a.Delegation.Base64()}
 	for _, k := range a.Keys {
@@ -364,7 +365,7 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
-		Switches: r.Switches, Disabled: r.Disabled, Capacity: r.Capacity, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
+		Switches: r.Switches, Disabled: r.Disabled, Capacity: r.Capacity, Network: r.Network, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
 	}
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)

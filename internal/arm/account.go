@@ -52,7 +52,7 @@ func (c *call) accountBody(a *account.Account) object {
 		"keyCreationTime":       object{"key1": timeText(r.KeysCreated[0]), "key2": timeText(r.KeysCreated[1])},
 		"allowBlobPublicAccess": !a.DenyPublicAccess, "allowSharedKeyAccess": !a.DenySharedKey, "supportsHttpsTrafficOnly": a.RequireHTTPS, "minimumTlsVersion": tlsName(a.MinimumTLS),
 		"encryption":          object{"keySource": storage, "services": object{"blob": enabled}},
-		"networkAcls":         object{"bypass": "AzureServices", "defaultAction": "Allow", "ipRules": []any{}, "virtualNetworkRules": []any{}},
+		"networkAcls":         networkBody(a.Network),
 		"publicNetworkAccess": "Enabled", "privateEndpointConnections": []any{}, "isHnsEnabled": false, "isNfsV3Enabled": false, "isSftpEnabled": false, "isLocalUserEnabled": false,
 	}
 	if a.Disabled {
@@ -226,15 +226,11 @@ func applyProperty(a *account.Account, name string, value json.RawMessage) error
 			return refuse()
 		}
 	case "networkacls":
-		var n struct {
-			Default  string `json:"defaultAction"`
-			IP       []any  `json:"ipRules"`
-			Networks []any  `json:"virtualNetworkRules"`
-			Access   []any  `json:"resourceAccessRules"`
-		}
-		if json.Unmarshal(value, &n) != nil || n.Default != "" && !strings.EqualFold(n.Default, "Allow") || len(n.IP)+len(n.Networks)+len(n.Access) > 0 {
+		n := parseNetwork(value)
+		if n == nil {
 			return refuse()
 		}
+		a.Network = n
 	case "customdomain":
 		if text("name") != "" {
 			return refuse()

@@ -155,7 +155,7 @@ func TestBodiesAreAsDescribed(t *testing.T) {
 	require.Equal(t, given, h.ok(200, o.user, "PATCH", o.account, given).text)
 	before := h.everything()
 	for body, code := range map[string]string{
-		`{"properties":{"networkAcls":{"defaultAction":"Deny"}}}`: "InvalidRequestPropertyValue", `{"properties":{"isHnsEnabled":true}}`: "InvalidRequestPropertyValue",
+		`{"properties":{"networkAcls":{"defaultAction":"Deny","virtualNetworkRules":[{"id":"x"}]}}}`: "InvalidRequestPropertyValue", `{"properties":{"isHnsEnabled":true}}`: "InvalidRequestPropertyValue",
 		`{"properties":{"publicNetworkAccess":"Disabled"}}`: "InvalidRequestPropertyValue", `{"properties":{"encryption":{"keySource":"Microsoft.Keyvault"}}}`: "InvalidRequestPropertyValue",
 		`{"properties":{"sasPolicy":{"sasExpirationPeriod":"1.00:00:00","expirationAction":"Block"}}}`: "InvalidRequestPropertyValue", `{"properties":{"allowedCopyScope":"AAD"}}`: "InvalidRequestPropertyValue",
 		`{"properties":{"allowSharedKeyAccess":"no"}}`: "InvalidRequestPropertyValue", `{"properties":{"minimumTlsVersion":"SSL3"}}`: "InvalidRequestPropertyValue",

@@ -48,6 +48,8 @@ func (g *Gate) Authorize(ctx context.Context, acct *account.Account, r *auth.Req
 		return auth.Grant{}, protocol.ErrAccountRequiresHttps
 	case r.HTTPS && r.TLS < acct.MinimumTLS:
 		return auth.Grant{}, protocol.ErrTlsVersionNotPermitted
+	case !acct.Network.Admits(r.Client):
+		return auth.Grant{}, protocol.ErrAuthorizationFailure
 	case needs.Open:
 		return auth.Grant{Scheme: auth.Anonymous}, nil
 	}
