@@ -20,7 +20,7 @@ var features = []struct {
 		{"Anonymous reads of public containers", "yes", "yes", "yes", "yes"},
 		{"CORS rules and preflight", "yes", "yes", "yes", "yes"},
 		{"Secure transfer required, shared key off, public access off", "for each account", "no", "in part", "for each account"},
-		{"Firewall and network rules", "no", "no", "no", "yes"},
+		{"Firewall and network rules", "ranges of addresses, by the resource manager", "no", "no", "yes"},
 	}},
 	{"Blobs", [][5]string{
 		{"Block, page and append blobs", "yes", "yes", "yes", "yes"},
@@ -83,7 +83,8 @@ var features = []struct {
 		{"Role assignments", "built-in roles, at subscription, group, account, container and table", "no", "control plane", "yes"},
 		{"Asynchronous operations", "none: every operation answers when it is done", "no", "yes", "yes"},
 		{"Number of accounts of a subscription", "limited", "no", "limited", "limited"},
-		{"Quotas of capacity and rate, network rules, encryption scopes, management policies, private endpoints", "no; what asks for them is refused", "no", "capacity", "yes"},
+		{"Quotas of capacity", "of accounts and subscriptions, exact; 507 InsufficientStorage", "no", "of subscriptions", "by accounts"},
+		{"Quotas of rate, encryption scopes, management policies, private endpoints", "no; what asks for them is refused", "no", "no", "yes"},
 		{"Restore of deleted accounts", "no", "no", "by the operator", "yes"},
 	}},
 	{"Other services", [][5]string{
