@@ -115,7 +115,7 @@ func holdToMetrics(t *testing.T, query string) {
 	expr, err := language.ParseExpr(query)
 	require.NoError(t, err, query)
 	all := metrics()
-	known := []string{"job", "instance", "le", labels.MetricName}
+	known := []string{"job", "instance", "le", "__name__"}
 	var grouped []string
 	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
 		switch n := node.(type) {
