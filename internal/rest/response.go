@@ -89,7 +89,8 @@ func (r *Request) ReplyStream(status int, length int64, body io.ReadCloser) {
 	r.ctx.Response.SetBodyStream(&r.stream, int(length))
 }
 
-// HoldAnswer counts the answer of an operation that changes nothing, n bytes long as yet, so that many that are made at a time stay within the memory for answers.
+// HoldAnswer counts the answer of an operation that changes nothing, n bytes long as yet, so that many that are made at a time stay within
+// the memory for answers.
 func (r *Request) HoldAnswer(n int) error {
 	if r == nil || r.conn == nil || int64(n) <= r.answer {
 		return nil

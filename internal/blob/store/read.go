@@ -141,7 +141,8 @@ func (s *Service) Look(ctx context.Context, a *Target, slot Selector) (rec *reco
 	return rec, current, err
 }
 
-// open reads a blob's record and finds the bytes that admit asks for by setting offset and length. If the content was let go between the two, the blob has changed meanwhile and is looked at again.
+// open reads a blob's record and finds the bytes that admit asks for by setting offset and length. If the content was let go between the
+// two, the blob has changed meanwhile and is read again.
 func (s *Service) open(ctx context.Context, rooms Rooms, p *place, slot Selector, admit func(*Reading) error) (*Reading, error) {
 	for attempt := 0; ; attempt++ {
 		rd := &Reading{}

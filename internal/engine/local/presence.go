@@ -13,6 +13,9 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
+// What is missing is damage: a store that was made is not opened without what it had. The disks are counted by quorum (epoch.go), the logs
+// by their list (package wal), the tables by Pebble, and the files by which it finds them by package guard; here are the extents.
+
 // checkExtents verifies that every extent in which somebody owns a chunk is there, and has the numbers of those that were go on. An extent
 // that was accepted as lost is written down; reads of it fail.
 func (s *Store) checkExtents() error {

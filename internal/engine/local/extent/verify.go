@@ -463,7 +463,8 @@ func (s *Store) vanished(x *extent, c int, col *column) bool {
 	return true
 }
 
-// rebuildColumn makes the file of a column from the others, in place of one that failed if there is one. Rows that cannot be rebuilt stay holes: they are garbage, or lost.
+// rebuildColumn makes the file of a column from the others, in place of one that failed if there is one. Rows that cannot be rebuilt stay
+// holes: they are garbage, or lost.
 func (s *Store) rebuildColumn(ctx context.Context, x *extent, c int, d *disk) (err error) {
 	path := d.FS.PathJoin(d.Dir, columnName(x.id, c))
 	old := x.cols[c].Load()
