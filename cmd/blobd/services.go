@@ -13,6 +13,7 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/arm"
+	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
@@ -43,8 +44,10 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	if err != nil {
 		return b, nil, err
 	}
+	var forgetContainer, forgetTable func(ctx context.Context, account, name string) error
 	if manager != nil {
 		tokens = manager.tokens()
+		forgetContainer, forgetTable = arm.Forget(manager.directory, accounts, auth.Blob), arm.Forget(manager.directory, accounts, auth.Table)
 	}
 	options := gate.Options{StrictVersions: c.StrictVersions}
 	if tokens != nil {
@@ -56,8 +59,8 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 			return b, nil, err
 		}
 	}
-	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log, PrivateSources: c.PrivateCopySources, ClosedSources: closedSources(srv)})
-	tables := table.New(table.Options{Store: store, Accounts: accounts, Logger: log})
+	blobs := blob.New(blob.Options{Store: store, Accounts: accounts, Logger: log, PrivateSources: c.PrivateCopySources, ClosedSources: closedSources(srv), Forget: forgetContainer})
+	tables := table.New(table.Options{Store: store, Accounts: accounts, Logger: log, Forget: forgetTable})
 	options.Blob, options.Table = blobs, tables
 	authorizer := gate.New(options)
 	blobs.Authorize(authorizer)

@@ -46,8 +46,8 @@ func newHouse(t testing.TB) *house {
 	require.NoError(t, err)
 	d, err := directory.Open(ctx, e, accounts, time.Now)
 	require.NoError(t, err)
-	blobs := store.New(store.Options{Store: e, Accounts: accounts})
-	tables := table.New(table.Options{Store: e, Accounts: accounts})
+	blobs := store.New(store.Options{Store: e, Accounts: accounts, Forget: Forget(d, accounts, auth.Blob)})
+	tables := table.New(table.Options{Store: e, Accounts: accounts, Forget: Forget(d, accounts, auth.Table)})
 	eraser := accounts.Erase(zap.NewNop(), blobs.DeleteAccount, tables.DeleteAccount)
 	t.Cleanup(func() { eraser.Close(); tables.Close(); require.NoError(t, blobs.Close()) })
 	return &house{t: t, engine: e, tokens: map[string]string{}, Server: New(Options{

@@ -214,16 +214,11 @@ func (c *call) getContainer() error {
 
 func (c *call) deleteContainer() error {
 	err := c.Blobs.DeleteContainer(c.ctx, c.target())
-	gone := errors.Is(err, protocol.ErrContainerNotFound)
-	if err != nil && !gone {
-		return err
-	}
-	// Also for one that is gone: an earlier try may have come no further.
-	if err := c.Directory.UnassignUnder(c.ctx, c.containerID(c.param["container"])); err != nil {
-		return err
-	}
-	if gone {
+	if errors.Is(err, protocol.ErrContainerNotFound) {
 		return c.empty(http.StatusNoContent)
+	}
+	if err != nil {
+		return err
 	}
 	return c.empty(http.StatusOK)
 }

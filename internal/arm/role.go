@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/blobd/blobd/internal/account"
+	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/directory"
 )
@@ -213,6 +214,22 @@ func (s *Server) KnownScope(ctx context.Context, scope string) (string, error) {
 		return "", errorf(http.StatusNotFound, "SubscriptionNotFound", "The scope '%s' is not in a subscription that is there.", scope)
 	}
 	return c.knownScope()
+}
+
+// Forget returns what takes away the roles at a container or table, by its service: one of the same name that is made later is another,
+// whoever deletes it, and by whatever service.
+func Forget(d *directory.Directory, accounts *account.Store, service auth.Service) func(ctx context.Context, account, name string) error {
+	below := "/blobServices/default/containers/"
+	if service == auth.Table {
+		below = "/tableServices/default/tables/"
+	}
+	return func(ctx context.Context, account, name string) error {
+		a := accounts.Lookup(account)
+		if a == nil || a.Resource == nil {
+			return nil
+		}
+		return d.UnassignUnder(ctx, accountID(a)+below+name)
+	}
 }
 
 // dataRoles are the roles of the gate for those of the directory, at the services where they reach anything.

@@ -136,9 +136,5 @@ func (c *call) deleteTable() error {
 	if err != nil && !errors.Is(err, protocol.ErrTableNotFound) {
 		return err
 	}
-	// Also for one that is gone: an earlier try may have come no further.
-	if err := errors.Join(c.Directory.UnassignUnder(c.ctx, c.tableID(c.param["table"])), err); err != nil {
-		return err
-	}
 	return c.empty(http.StatusNoContent)
 }

@@ -30,6 +30,7 @@ type Service struct {
 	usage      *usage.Ledger
 	authorizer auth.Authorizer
 	log        *zap.Logger
+	forget     func(ctx context.Context, account, table string) error
 	router     *rest.Router[*call]
 
 	mu     sync.RWMutex
@@ -47,6 +48,9 @@ type Options struct {
 	// Accounts keeps what Set Service Properties sets.
 	Accounts *account.Store
 	Logger   *zap.Logger // default: none
+	// Forget takes away what is kept elsewhere about a table, which is the roles at it; nil for nothing. It is called when one is
+	// deleted, and before one is made.
+	Forget func(ctx context.Context, account, table string) error
 }
 
 // New returns the service and starts its sweeper. Close ends it.
@@ -55,7 +59,7 @@ func New(o Options) *Service {
 		o.Logger = zap.NewNop()
 	}
 	s := &Service{
-		store: o.Store, accounts: o.Accounts, usage: o.Accounts.Usage(), log: o.Logger,
+		store: o.Store, accounts: o.Accounts, usage: o.Accounts.Usage(), log: o.Logger, forget: o.Forget,
 		most: maxTables, router: rest.NewRouter(Operations), tables: map[string]*table{}, seed: maphash.MakeSeed(),
 	}
 	s.sweeper.Start(s.log, "sweep deleted tables", s.sweepAll)
@@ -209,6 +213,18 @@ func (s *Service) CreateTable(ctx context.Context, account, name string) error {
 	}
 	key := tableKey(account, name)
 	defer s.lockName(key)()
+	if s.forget != nil { // the deletion of a former one may have come no further
+		_, err := s.load(ctx, key)
+		switch {
+		case err == nil:
+			return protocol.ErrTableAlreadyExists
+		case !errors.Is(err, protocol.ErrTableNotFound):
+			return err
+		}
+		if err := s.forget(ctx, account, name); err != nil {
+			return err
+		}
+	}
 	var r record
 	err := s.store.Update(ctx, key, func(tx engine.Tx) error {
 		_, err := tx.Get(engine.SpaceTable, key)
@@ -254,11 +270,15 @@ func (s *Service) DeleteTable(ctx context.Context, account, name string) error {
 	if errors.Is(err, engine.ErrNotFound) {
 		return protocol.ErrTableNotFound
 	}
-	if err == nil {
-		s.usage.Buried(&t.place)
-		s.sweeper.Wake()
+	if err != nil {
+		return err
 	}
-	return err
+	s.usage.Buried(&t.place)
+	s.sweeper.Wake()
+	if s.forget == nil {
+		return nil
+	}
+	return s.forget(ctx, account, name)
 }
 
 // Tables calls fn with the names of an account's tables, from a name on, until it returns false; next is the table it was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"hash/maphash"
 	"strings"
 
 	"github.com/blobd/blobd/internal/account"
@@ -22,12 +23,28 @@ func (s *Service) fillContainer(ctx context.Context, account, name string, fn fu
 		return err
 	}
 	key := record.AppendContainerKey(nil, account, name)
+	defer s.lockName(key)()
+	if s.forget != nil { // the deletion of a former one may have come no further
+		if err := s.store.View(ctx, key, func(v engine.Reader) error { return vacant(v, key) }); err != nil {
+			return err
+		}
+		if err := s.forget(ctx, account, name); err != nil {
+			return err
+		}
+	}
 	return s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		if err := vacant(tx, key); err != nil {
 			return err
 		}
 		return fn(tx, key)
 	})
+}
+
+// lockName takes the lock of a container's name and returns what gives it back.
+func (s *Service) lockName(key []byte) (unlock func()) {
+	mu := &s.names[maphash.Bytes(s.seed, key)%uint64(len(s.names))]
+	mu.Lock()
+	return mu.Unlock
 }
 
 // CreateContainer makes a container of a record, in which it sets the stamp.
@@ -210,6 +227,7 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 		return err
 	}
 	key := record.AppendContainerKey(nil, a.Account.Name, a.Container)
+	defer s.lockName(key)()
 	var buried usage.Place
 	err := s.updateContainer(ctx, key, func(tx engine.Tx) error {
 		c, err := getContainer(tx, key)
@@ -225,11 +243,15 @@ func (s *Service) DeleteContainer(ctx context.Context, a *Target) error {
 		buried = s.retireContainer(tx, a.Account, key, c)
 		return nil
 	})
-	if err == nil {
-		s.buried(buried)
-		s.sweeper.Wake()
+	if err != nil {
+		return err
 	}
-	return err
+	s.buried(buried)
+	s.sweeper.Wake()
+	if s.forget == nil {
+		return nil
+	}
+	return s.forget(ctx, a.Account.Name, a.Container)
 }
 
 // A soft-deleted container keeps its record, and with it its generation and all that is in it, under a key that adds the

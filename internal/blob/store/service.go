@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
@@ -35,6 +36,9 @@ type Options struct {
 	// HistoryStep is how many bytes one transaction writes, about, of a history as long as clients make it; default: a quarter of
 	// engine.MaxTransaction.
 	HistoryStep int
+	// Forget takes away what is kept elsewhere about a container, which is the roles at it; nil for nothing. It is called when one is
+	// deleted, and before one is made or brought back.
+	Forget func(ctx context.Context, account, container string) error
 }
 
 // Service is the Blob service of all accounts. It is safe for concurrent use.
@@ -60,6 +64,10 @@ type Service struct {
 
 	historyStep int // bytes
 	looked      int // maxLooked
+
+	forget func(ctx context.Context, account, container string) error
+	seed   maphash.Seed
+	names  [64]sync.Mutex // of containers that are made or deleted, by the hash of their keys
 }
 
 var _ auth.Resources = (*Service)(nil)
@@ -71,7 +79,7 @@ func New(o Options) *Service {
 	}
 	s := &Service{store: o.Store, accounts: o.Accounts, usage: o.Accounts.Usage(), log: o.Logger, clock: o.Now,
 		remote: source.NewClient(o.PrivateSources, o.Stall, o.ClosedSources), copies: map[[16]byte]*runningCopy{}, atOnce: maxAtOnce,
-		historyStep: engine.MaxTransaction / 4, looked: maxLooked}
+		historyStep: engine.MaxTransaction / 4, looked: maxLooked, forget: o.Forget, seed: maphash.MakeSeed()}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
