@@ -268,7 +268,7 @@ func (c *serveCommand) limits(files fileBudget) framing.Limits {
 	l := framing.DefaultLimits()
 	l.Headers, l.Bodies = framing.NewBudget(c.HeaderMemory), framing.NewBudget(c.BodyMemory)
 	l.Answers = framing.NewBudget(c.AnswerMemory)
-	l.Answers.Patience = time.Second
+	l.Bodies.Patience, l.Answers.Patience = time.Second, time.Second
 	l.Quota = framing.NewQuota(files.connections, c.MaxPerClient)
 	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
 	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress

@@ -86,7 +86,7 @@ func (r *Request) hold(n int64) error {
 	if r.conn == nil || n <= r.held {
 		return nil
 	}
-	if !r.conn.Bodies().Take(n - r.held) {
+	if !r.conn.Await(n) {
 		return protocol.ErrServerBusy.Saying("The server waits for too many request bodies. Please retry your request.").WithHeader("Retry-After", "1")
 	}
 	r.held = n

@@ -145,13 +145,57 @@ func TestSlowReadersMakeRoom(t *testing.T) {
 		ask("GET", []string{"stream", "whole"}[i%2])
 		until(t, func() bool { return limits.Answers.Used() == int64(i+1)*size })
 	}
-	until(t, func() bool { return limits.Answers.Underway() == 4 })
+	until(t, func() bool { return limits.Answers.Waiting() == 4 })
 	for i, method := range []string{"GET", "GET", "GET", "POST"} {
 		got := ask(method, []string{"whole", "stream"}[i%2]).Response(method)
 		require.Equal(t, 200, got.Status)
 		require.Len(t, got.Body, size)
 	}
 	require.Positive(t, limits.Answers.Refused())
+}
+
+// TestSlowSendersMakeRoom: so does who hardly sends the body that he declared. Who has sent all of it is not cut off while it is worked on.
+func TestSlowSendersMakeRoom(t *testing.T) {
+	limits := framing.DefaultLimits()
+	limits.Bodies = framing.NewBudget(100 << 10)
+	limits.Bodies.Patience = 1
+	working, release := make(chan bool, 1), make(chan bool)
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		b, err := r.ReadBody(4 << 20)
+		if err != nil {
+			return err
+		}
+		if r.Blob == "works" {
+			working <- true
+			<-release
+		}
+		r.ReplyBytes(201, "text/plain", fmt.Append(nil, len(b)))
+		return nil
+	})}, limits)
+	send := func(blob string, size int) *resttest.Conn {
+		c := s.Dial()
+		c.Write(fmt.Sprintf("PUT /acct/c/%s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", blob, size))
+		return c
+	}
+	works := send("works", 60_000)
+	until(t, func() bool { return limits.Bodies.Waiting() == 1 })
+	works.Write(strings.Repeat("x", 60_000))
+	<-working
+	require.Zero(t, limits.Bodies.Waiting())
+	slow := send("b", 1<<20)
+	slow.Write(strings.Repeat("x", 1000))
+	until(t, func() bool { return limits.Bodies.Waiting() == 1 })
+	c := send("b", 30_000)
+	for range 3 {
+		c.Write(strings.Repeat("y", 10_000))
+	}
+	require.Equal(t, "30000", string(c.Response("PUT").Body))
+	_, err := io.ReadAll(slow)
+	_ = err // cut off, with a reset or without
+	require.Positive(t, limits.Bodies.Refused())
+	close(release)
+	require.Equal(t, "60000", string(works.Response("PUT").Body))
+	until(t, func() bool { return limits.Bodies.Used() == 0 })
 }
 
 // TestAnswersThatAreMade: what is being made counts as it grows, so that many at a time stay within the budget as well.

@@ -274,7 +274,7 @@ func (r *Request) finish() {
 	}
 	r.finished = true
 	if r.held > 0 {
-		r.conn.Bodies().Give(r.held)
+		r.conn.BodyDone()
 	}
 	if f := r.front; f.Done != nil {
 		f.Done(r)

@@ -13,11 +13,18 @@ type Budget struct {
 	limit         int64
 	used, refused atomic.Int64
 
-	// Patience is how long an answer may be on its way before the slowest are cut off to have room for others; 0 for ever. It is set
+	// Patience is how long memory may wait for a peer before the slowest are cut off to have room for others; 0 for ever. It is set
 	// before the budget is used.
 	Patience time.Duration
 	mu       sync.Mutex
-	underway map[*Conn]time.Time // of mu: connections whose answer is being sent, since when
+	waiting  map[*hold]time.Time // of mu: those that wait for their peers, since when
+}
+
+// hold is what a connection holds of a budget.
+type hold struct {
+	c     *Conn
+	n     atomic.Int64 // bytes
+	moved atomic.Int64 // bytes that the peer has taken or sent since the hold began to wait
 }
 
 // NewBudget returns a budget of so many bytes.
@@ -59,65 +66,84 @@ func (b *Budget) Give(n int64) {
 	}
 }
 
-// begin notes that the answer of a connection, which it holds memory for, is being sent from now on.
-func (b *Budget) begin(c *Conn) {
+// begin notes that a hold waits for its peer from now on.
+func (b *Budget) begin(h *hold) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.untaken.Load() == 0 { // it was closed meanwhile
+	if h.n.Load() == 0 { // its connection was closed meanwhile
 		return
 	}
-	if b.underway == nil {
-		b.underway = make(map[*Conn]time.Time)
+	if b.waiting == nil {
+		b.waiting = make(map[*hold]time.Time)
 	}
-	c.taken.Store(0)
-	b.underway[c] = time.Now()
+	h.moved.Store(0)
+	b.waiting[h] = time.Now()
 }
 
-// end gives back what a connection's answer holds.
-func (b *Budget) end(c *Conn) {
+// rest notes that a hold waits no more.
+func (b *Budget) rest(h *hold) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.Give(c.untaken.Swap(0))
-	delete(b.underway, c)
+	delete(b.waiting, h)
 }
 
-// makeRoom cuts off connections that take their answers too slowly, those that took the least in their time first, until n bytes are left:
-// who does not read, or hardly, must not keep all others from their answers. It reports whether they are.
+// end gives back what is held.
+func (b *Budget) end(h *hold) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Give(h.n.Swap(0))
+	delete(b.waiting, h)
+}
+
+// takeFor takes n more bytes for a hold; if they are not left, of the slowest.
+func (b *Budget) takeFor(h *hold, n int64) bool {
+	if !b.Take(n) && !(b.makeRoom(n) && b.Take(n)) {
+		return false
+	}
+	h.n.Add(n)
+	return true
+}
+
+// makeRoom cuts off connections that are too slow, those that moved the least in their time for what they hold first, until n bytes are
+// left: who does not read, or hardly sends, must not keep all others out. It reports whether they are.
 func (b *Budget) makeRoom(n int64) bool {
 	if b.Patience == 0 || n > b.limit {
 		return false
 	}
 	type slow struct {
-		c    *Conn
-		pace float64 // bytes a second
+		h    *hold
+		pace float64 // bytes a second for each byte held
 	}
 	var all []slow
 	now := time.Now()
 	b.mu.Lock()
-	for c, since := range b.underway {
+	for h, since := range b.waiting {
 		if age := now.Sub(since); age > b.Patience {
-			all = append(all, slow{c, float64(c.taken.Load()) / age.Seconds()})
+			all = append(all, slow{h, float64(h.moved.Load()) / age.Seconds() / float64(h.n.Load())})
 		}
 	}
 	slices.SortFunc(all, func(x, y slow) int { return cmp.Compare(x.pace, y.pace) })
 	i := 0
 	for ; i < len(all) && b.used.Load()+n > b.limit; i++ {
-		b.used.Add(-all[i].c.untaken.Swap(0))
-		delete(b.underway, all[i].c)
+		b.used.Add(-all[i].h.n.Swap(0))
+		delete(b.waiting, all[i].h)
 		b.refused.Add(1)
 	}
 	b.mu.Unlock()
 	for _, s := range all[:i] {
-		s.c.Abort()
+		s.h.c.Abort()
 	}
 	return b.used.Load()+n <= b.limit
 }
 
-// Underway is how many answers are being sent.
-func (b *Budget) Underway() int {
+// Waiting is how many connections with memory of it wait for their peers.
+func (b *Budget) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.underway)
+	return len(b.waiting)
 }
 
 // Used is what is taken, in bytes.

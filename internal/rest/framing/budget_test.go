@@ -16,10 +16,11 @@ func TestTheSlowestMakeRoom(t *testing.T) {
 		end, peer := net.Pipe()
 		c = &Conn{Conn: end, sock: end, l: &Listener{limits: Limits{Answers: b}}}
 		require.True(t, b.Take(25))
-		c.untaken.Store(25)
+		c.untaken.c = c
+		c.untaken.n.Store(25)
 		c.Answering()
-		c.taken.Store(taken)
-		b.underway[c] = b.underway[c].Add(-ago)
+		c.untaken.moved.Store(taken)
+		b.waiting[&c.untaken] = b.waiting[&c.untaken].Add(-ago)
 		return c, peer
 	}
 	fast, _ := open(10_000, time.Hour)
@@ -28,7 +29,7 @@ func TestTheSlowestMakeRoom(t *testing.T) {
 	fresh, _ := open(0, time.Second)
 	require.False(t, b.Take(20))
 	require.True(t, b.makeRoom(20))
-	require.EqualValues(t, []int64{75, 25, 25, 0, 25}, []int64{b.Used(), fast.untaken.Load(), slow.untaken.Load(), slowest.untaken.Load(), fresh.untaken.Load()})
+	require.EqualValues(t, []int64{75, 25, 25, 0, 25}, []int64{b.Used(), fast.untaken.n.Load(), slow.untaken.n.Load(), slowest.untaken.n.Load(), fresh.untaken.n.Load()})
 	_, err := peer.Read(make([]byte, 1))
 	require.Error(t, err, "it is cut off")
 	slowest.answered() // it comes to its end
@@ -38,7 +39,7 @@ func TestTheSlowestMakeRoom(t *testing.T) {
 	require.False(t, b.makeRoom(80), "who has just begun is left alone")
 	fresh.answered()
 	require.Zero(t, b.Used())
-	require.Empty(t, b.underway)
+	require.Empty(t, b.waiting)
 	require.False(t, b.makeRoom(101))
 	b.Patience = 0
 	require.False(t, b.makeRoom(1))

@@ -44,9 +44,9 @@ type Conn struct {
 
 	room *[]byte // given out by Room; nil if none is
 
-	charged int64        // of Limits.Headers, in bytes
-	untaken atomic.Int64 // of Limits.Answers, in bytes
-	taken   atomic.Int64 // of such an answer by the peer, in bytes
+	charged int64 // of Limits.Headers, in bytes
+	body    hold  // of Limits.Bodies
+	untaken hold  // of Limits.Answers
 
 	small [2048]byte
 }
@@ -78,23 +78,38 @@ func (c *Conn) Head() Head { return c.req }
 // Buffered is how many bytes of the current request's body have arrived and are not yet read.
 func (c *Conn) Buffered() int64 { return min(int64(c.w-c.r-c.head), c.left) }
 
-// Bodies is the budget of bodies that are awaited, nil for none.
-func (c *Conn) Bodies() *Budget { return c.l.limits.Bodies }
+// Await counts n bytes of memory, all in all, for the body that is awaited, until BodyDone; false if that much is not left.
+func (c *Conn) Await(n int64) bool {
+	b, held := c.l.limits.Bodies, c.body.n.Load()
+	if b == nil || n <= held {
+		return true
+	}
+	c.body.c = c
+	if !b.takeFor(&c.body, n-held) {
+		return false
+	}
+	if held == 0 && c.left > 0 {
+		b.begin(&c.body)
+	}
+	return true
+}
+
+// BodyDone gives the memory of the body back.
+func (c *Conn) BodyDone() { c.l.limits.Bodies.end(&c.body) }
 
 // Answer counts an answer of n bytes, all in all, until it is sent or the connection ends; false if that much memory is not left. An answer
 // that must be sent is counted all the same.
 func (c *Conn) Answer(n int64, must bool) bool {
-	b, held := c.l.limits.Answers, c.untaken.Load()
+	b, held := c.l.limits.Answers, c.untaken.n.Load()
 	if n <= pooled || n <= held || b == nil {
 		return true
 	}
-	switch n -= held; {
-	case must:
-		b.Force(n)
-	case !b.Take(n) && !(b.makeRoom(n) && b.Take(n)):
-		return false
+	c.untaken.c = c
+	if !must {
+		return b.takeFor(&c.untaken, n-held)
 	}
-	c.untaken.Add(n)
+	b.Force(n - held)
+	c.untaken.n.Add(n - held)
 	return true
 }
 
@@ -106,15 +121,15 @@ func (c *Conn) MayAnswer() bool {
 
 // Answering notes that the answer is made, and waits for the peer from now on.
 func (c *Conn) Answering() {
-	if c.untaken.Load() != 0 {
-		c.l.limits.Answers.begin(c)
+	if c.untaken.n.Load() != 0 {
+		c.l.limits.Answers.begin(&c.untaken)
 	}
 }
 
 // answered gives the memory of an answer back.
 func (c *Conn) answered() {
-	if c.untaken.Load() != 0 {
-		c.l.limits.Answers.end(c)
+	if c.untaken.n.Load() != 0 {
+		c.l.limits.Answers.end(&c.untaken)
 	}
 }
 
@@ -384,6 +399,12 @@ func (c *Conn) ReadBody(p []byte) (int, error) {
 		c.gained += n
 	}
 	c.left -= int64(n)
+	if c.body.n.Load() != 0 {
+		c.body.moved.Add(int64(n))
+		if c.left == 0 {
+			c.l.limits.Bodies.rest(&c.body)
+		}
+	}
 	return n, nil
 }
 
@@ -426,8 +447,8 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		}
 		m, err := c.send(p[n:min(n+most, len(p))])
 		n += m
-		if c.untaken.Load() != 0 {
-			c.taken.Add(int64(m))
+		if c.untaken.n.Load() != 0 {
+			c.untaken.moved.Add(int64(m))
 		}
 		if n == len(p) || err != nil && (m < piece || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return n, err
