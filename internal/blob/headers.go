@@ -109,6 +109,9 @@ func setMetadata(r *rest.Request, pairs []protocol.Pair) {
 func setLease(r *rest.Request, l *lease.Lease, now record.Stamp) {
 	state := l.At(now)
 	r.SetHeader("x-ms-lease-status", state.Status())
+	if r.Version < protocol.V20120212 {
+		return
+	}
 	r.SetHeader("x-ms-lease-state", state.String())
 	if state == lease.Leased {
 		r.SetHeader("x-ms-lease-duration", l.DurationName())

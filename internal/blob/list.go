@@ -197,7 +197,7 @@ type page struct {
 	entry   store.Entry
 
 	r       *rest.Request // nil for none that is answered
-	err     error         // there is no memory for it
+	err     error         // there is no memory for it, or its version does not know a blob of it
 	address string        // of the container, in the versions that list addresses
 }
 
@@ -214,7 +214,9 @@ const fullPage = 8 * miB
 
 // Full implements Listing.
 func (p *page) Full() bool {
-	p.err = p.r.HoldAnswer(len(p.b))
+	if p.err == nil {
+		p.err = p.r.HoldAnswer(len(p.b))
+	}
 	return p.err != nil || len(p.b) >= fullPage
 }
 

@@ -13,6 +13,10 @@ import (
 
 // Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
 func (p *page) Blob(name string, e *store.Entry) {
+	if e.Blob.Type == record.AppendBlob && p.version < protocol.V20150221 {
+		p.err = protocol.ErrFeatureVersionMismatch.Saying("The type of a blob in the container is unrecognized by this version.")
+		return
+	}
 	if p.address != "" {
 		p.oldBlob(name, e)
 		return

@@ -74,6 +74,36 @@ func TestCopyBeforeItWasAsynchronous(t *testing.T) {
 	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/new", "", v)
 }
 
+// TestAppendBlobsOfOldVersions: a version before append blobs is told of one by an error, on the blob and in a listing whose page has it,
+// and changes nothing.
+func TestAppendBlobsOfOldVersions(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/a", "content", v, isBlock)
+	h.must(t, 201, "PUT", "/acct/box/log", "", v, "x-ms-blob-type: AppendBlob", "x-ms-meta-a: 1")
+	h.must(t, 201, "PUT", "/acct/box/log?comp=appendblock", "line", v)
+	for _, version := range []string{"2009-09-19", "2012-02-12", "2014-02-14"} {
+		at := "x-ms-version: " + version
+		for _, request := range []string{"GET /log", "GET /log?comp=metadata", "PUT /log?comp=metadata", "PUT /log?comp=properties", "PUT /log?comp=snapshot", "PUT /log?comp=lease", "DELETE /log"} {
+			method, path, _ := strings.Cut(request, " ")
+			r := h.fails(t, 409, "FeatureVersionMismatch", method, "/acct/box"+path, "", at, "x-ms-lease-action: break")
+			require.Contains(t, string(r.Body), "<Message>The operation for AppendBlob requires at least version 2015-02-21.\n", request)
+		}
+		require.Equal(t, 409, h.Do("HEAD", "/acct/box/log", "", at).Status)
+		r := h.fails(t, 409, "FeatureVersionMismatch", "GET", "/acct/box?restype=container&comp=list", "", at)
+		require.Contains(t, string(r.Body), "<Message>The type of a blob in the container is unrecognized by this version.\n")
+		h.must(t, 200, "GET", "/acct/box?restype=container&comp=list&maxresults=1", "", at)
+		h.must(t, 200, "GET", "/acct/box?restype=container&comp=list&prefix=a", "", at)
+		h.must(t, 200, "GET", "/acct/box/a", "", at)
+		leased := h.must(t, 200, "HEAD", "/acct/box/a", "", at).Header
+		require.Equal(t, "unlocked", leased.Get("x-ms-lease-status"))
+		require.Equal(t, version >= "2012-02-12", leased.Get("x-ms-lease-state") != "", "there since then")
+	}
+	require.Equal(t, "line", h.text(t, "/acct/box/log"))
+	h.must(t, 200, "GET", "/acct/box/log", "", "x-ms-version: 2015-02-21")
+	h.must(t, 200, "GET", "/acct/box?restype=container&comp=list", "", "x-ms-version: 2015-02-21")
+}
+
 // TestDeletedWithVersions: a name that has no current blob, but versions, is one entry with the newest one's properties. It looks as
 // the service's was recorded (@azure/storage-blob, June 2021).
 func TestDeletedWithVersions(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // TestMostAppends: the number of blocks.
 func TestMostAppends(t *testing.T) {
-	terms := AppendRequest{Position: -1, MaxSize: -1}
+	terms := AppendRequest{Target: Target{Version: protocol.Newest}, Position: -1, MaxSize: -1}
 	rec := &record.Blob{Type: record.AppendBlob, Blocks: maxAppends - 1}
 	require.NoError(t, terms.check(rec, 1))
 	rec.Blocks++

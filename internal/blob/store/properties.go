@@ -147,8 +147,8 @@ func (s *Service) changeCurrent(ctx context.Context, a *Target, fn func(t *txn, 
 		if err != nil {
 			return err
 		}
-		if rec == nil {
-			return protocol.ErrBlobNotFound
+		if err := a.known(rec); err != nil {
+			return err
 		}
 		return fn(t, rec)
 	})

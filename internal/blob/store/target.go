@@ -28,8 +28,8 @@ type Target struct {
 
 // read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
 func (a *Target) read(rec *record.Blob) error {
-	if rec == nil {
-		return protocol.ErrBlobNotFound
+	if err := a.known(rec); err != nil {
+		return err
 	}
 	if err := rec.Lease.CheckRead(a.Now, a.Lease, lease.Blob); err != nil {
 		return err
@@ -40,10 +40,21 @@ func (a *Target) read(rec *record.Blob) error {
 	return a.checkTags(rec)
 }
 
+// known tells whether rec, which may be nil, is there and of a type that the version of the request knows.
+func (a *Target) known(rec *record.Blob) error {
+	switch {
+	case rec == nil:
+		return protocol.ErrBlobNotFound
+	case rec.Type == record.AppendBlob && a.Version < protocol.V20150221:
+		return protocol.ErrFeatureVersionMismatch.Saying("The operation for AppendBlob requires at least version 2015-02-21.")
+	}
+	return nil
+}
+
 // write checks the terms of a write to rec, which must exist.
 func (a *Target) write(rec *record.Blob) error {
-	if rec == nil {
-		return protocol.ErrBlobNotFound
+	if err := a.known(rec); err != nil {
+		return err
 	}
 	if err := rec.Lease.CheckWrite(a.Now, a.Lease, lease.Blob); err != nil {
 		return err
