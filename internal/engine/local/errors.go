@@ -10,9 +10,6 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// errOtherDisk: what is at a disk's path has the record of another disk.
-var errOtherDisk = errors.New("another disk is mounted in its place")
-
 // kind gives an error from below the kind that callers of the engine look for.
 func kind(err error) error {
 	switch {

@@ -51,9 +51,18 @@ func (s *Store) lookAt(i int) {
 	default:
 		err = fmt.Errorf("its file system does not tell its room: %w", err)
 	}
+	for _, sub := range []string{metaDir, extentDir} {
+		if _, serr := s.opts.FS.Stat(s.opts.FS.PathJoin(d.dir, sub)); errors.Is(serr, errOtherDisk) {
+			err = serr
+			s.lose(d.dir, err)
+		}
+	}
 	switch b, rerr := diskio.ReadFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName)); {
 	case errors.Is(rerr, fs.ErrNotExist):
 		err = fmt.Errorf("%s is gone from it: the directory was removed, or its disk unmounted", formatName)
+		s.lose(d.dir, err)
+	case errors.Is(rerr, errOtherDisk):
+		err = rerr
 		s.lose(d.dir, err)
 	case rerr != nil:
 		err = fmt.Errorf("it cannot be read: %w", rerr)

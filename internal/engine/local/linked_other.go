@@ -4,4 +4,6 @@ package local
 
 import "github.com/cockroachdb/pebble/v2/vfs"
 
-func linked(f vfs.File, _ string) vfs.File { return f }
+func (o *owned) linked(f vfs.File, _ string) (vfs.File, error) { return f, nil }
+
+func (o *owned) renamed(string, string) {}

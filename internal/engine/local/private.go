@@ -21,8 +21,15 @@ const (
 	privateFile = 0o600
 )
 
-// privateFS makes files and directories that only their owner can use.
-type privateFS struct{ vfs.FS }
+// privateFS makes files and directories that only their owner can use, in directories that are the same still.
+type privateFS struct {
+	vfs.FS
+	owned *owned
+}
+
+func newPrivateFS() privateFS {
+	return privateFS{vfs.Default, &owned{dirs: make(map[string]os.FileInfo)}}
+}
 
 // RealFiles tells logfs that files are the system's.
 func (p privateFS) RealFiles() {}
@@ -56,9 +63,32 @@ func plain(name string) error {
 	return fmt.Errorf("%s is %s; move it away, and put back the file or folder that was there: %w", name, what, diskio.ErrNotPlain)
 }
 
+// ready tells whether a file may be used: its folder is the store's, and it is one.
+func (p privateFS) ready(name string) error {
+	if err := p.owned.file(name); err != nil {
+		return err
+	}
+	return plain(name)
+}
+
+// opened watches over a file that is being written. That its folder is the same is looked at again, as another may have come meanwhile.
+func (p privateFS) opened(f vfs.File, name string, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.owned.linked(f, name)
+	if err == nil {
+		err = p.owned.file(name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
 // Open implements vfs.FS.
 func (p privateFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	if err := plain(name); err != nil {
+	if err := p.ready(name); err != nil {
 		return nil, err
 	}
 	return p.FS.Open(name, opts...)
@@ -66,7 +96,7 @@ func (p privateFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 
 // OpenDir implements vfs.FS.
 func (p privateFS) OpenDir(name string) (vfs.File, error) {
-	if err := plain(name); err != nil {
+	if err := errors.Join(p.owned.dir(name), plain(name)); err != nil {
 		return nil, err
 	}
 	return p.FS.OpenDir(name)
@@ -74,19 +104,16 @@ func (p privateFS) OpenDir(name string) (vfs.File, error) {
 
 // ReuseForWrite implements vfs.FS.
 func (p privateFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := errors.Join(plain(oldname), plain(newname)); err != nil {
+	if err := errors.Join(p.ready(oldname), p.ready(newname)); err != nil {
 		return nil, err
 	}
 	f, err := p.FS.ReuseForWrite(oldname, newname, category)
-	if err != nil {
-		return nil, err
-	}
-	return linked(f, newname), nil
+	return p.opened(f, newname, err)
 }
 
 // List implements vfs.FS.
 func (p privateFS) List(dir string) ([]string, error) {
-	if err := plain(dir); err != nil {
+	if err := errors.Join(p.owned.dir(dir), plain(dir)); err != nil {
 		return nil, err
 	}
 	return p.FS.List(dir)
@@ -94,7 +121,7 @@ func (p privateFS) List(dir string) ([]string, error) {
 
 // Stat implements vfs.FS.
 func (p privateFS) Stat(name string) (vfs.FileInfo, error) {
-	if err := plain(name); err != nil {
+	if err := errors.Join(p.owned.dir(name), p.ready(name)); err != nil {
 		return nil, err
 	}
 	return p.FS.Stat(name)
@@ -102,26 +129,26 @@ func (p privateFS) Stat(name string) (vfs.FileInfo, error) {
 
 // Create implements vfs.FS. Before the mode is right the directory keeps others out.
 func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := plain(name); err != nil {
+	if err := p.ready(name); err != nil {
 		return nil, err
 	}
 	f, err := p.FS.Create(name, category)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = closing(f, os.Chmod(name, privateFile))
 	}
-	return linked(f, name), closing(f, os.Chmod(name, privateFile))
+	return p.opened(f, name, err)
 }
 
 // OpenReadWrite implements vfs.FS. It makes a file that is not there.
 func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	if err := plain(name); err != nil {
+	if err := p.ready(name); err != nil {
 		return nil, err
 	}
 	f, err := p.FS.OpenReadWrite(name, category, opts...)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = closing(f, os.Chmod(name, privateFile))
 	}
-	return linked(f, name), closing(f, os.Chmod(name, privateFile))
+	return p.opened(f, name, err)
 }
 
 // closing closes a file whose mode could not be set.
@@ -134,6 +161,9 @@ func closing(f vfs.File, err error) error {
 
 // MkdirAll implements vfs.FS.
 func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
+	if err := errors.Join(p.owned.file(dir), p.owned.dir(dir)); err != nil {
+		return err
+	}
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
 	}
@@ -143,9 +173,46 @@ func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
 	return os.Chmod(dir, privateDir)
 }
 
+// Link implements vfs.FS.
+func (p privateFS) Link(oldname, newname string) error {
+	if err := errors.Join(p.owned.file(oldname), p.owned.file(newname)); err != nil {
+		return err
+	}
+	return p.FS.Link(oldname, newname)
+}
+
+// Rename implements vfs.FS.
+func (p privateFS) Rename(oldname, newname string) error {
+	if err := errors.Join(p.owned.file(oldname), p.owned.file(newname)); err != nil {
+		return err
+	}
+	if err := p.FS.Rename(oldname, newname); err != nil {
+		return err
+	}
+	p.owned.renamed(oldname, newname)
+	return nil
+}
+
+// Remove implements vfs.FS.
+func (p privateFS) Remove(name string) error {
+	if err := p.owned.file(name); err != nil {
+		return err
+	}
+	return p.FS.Remove(name)
+}
+
+// RemoveAll implements vfs.FS.
+func (p privateFS) RemoveAll(name string) error {
+	if err := errors.Join(p.owned.dir(name), p.owned.file(name)); err != nil {
+		return err
+	}
+	p.owned.forget(name)
+	return p.FS.RemoveAll(name)
+}
+
 // Lock implements vfs.FS. The directory is locked as well: a file may be removed, and another made and locked in its place.
 func (p privateFS) Lock(name string) (io.Closer, error) {
-	if err := plain(name); err != nil {
+	if err := p.ready(name); err != nil {
 		return nil, err
 	}
 	c, err := p.FS.Lock(name)
@@ -158,6 +225,9 @@ func (p privateFS) Lock(name string) (io.Closer, error) {
 	dir, err := lockDirectory(filepath.Dir(name))
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
+	}
+	if err := p.owned.lock(filepath.Dir(name)); err != nil {
+		return nil, errors.Join(err, c.Close(), dir.Close())
 	}
 	return both{c, dir}, nil
 }
@@ -211,4 +281,4 @@ func tighten(dir string, log *zap.Logger) {
 }
 
 // PrivateFS is the system's file system, on which what is made is for this user alone.
-func PrivateFS() vfs.FS { return privateFS{vfs.Default} }
+func PrivateFS() vfs.FS { return newPrivateFS() }

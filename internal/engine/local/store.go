@@ -83,7 +83,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = privateFS{vfs.Default}
+		o.FS = newPrivateFS()
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()

@@ -1,5 +1,0 @@
-//go:build unix && !linux
-
-package local
-
-func links(fd int) (uint64, error) { return linksByStat(fd) }

@@ -1,0 +1,87 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/blobd/blobd/internal/engine"
+)
+
+// owned is the data directories of a store as they were when it locked them, and the folders in them as it found or made them. A path is only a
+// path: while the store runs, another disk may come to be mounted there, another store made, a copy of this disk put in its place.
+// So nothing is looked for, made, renamed or removed in a folder that is not the same one still.
+type owned struct {
+	mu    sync.Mutex
+	dirs  map[string]os.FileInfo
+	files sync.Map // files being written by name: *linkedFile
+}
+
+// errOtherDisk: what is at a path is not what was there when the store was opened.
+var errOtherDisk error = otherDisk{}
+
+type otherDisk struct{}
+
+func (otherDisk) Error() string { return "another disk, or a copy of this one, is in its place" }
+
+func (otherDisk) Is(kind error) bool { return kind == engine.ErrUnavailable }
+
+// lock notes a data directory.
+func (o *owned) lock(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.dirs[filepath.Clean(dir)] = info
+	}
+	return err
+}
+
+// forget lets another folder have a name.
+func (o *owned) forget(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if name = filepath.Clean(name); o.sub(name) {
+		delete(o.dirs, name)
+	}
+}
+
+// sub tells whether a name is that of a folder in a data directory.
+func (o *owned) sub(name string) bool {
+	base := filepath.Base(name)
+	return (base == metaDir || base == extentDir) && o.dirs[filepath.Dir(name)] != nil
+}
+
+// dir returns an error if a folder of the store is not the one that it was.
+func (o *owned) dir(name string) error {
+	name = filepath.Clean(name)
+	o.mu.Lock()
+	was, sub := o.dirs[name], o.sub(name)
+	o.mu.Unlock()
+	if was == nil && !sub {
+		return nil
+	}
+	is, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // what is to be done with it says so
+	case err != nil:
+		return err
+	case was == nil:
+		if err := o.dir(filepath.Dir(name)); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.dirs[name] = is
+	case !os.SameFile(was, is):
+		return fmt.Errorf("%s: %w", name, errOtherDisk)
+	}
+	return nil
+}
+
+// file returns an error if the folder that a file is in is not the one that it was.
+func (o *owned) file(name string) error { return o.dir(filepath.Dir(name)) }
