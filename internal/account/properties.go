@@ -223,7 +223,7 @@ func (d *document) days() (r Retention) {
 	r.Enabled = d.bool("Enabled", true)
 	days, ok := d.number("Days", -1<<31, 1<<31-1)
 	if r.Enabled && !ok || ok && (days < 1 || days > 365) {
-		d.fail(protocol.InvalidXML("Retention days must be greater than 0 and less than or equal to 365 days."))
+		d.fail(d.node.Invalid("Retention days must be greater than 0 and less than or equal to 365 days."))
 	}
 	if r.Enabled {
 		r.Days = days

@@ -98,9 +98,10 @@ func TestActualCORS(t *testing.T) {
 }
 
 func TestParseXML(t *testing.T) {
-	n, err := ParseXML([]byte("\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c --><A x=\"1\"><B>1 &lt;</B><B/><C><D> e </D></C></A>\n"))
+	n, err := ParseXML([]byte("\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c --><A x=\"1\"><B>1 &lt;</B><B/>\n<C><D> e </D></C>\n</A>\n"))
 	require.NoError(t, err)
-	require.Equal(t, &XMLNode{Name: "A", Children: []XMLNode{{Name: "B", Text: "1 <"}, {Name: "B"}, {Name: "C", Children: []XMLNode{{Name: "D", Text: " e "}}}}}, n)
+	require.Equal(t, &XMLNode{Name: "A", Text: "\n\n", line: 3, column: 3, Children: []XMLNode{{Name: "B", Text: "1 <", line: 1, column: 69}, {Name: "B", line: 1, column: 73},
+		{Name: "C", line: 2, column: 16, Children: []XMLNode{{Name: "D", Text: " e ", line: 2, column: 12}}}}}, n)
 	for name, text := range map[string]string{
 		"empty": "", "text": "x", "open": "<A>", "two roots": "<A/><B/>", "trailing text": "<A/>x", "wrong end": "<A></B>",
 		"doctype":         `<!DOCTYPE A><A/>`,

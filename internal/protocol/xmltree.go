@@ -14,6 +14,8 @@ type XMLNode struct {
 	Name     string
 	Text     string // of this element alone
 	Children []XMLNode
+
+	line, column int // of the name in the end tag, counted from one: the place that errors name
 }
 
 // openNode is an element whose end has not come yet.
@@ -44,7 +46,7 @@ func ParseXML(body []byte) (*XMLNode, error) {
 		}
 		if err != nil {
 			line, column := d.InputPos()
-			return nil, invalidXMLAt(line, column).Because(err)
+			return nil, invalidXMLAt(line, column, "").Because(err)
 		}
 		switch t := token.(type) {
 		case xml.Directive:
@@ -64,6 +66,8 @@ func ParseXML(body []byte) (*XMLNode, error) {
 		case xml.EndElement:
 			n := path[len(path)-1]
 			n.Text = string(n.text)
+			n.line, n.column = d.InputPos()
+			n.column -= len(n.Name) + len(">")
 			path = path[:len(path)-1]
 		case xml.CharData:
 			if len(path) > 0 {
@@ -89,18 +93,14 @@ func asciiReader(charset string, r io.Reader) (io.Reader, error) {
 }
 
 // invalidXMLAt is InvalidXmlDocument for a place in the document, counted from one.
-func invalidXMLAt(line, column int) *Error {
+func invalidXMLAt(line, column int, reason string) *Error {
 	e := *ErrInvalidXmlDocument
-	e.Details = []Detail{{"LineNumber", strconv.Itoa(line)}, {"LinePosition", strconv.Itoa(column)}, {"Reason", ""}}
+	e.Details = []Detail{{"LineNumber", strconv.Itoa(line)}, {"LinePosition", strconv.Itoa(column)}, {"Reason", reason}}
 	return &e
 }
 
-// InvalidXML is InvalidXmlDocument for a document that says what cannot be.
-func InvalidXML(reason string) *Error {
-	e := *ErrInvalidXmlDocument
-	e.Details = []Detail{e.Details[0], e.Details[1], {"Reason", reason}}
-	return &e
-}
+// Invalid is InvalidXmlDocument for an element that says what cannot be.
+func (n *XMLNode) Invalid(reason string) *Error { return invalidXMLAt(n.line, n.column, reason) }
 
 // InvalidXMLNode is InvalidXmlNodeValue for one element, as Azure words it.
 func InvalidXMLNode(name, value string) *Error {
