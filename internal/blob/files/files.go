@@ -88,13 +88,6 @@ func pairs(p []protocol.Pair) (l [][2]string) {
 	return l
 }
 
-func unpairs(l [][2]string) (p []protocol.Pair) {
-	for _, l := range l {
-		p = append(p, protocol.Pair{Name: l[0], Value: l[1]})
-	}
-	return p
-}
-
 func (o *Options) on(container, name string) store.Target {
 	return store.Target{Account: o.Account, Container: container, Name: name, Version: protocol.Newest, Now: record.StampOf(time.Now())}
 }

@@ -138,7 +138,8 @@ func TestExportAndImportAreEqual(t *testing.T) {
 func TestImportRefusesOtherFiles(t *testing.T) {
 	from := service(t)
 	require.NoError(t, from.Blobs.CreateContainer(background, "acct", "con", &record.Container{}))
-	_, err := from.Blobs.Put(background, &store.Creation{Target: from.on("con", "a"), Blob: &record.Blob{Type: record.BlockBlob}}, &store.Upload{Body: strings.NewReader("text"), Size: 4})
+	_, err := from.Blobs.Put(background, &store.Creation{Target: from.on("con", "a"), Blob: &record.Blob{Type: record.BlockBlob, Metadata: []protocol.Pair{{Name: "meta", Value: "v"}}, Tags: []protocol.Pair{{Name: "tag", Value: "v"}}}},
+		&store.Upload{Body: strings.NewReader("text"), Size: 4})
 	require.NoError(t, err)
 	for what, spoil := range map[string]func(dir string) error{
 		"sum":     func(dir string) error { return os.WriteFile(filepath.Join(dir, "con", "a"), []byte("tExt"), 0o600) },
@@ -147,6 +148,8 @@ func TestImportRefusesOtherFiles(t *testing.T) {
 		"escapes": func(dir string) error {
 			return errorsJoin(os.Remove(filepath.Join(dir, "con", "a")), os.Symlink("/etc/passwd", filepath.Join(dir, "con", "a")))
 		},
+		"metadata": func(dir string) error { return replace(filepath.Join(dir, "con.jsonl"), `"meta"`, `"a\r\nX-Other: b"`) },
+		"tags":     func(dir string) error { return replace(filepath.Join(dir, "con.jsonl"), `"tag"`, `"a<b"`) },
 		"folder":   func(dir string) error { return replace(filepath.Join(dir, "con.jsonl"), `"con/a"`, `"../con/a"`) },
 		"exported": func(dir string) error { return os.Remove(filepath.Join(dir, "con.jsonl")) },
 		"its end": func(dir string) error {

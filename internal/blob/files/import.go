@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"strings"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/store"
+	"github.com/blobd/blobd/internal/blob/tagquery"
 	"github.com/blobd/blobd/internal/engine/crc64"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -62,7 +64,7 @@ func Import(ctx context.Context, o Options) (_ *Report, err error) {
 }
 
 func (x *importing) container(list string) (err error) {
-	f, err := x.root.Open(list)
+	f, err := x.open(list)
 	if err != nil {
 		return err
 	}
@@ -75,7 +77,11 @@ func (x *importing) container(list string) (err error) {
 	if c.Container != strings.TrimSuffix(list, listEnd) {
 		return fmt.Errorf("it is of container %q", c.Container)
 	}
-	rec := &record.Container{Metadata: unpairs(c.Metadata), Policies: c.Policies, DefaultScope: c.DefaultScope, DenyScopeOverride: c.DenyOverride}
+	metadata, err := metadataOf(c.Metadata)
+	if err != nil {
+		return err
+	}
+	rec := &record.Container{Metadata: metadata, Policies: c.Policies, DefaultScope: c.DefaultScope, DenyScopeOverride: c.DenyOverride}
 	switch c.Public {
 	case "blob":
 		rec.Public = auth.PublicBlob
@@ -99,6 +105,45 @@ func (x *importing) container(list string) (err error) {
 		x.rep.Blobs++
 		x.rep.Bytes += b.Size
 	}
+}
+
+// open opens a regular file. Another kind, as a named pipe, could keep whoever opens it waiting for ever.
+func (x *importing) open(name string) (*os.File, error) {
+	info, err := x.root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	return x.root.Open(name)
+}
+
+// metadataOf holds what a line says to the rules of a request.
+func metadataOf(l [][2]string) ([]protocol.Pair, error) {
+	var m protocol.Metadata
+	for _, p := range l {
+		if err := m.Add(p[0], p[1]); err != nil {
+			return nil, fmt.Errorf("metadata %q: %w", p[0], err)
+		}
+	}
+	return m.Pairs, nil
+}
+
+// tagsOf does so with tags.
+func tagsOf(l [][2]string) ([]protocol.Pair, error) {
+	if len(l) == 0 {
+		return nil, nil
+	}
+	var header []string
+	for _, p := range l {
+		header = append(header, url.QueryEscape(p[0])+"="+url.QueryEscape(p[1]))
+	}
+	tags, err := tagquery.ParseHeader(strings.Join(header, "&"))
+	if err != nil {
+		return nil, fmt.Errorf("tags: %w", err)
+	}
+	return tags, nil
 }
 
 // source is the file of a blob, summed up as it is read.
@@ -129,7 +174,7 @@ func (x *importing) blob(container string, b *blob) (err error) {
 	if !fs.ValidPath(b.File) || !strings.HasPrefix(b.File, container+"/") {
 		return fmt.Errorf("its file %q is not in the container's folder", b.File)
 	}
-	file, err := x.root.Open(b.File)
+	file, err := x.open(b.File)
 	if err != nil {
 		return err
 	}
@@ -137,9 +182,17 @@ func (x *importing) blob(container string, b *blob) (err error) {
 	if info, err := file.Stat(); err != nil || info.Size() != b.Size {
 		return errors.Join(err, fmt.Errorf("%s has not the %d bytes that its line says", b.File, b.Size))
 	}
+	metadata, err := metadataOf(b.Metadata)
+	if err != nil {
+		return err
+	}
+	tags, err := tagsOf(b.Tags)
+	if err != nil {
+		return err
+	}
 	src := &source{File: file, read: x.Progress}
 	at := x.on(container, b.Name)
-	rec := &record.Blob{HTTP: b.HTTP, MD5: string(b.MD5), Metadata: unpairs(b.Metadata), Tags: unpairs(b.Tags)}
+	rec := &record.Blob{HTTP: b.HTTP, MD5: string(b.MD5), Metadata: metadata, Tags: tags}
 	for _, t := range []record.Type{record.BlockBlob, record.PageBlob, record.AppendBlob} {
 		if t.String() == b.Type {
 			rec.Type = t
