@@ -16,8 +16,8 @@ import (
 // So nothing is looked for, made, renamed or removed in a folder that is not the same one still.
 type owned struct {
 	mu    sync.Mutex
-	dirs  map[string]os.FileInfo
-	files sync.Map // files being written by name: *linkedFile
+	dirs  map[string]*os.File // held open: what has an open handle keeps its inode, and no other folder gets the same one
+	files sync.Map            // files being written by name: *linkedFile
 }
 
 // errOtherDisk: what is at a path is not what was there when the store was opened.
@@ -29,22 +29,37 @@ func (otherDisk) Error() string { return "another disk, or a copy of this one, i
 
 func (otherDisk) Is(kind error) bool { return kind == engine.ErrUnavailable }
 
-// lock notes a data directory.
-func (o *owned) lock(dir string) error {
-	info, err := os.Stat(dir)
-	if err == nil {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.dirs[filepath.Clean(dir)] = info
+// lock notes a data directory, or a folder in one.
+func (o *owned) lock(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
 	}
-	return err
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	name = filepath.Clean(name)
+	if o.dirs[name] != nil {
+		return f.Close() // another was first
+	}
+	o.dirs[name] = f
+	return nil
+}
+
+// unlock forgets a data directory and what is in it.
+func (o *owned) unlock(dir string) {
+	dir = filepath.Clean(dir)
+	for _, name := range []string{filepath.Join(dir, metaDir), filepath.Join(dir, extentDir), dir} {
+		o.forget(name)
+	}
 }
 
 // forget lets another folder have a name.
 func (o *owned) forget(name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if name = filepath.Clean(name); o.sub(name) {
+	name = filepath.Clean(name)
+	if f := o.dirs[name]; f != nil {
+		_ = f.Close()
 		delete(o.dirs, name)
 	}
 }
@@ -55,13 +70,13 @@ func (o *owned) sub(name string) bool {
 	return (base == metaDir || base == extentDir) && o.dirs[filepath.Dir(name)] != nil
 }
 
-// dir returns an error if a folder of the store is not the one that it was.
+// dir returns an error if a folder of the store is not the one that it was. It asks the disk, and holds up no other one.
 func (o *owned) dir(name string) error {
 	name = filepath.Clean(name)
 	o.mu.Lock()
-	was, sub := o.dirs[name], o.sub(name)
+	held, sub := o.dirs[name], o.sub(name)
 	o.mu.Unlock()
-	if was == nil && !sub {
+	if held == nil && !sub {
 		return nil
 	}
 	is, err := os.Stat(name)
@@ -70,17 +85,17 @@ func (o *owned) dir(name string) error {
 		return nil // what is to be done with it says so
 	case err != nil:
 		return err
-	case was == nil:
+	case held == nil:
 		if err := o.dir(filepath.Dir(name)); err != nil {
 			return err
 		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.dirs[name] = is
-	case !os.SameFile(was, is):
-		return fmt.Errorf("%s: %w", name, errOtherDisk)
+		return o.lock(name)
 	}
-	return nil
+	was, err := held.Stat()
+	if err == nil && !os.SameFile(was, is) {
+		err = fmt.Errorf("%s: %w", name, errOtherDisk)
+	}
+	return err
 }
 
 // file returns an error if the folder that a file is in is not the one that it was.

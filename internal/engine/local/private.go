@@ -28,7 +28,7 @@ type privateFS struct {
 }
 
 func newPrivateFS() privateFS {
-	return privateFS{vfs.Default, &owned{dirs: make(map[string]os.FileInfo)}}
+	return privateFS{vfs.Default, &owned{dirs: make(map[string]*os.File)}}
 }
 
 // RealFiles tells logfs that files are the system's.
@@ -229,11 +229,19 @@ func (p privateFS) Lock(name string) (io.Closer, error) {
 	if err := p.owned.lock(filepath.Dir(name)); err != nil {
 		return nil, errors.Join(err, c.Close(), dir.Close())
 	}
-	return both{c, dir}, nil
+	return both{c, both{dir, unlock(func() { p.owned.unlock(filepath.Dir(name)) })}}, nil
 }
 
 // both closes two.
 type both [2]io.Closer
+
+// unlock closes by a call.
+type unlock func()
+
+func (u unlock) Close() error {
+	u()
+	return nil
+}
 
 func (b both) Close() error { return errors.Join(b[0].Close(), b[1].Close()) }
 
