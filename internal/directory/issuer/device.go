@@ -7,12 +7,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/blobd/blobd/internal/directory"
 )
 
 const (
 	deviceLifetime = 15 * time.Minute
 	maxDevices     = 1000 // logins under way
+	maxScope       = 2048 // bytes
 )
 
 // device is a login by device code under way.
@@ -30,6 +33,11 @@ func (i *Issuer) deviceCode(w http.ResponseWriter, r *http.Request) {
 	scope := r.PostForm.Get("scope")
 	if scope == "" {
 		scope = r.PostForm.Get("resource")
+	}
+	// Kept for anybody who asks, so it is held to what the token endpoint takes, and is short.
+	if client := r.PostForm.Get("client_id"); uuid.Validate(client) != nil || len(scope) > maxScope {
+		fail(w, http.StatusBadRequest, "invalid_request", 90014, "A 'client_id', the id of an application, and a short 'scope' are needed.")
+		return
 	}
 	now := i.now()
 	d := &device{userCode: userCode(), client: r.PostForm.Get("client_id"), scope: scope, expires: now.Add(deviceLifetime)}

@@ -179,6 +179,10 @@ func TestRefusals(t *testing.T) {
 // A device is signed in by whoever approves it with a password, once.
 func TestDeviceCode(t *testing.T) {
 	w := newWorld(t)
+	for _, form := range [][]string{{"scope", resource}, {"client_id", "me", "scope", resource}, {"client_id", client, "scope", strings.Repeat("s", 60_000)}} {
+		status, _ := w.post("/adfs/oauth2/devicecode", form...)
+		require.Equal(t, 400, status, "what strangers have kept is short")
+	}
 	status, d := w.post("/adfs/oauth2/devicecode", "client_id", client, "scope", resource+"/.default offline_access")
 	require.Equal(t, 200, status)
 	poll := func(as string) (int, map[string]any) {
