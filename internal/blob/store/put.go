@@ -12,6 +12,7 @@ import (
 // Put makes an upload the current blob of a name, in place of what is there (Put Blob for a block blob). It returns the content's
 // sums.
 func (s *Service) Put(ctx context.Context, n *Creation, up *Upload) (Sums, error) {
+	n.overLease = true
 	p, err := s.placeNew(ctx, n)
 	if err != nil {
 		return Sums{}, err
@@ -47,6 +48,7 @@ func (s *Service) put(ctx context.Context, p *place, n *Creation, in *intake) er
 
 // CreateEmpty makes a page or append blob without content, of the type and size in the record.
 func (s *Service) CreateEmpty(ctx context.Context, n *Creation) error {
+	n.overLease = true
 	p, err := s.placeNew(ctx, n)
 	if err != nil {
 		return err

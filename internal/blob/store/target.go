@@ -24,6 +24,10 @@ type Target struct {
 	Now       engine.Stamp
 	// CreateOnly tells that the caller's SAS lets it create but not overwrite.
 	CreateOnly bool
+
+	// overLease tells that If-None-Match: * refuses nobody who names the lease of the blob: so the service answers Put Blob (recorded,
+	// leased and breaking). Nothing is known of block lists and copies, and what may not overwrite does not.
+	overLease bool
 }
 
 // read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
@@ -83,9 +87,8 @@ func (a *Target) create(rec *record.Blob, t record.Type) error {
 	if err := rec.Lease.CheckWrite(a.Now, a.Lease, lease.Blob); err != nil {
 		return err
 	}
-	// Who names the lease knows of the blob: the service then takes If-None-Match: * for nothing (recorded of Put Blob, leased and
-	// breaking).
-	if err := a.Cond.Write(rec.Changed, true); err != nil && (a.Lease == lease.ID{} || !errors.Is(err, protocol.ErrBlobAlreadyExists)) {
+	over := a.overLease && a.Lease != lease.ID{}
+	if err := a.Cond.Write(rec.Changed, true); err != nil && !(over && errors.Is(err, protocol.ErrBlobAlreadyExists)) {
 		return err
 	}
 	if err := a.checkTags(rec); err != nil {
