@@ -71,5 +71,11 @@ func (s *Store) BePatient(d time.Duration) { s.room.patience = d }
 // MaxWaiting is how many transactions wait that make room.
 const MaxWaiting = maxWaiting
 
+// KeepFiles and StartFiles are the inodes that writers leave, and that a start needs.
+const (
+	KeepFiles  = keepFiles
+	StartFiles = startFiles
+)
+
 // Keep is what writers leave free on each disk.
 func (s *Store) Keep() int64 { return s.room.keep }

@@ -143,12 +143,11 @@ func (s *Store) cramped() (bool, error) {
 	if len(s.room.disks) == 0 || s.disks.fresh() {
 		return false, nil
 	}
-	free := s.room.freeWithReserve()
-	if free >= s.room.spare {
+	if s.room.lacks(s.room.spare) == nil {
 		return false, nil // as writers leave it
 	}
 	need, err := s.logBytes()
-	return free < need+s.room.last, err
+	return s.room.lacks(need+s.room.last) != nil, err
 }
 
 // logBytes is what the logs hold that a start has to flush.
@@ -169,12 +168,13 @@ func (s *Store) rescue() error {
 		return err
 	}
 	need += s.room.last
-	if s.room.freeWithReserve() < need {
+	if s.room.lacks(need) != nil {
 		if err := s.dropDead(); err != nil {
 			return err
 		}
 	}
-	if s.room.freeWithReserve() >= need {
+	lack := s.room.lacks(need)
+	if lack == nil {
 		err := s.db.Close()
 		if s.db = nil; err != nil {
 			return fmt.Errorf("open the key space: %w", kind(err))
@@ -184,9 +184,10 @@ func (s *Store) rescue() error {
 		}
 	}
 	if s.readOnly {
-		free, dir := s.room.free()
-		_ = s.state.Fail(fmt.Errorf("%w: %s has %d KiB left, and %d are needed to start: make room there by other means and start again; until then everything can be read",
-			engine.ErrNoSpace, dir, free>>10, need>>10))
+		if lack == nil { // it went between
+			lack = errors.New("a disk was full when the logs were to be written")
+		}
+		_ = s.state.Fail(fmt.Errorf("%w: %w to start: make room there by other means and start again; until then everything can be read", engine.ErrNoSpace, lack))
 	}
 	return nil
 }
@@ -223,6 +224,18 @@ func (s *Store) dropDead() error {
 			return err
 		}
 		s.log.Info("dropped an extent in which nothing lives, to make room for the start", zap.Uint64("extent", x.info.ID))
+	}
+	return nil
+}
+
+// lacks returns what the disks lack for a start that writes need bytes, nil if nothing.
+func (r *room) lacks(need int64) error {
+	if n, dir := r.files(); n < startFiles {
+		return noFiles(dir, n, startFiles)
+	}
+	if r.freeWithReserve() < need {
+		free, dir := r.free()
+		return fmt.Errorf("%s has %d KiB left, and %d are needed", dir, free>>10, need>>10)
 	}
 	return nil
 }

@@ -26,9 +26,12 @@ import (
 //   - Transactions that make room wait when that, too, is used up (last), until flushes, compactions and collections have made some: a log
 //     that cannot be written is mended by a start alone. They are refused when that takes too long, or too many wait.
 //
+// Inodes are room as bytes are: a table, a log or an extent takes one. Writers leave keepFiles of them, compactions spareFiles; with
+// fewer than startFiles a start flushes nothing, and with fewer than lastFiles what makes room waits. There is no reserve of them.
+//
 // Where the file system cannot tell how much is free, nothing is watched and there is no reserve.
 type room struct {
-	fs    vfs.FS
+	fs    roomFS
 	log   *zap.Logger
 	state *state
 	disks []*reserve
@@ -51,6 +54,21 @@ type room struct {
 
 	mu sync.Mutex // one look at a time
 }
+
+// roomFS tells what is free on disks.
+type roomFS interface {
+	vfs.FS
+	FreeFiles(path string) (n int64, known bool)
+}
+
+// Inodes. A start makes a log, a manifest, and a table or some for each memtable that is in the logs; deletes need a log and the tables of the
+// memtables there may be.
+const (
+	keepFiles  = 64
+	startFiles = 24
+	spareFiles = 16
+	lastFiles  = 8
+)
 
 const (
 	spaceEvery = time.Second
@@ -77,8 +95,8 @@ func (o *Options) fitTo(total int64) {
 }
 
 // openRoom takes its first look at the disks, and fits the options to their size.
-func openRoom(opts *Options, st *state, reserves []*reserve, use func(dir string) bool) *room {
-	r := &room{fs: opts.FS, log: opts.Logger, state: st, patience: freeingPatience, onFull: func() {}, unflushed: func() int64 { return 0 }}
+func openRoom(fs roomFS, opts *Options, st *state, reserves []*reserve, use func(dir string) bool) *room {
+	r := &room{fs: fs, log: opts.Logger, state: st, patience: freeingPatience, onFull: func() {}, unflushed: func() int64 { return 0 }}
 	r.left.Store(math.MaxInt64 / 2)
 	total := int64(math.MaxInt64)
 	for _, d := range reserves {
@@ -144,6 +162,9 @@ func (r *room) outwait(ctx context.Context, p *pause) bool {
 
 // fits tells whether n more bytes of compactions and of a collection's copies leave what they have to.
 func (r *room) fits(n int64) bool {
+	if files, _ := r.files(); files < spareFiles {
+		return false
+	}
 	free, _ := r.free()
 	if r.state.noRoom() != nil {
 		return free-n >= min(r.low+r.debt.Load(), r.spare)
@@ -166,6 +187,17 @@ func (r *room) free() (free int64, dir string) {
 func (r *room) freeOn(d *reserve) (free int64, ok bool) {
 	u, err := r.fs.GetDiskUsage(d.dir)
 	return int64(min(u.AvailBytes, math.MaxInt64/2)), err == nil
+}
+
+// files returns the free inodes of the disk that has fewest, and where that is.
+func (r *room) files() (free int64, dir string) {
+	free = math.MaxInt64
+	for _, d := range r.disks {
+		if n, known := r.fs.FreeFiles(d.dir); known && n < free {
+			free, dir = n, d.dir
+		}
+	}
+	return free, dir
 }
 
 // short tells whether more room is worth some work.
@@ -209,6 +241,18 @@ func (r *room) look() (left int64) {
 		}
 		left = min(left, free-keep)
 	}
+	files, dir := r.files()
+	if files < lastFiles {
+		none = noFiles(dir, files, lastFiles)
+	}
+	keep := int64(keepFiles)
+	if was {
+		keep += keep / 8
+	}
+	if files < keep {
+		full = noFiles(dir, files, keep)
+		left = -1
+	}
 	r.state.setExhausted(none)
 	r.state.setFull(full)
 	if left -= r.active.Load(); left < 0 {
@@ -224,6 +268,11 @@ func (r *room) look() (left int64) {
 	return left
 }
 
+// noFiles is that a disk has too few inodes.
+func noFiles(dir string, free, keep int64) error {
+	return fmt.Errorf("no inodes left on %s: %d are free, and %d are needed", dir, free, keep)
+}
+
 // restore makes the reserves that are missing where there is room for them.
 func (r *room) restore() {
 	for _, d := range r.disks {
@@ -232,6 +281,9 @@ func (r *room) restore() {
 			continue
 		}
 		if free, ok := r.freeOn(d); !ok || free < r.keep+r.reserve {
+			continue
+		}
+		if n, known := r.fs.FreeFiles(d.dir); known && n <= keepFiles {
 			continue
 		}
 		if err := d.make(r.fs, r.reserve); err != nil {

@@ -33,6 +33,7 @@ type quotaFS struct {
 type quota struct {
 	mu    sync.Mutex
 	total int64
+	nodes int               // inodes of each directory; 0 if that has no limit
 	files map[string][]bool // the blocks that are there: a hole is not
 	used  map[string]int64  // by directory
 
@@ -50,6 +51,7 @@ func withQuota(t *testing.T, mem *vfs.MemFS, total int64) quotaFS {
 		_, err = f.ReadAt(b, 0)
 		require.True(t, err == nil || errors.Is(err, io.EOF), err)
 		require.NoError(t, f.Close())
+		q.files[name] = nil
 		for off := 0; off < n; off += quotaBlock {
 			if end := min(off+quotaBlock, n); strings.HasSuffix(name, "/reserve") || len(bytes.Trim(b[off:end], "\x00")) > 0 {
 				require.NoError(t, q.write(name, int64(off), int64(end)))
@@ -131,6 +133,49 @@ func (fs quotaFS) GetDiskUsage(name string) (vfs.DiskUsage, error) {
 	return u, nil
 }
 
+// FreeFiles tells how many inodes are free.
+func (fs quotaFS) FreeFiles(name string) (int64, bool) {
+	fs.q.mu.Lock()
+	defer fs.q.mu.Unlock()
+	return int64(max(0, fs.q.nodes-fs.q.made(name))), fs.q.nodes > 0
+}
+
+// made is how many files are on a disk.
+func (q *quota) made(name string) (n int) {
+	for other := range q.files {
+		if q.disk(other) == q.disk(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// limitNodes leaves each disk so many inodes and no more; less than nothing: as many as it wants.
+func (q *quota) limitNodes(left int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.nodes = 0
+	for name := range q.files {
+		if left >= 0 {
+			q.nodes = max(q.nodes, q.made(name)+left)
+		}
+	}
+}
+
+// node takes an inode for a file that is not there yet.
+func (fs quotaFS) node(name string) error {
+	fs.q.mu.Lock()
+	defer fs.q.mu.Unlock()
+	if _, there := fs.q.files[name]; there {
+		return nil
+	}
+	if fs.q.nodes > 0 && fs.q.made(name) >= fs.q.nodes {
+		return syscall.ENOSPC
+	}
+	fs.q.files[name] = nil
+	return nil
+}
+
 func (fs quotaFS) moved(oldname, newname string, err error) error {
 	if err == nil {
 		fs.q.mu.Lock()
@@ -151,11 +196,17 @@ func (fs quotaFS) moved(oldname, newname string, err error) error {
 }
 
 func (fs quotaFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.node(name); err != nil {
+		return nil, err
+	}
 	f, err := fs.MemFS.Create(name, c)
 	return &quotaFile{File: f, fs: fs, name: name}, fs.moved("", name, err)
 }
 
 func (fs quotaFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	if err := fs.node(name); err != nil {
+		return nil, err
+	}
 	f, err := fs.MemFS.OpenReadWrite(name, c, o...)
 	return &quotaFile{File: f, fs: fs, name: name}, err
 }
@@ -459,5 +510,77 @@ func TestAStartWithoutRoom(t *testing.T) {
 				require.NoError(t, s.Close())
 			})
 		}
+	}
+}
+
+// TestNoInodes: a stranger takes the inodes of disks that have bytes enough. Writers are refused before the last ones, which carry deletes and
+// their compactions; when there are none a start serves what there is, and when they are back it takes writes.
+func TestNoInodes(t *testing.T) {
+	for _, disks := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d disks", disks), func(t *testing.T) {
+			o := small(disks)
+			o.MemTableSize = 256 << 10
+			mem := vfs.NewCrashableMem()
+			fs := withQuota(t, mem, 64<<20)
+			o.FS, o.Logger = fs, zaptest.NewLogger(t)
+			s, err := local.Open(o)
+			require.NoError(t, err)
+			s.Collected()
+			want := map[string]object{}
+			for i := range 60 {
+				name := fmt.Sprintf("inline%d/", i)
+				obj := object{seed: uint64(i + 1), sizes: [3]int{12_000}}
+				require.NoError(t, store(s, name, &obj))
+				want[name] = obj
+			}
+
+			fs.q.limitNodes(local.KeepFiles - 1)
+			s.CheckSpace()
+			err = store(s, "more/", &object{seed: 1, sizes: [3]int{10}})
+			require.ErrorIs(t, err, engine.ErrNoSpace)
+			require.ErrorContains(t, err, "no inodes left on d")
+			require.False(t, s.Health().Writable)
+			require.Contains(t, s.Health().Detail, "no inodes left on d")
+			for i := range 30 {
+				name := fmt.Sprintf("inline%d/", i)
+				require.NoError(t, remove(s, name))
+				delete(want, name)
+			}
+			reclaimed := s.Reclaim(background)
+			require.True(t, reclaimed == nil || errors.Is(reclaimed, engine.ErrNoSpace), "%v", reclaimed)
+			requireObjects(t, s, want)
+
+			again := func(left int) {
+				t.Helper()
+				mem = mem.CrashClone(vfs.CrashCloneCfg{})
+				_ = s.Close() // the clone is the store now
+				fs = withQuota(t, mem, 64<<20)
+				fs.q.limitNodes(left)
+				o.FS = fs
+				s, err = local.Open(o)
+				require.NoError(t, err)
+				requireObjects(t, s, want)
+			}
+			again(-1)
+			for i := range 30 {
+				name := fmt.Sprintf("again%d/", i)
+				obj := object{seed: uint64(i + 1), sizes: [3]int{12_000}}
+				require.NoError(t, store(s, name, &obj))
+				want[name] = obj
+			}
+			again(0)
+			require.ErrorContains(t, remove(s, "again0/"), "no inodes left on d")
+			require.False(t, s.Health().Writable)
+			again(local.StartFiles) // a start needs no more than that
+			require.NoError(t, remove(s, "again0/"))
+			delete(want, "again0/")
+			require.ErrorIs(t, store(s, "more/", &object{seed: 1, sizes: [3]int{10}}), engine.ErrNoSpace)
+			fs.q.limitNodes(-1)
+			s.CheckSpace()
+			keep(t, s, "more/", 7, 10_000)
+			require.NoError(t, remove(s, "more/"))
+			requireObjects(t, s, want)
+			require.NoError(t, s.Close())
+		})
 	}
 }

@@ -213,7 +213,7 @@ func Open(opts Options) (_ *Store, err error) {
 			}
 		}
 	}
-	s.room = openRoom(&s.opts, s.state, reserves, s.disks.uses)
+	s.room = openRoom(s.io, &s.opts, s.state, reserves, s.disks.uses)
 	s.room.onFull = s.collectNow
 	if err = s.openMeta(); err != nil {
 		return nil, err

@@ -280,5 +280,38 @@ func (fs *FS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	return usage, nil
 }
 
+// FreeFiles returns how many more files the file system of path takes. It is not known where inodes are made as they are needed, or cannot
+// be counted.
+func (fs *FS) FreeFiles(path string) (n int64, known bool) {
+	count := freeFilesOf(fs.FS)
+	if count == nil {
+		return 0, false
+	}
+	err := fs.on("statfs", path, false, func() error {
+		free, ok := count(path)
+		n, known = free, ok
+		return nil
+	})
+	if err != nil {
+		return 0, false
+	}
+	return n, known
+}
+
+// freeFilesOf finds who counts inodes below fs, nil if nobody does.
+func freeFilesOf(fs vfs.FS) func(path string) (int64, bool) {
+	for ; fs != nil; fs = fs.Unwrap() {
+		if c, ok := fs.(interface {
+			FreeFiles(path string) (int64, bool)
+		}); ok {
+			return c.FreeFiles
+		}
+		if fs == vfs.Default {
+			return freeFiles
+		}
+	}
+	return nil
+}
+
 // Unwrap implements vfs.FS.
 func (fs *FS) Unwrap() vfs.FS { return fs.FS }
