@@ -192,6 +192,9 @@ func backUp(ctx context.Context, store check.Store, q backupRequest, show func(b
 	if !ok {
 		return nil, errors.New("this store cannot be backed up")
 	}
+	if err := outsideStores(q.Dir); err != nil {
+		return nil, err
+	}
 	return backup.Run(ctx, s, backup.Options{Dir: q.Dir, FS: local.PrivateFS(), Keep: q.Keep, Rate: q.Rate, Progress: show,
 		Names: func(ctx context.Context, refs []engine.Ref) map[engine.Ref][]string {
 			names, err := check.Names(ctx, store, refs)
@@ -200,6 +203,31 @@ func backUp(ctx context.Context, store check.Store, q backupRequest, show func(b
 			}
 			return names
 		}})
+}
+
+// outsideStores refuses a directory within the data directory of any store: a backup there goes with the disk that it is to outlive.
+func outsideStores(dir string) error {
+	real := dir
+	for rest := ""; ; {
+		at, err := filepath.EvalSymlinks(real)
+		if err == nil {
+			real = filepath.Join(at, rest)
+			break
+		}
+		if up := filepath.Dir(real); up != real {
+			rest, real = filepath.Join(filepath.Base(real), rest), up
+			continue
+		}
+		return err
+	}
+	for at := real; ; at = filepath.Dir(at) {
+		if local.IsData(at) {
+			return fmt.Errorf("%s is within %s, the data directory of a store: name a directory on another disk", dir, at)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
 }
 
 // serveBackup makes backups for the operator.

@@ -288,5 +288,11 @@ func tighten(dir string, log *zap.Logger) {
 	}
 }
 
+// IsData tells whether a directory of this machine is the data directory of a store.
+func IsData(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, formatName))
+	return err == nil
+}
+
 // PrivateFS is the system's file system, on which what is made is for this user alone.
 func PrivateFS() vfs.FS { return newPrivateFS() }
