@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"html/template"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -15,12 +16,14 @@ import (
 const (
 	deviceLifetime = 15 * time.Minute
 	maxDevices     = 1000 // logins under way
+	maxFrom        = 20   // of one address (IPv6: of one /64 network), so that nobody keeps others out by himself
 	maxScope       = 2048 // bytes
 )
 
 // device is a login by device code under way.
 type device struct {
 	userCode, client, scope string
+	from                    netip.Prefix
 	expires                 time.Time
 	approved                *directory.Principal // by whom, nil yet
 }
@@ -40,15 +43,19 @@ func (i *Issuer) deviceCode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := i.now()
-	d := &device{userCode: userCode(), client: r.PostForm.Get("client_id"), scope: scope, expires: now.Add(deviceLifetime)}
+	d := &device{userCode: userCode(), client: r.PostForm.Get("client_id"), scope: scope, from: network(r.RemoteAddr), expires: now.Add(deviceLifetime)}
 	code := directory.NewSecret()
 	i.mu.Lock()
+	from := 0
 	for c, old := range i.devices {
-		if !now.Before(old.expires) {
+		switch {
+		case !now.Before(old.expires):
 			delete(i.devices, c)
+		case old.from == d.from:
+			from++
 		}
 	}
-	full := len(i.devices) >= maxDevices
+	full := len(i.devices) >= maxDevices || from >= maxFrom
 	if !full {
 		i.devices[code] = d
 	}
@@ -63,6 +70,17 @@ func (i *Issuer) deviceCode(w http.ResponseWriter, r *http.Request) {
 		"expires_in": int(deviceLifetime / time.Second), "interval": 2,
 		"message": "To sign in, use a web browser to open the page " + page + " and enter the code " + d.userCode + " to authenticate.",
 	})
+}
+
+// network is what counts as one asker: an IPv4 address, or the /64 that a host on IPv6 has to itself.
+func network(remote string) netip.Prefix {
+	at, _ := netip.ParseAddrPort(remote)
+	ip, bits := at.Addr().Unmap(), 64
+	if ip.Is4() {
+		bits = 32
+	}
+	p, _ := ip.WithZone("").Prefix(bits)
+	return p
 }
 
 // grantDevice answers the client that waits for a person's approval.

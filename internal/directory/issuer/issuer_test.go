@@ -3,8 +3,10 @@ package issuer_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -177,6 +179,28 @@ func TestRefusals(t *testing.T) {
 }
 
 // A device is signed in by whoever approves it with a password, once.
+// Whoever begins logins without end keeps nobody out but those at the same address.
+func TestDeviceCodesOfStrangers(t *testing.T) {
+	w := newWorld(t)
+	begin := func(from string) int {
+		form := url.Values{"client_id": {client}, "scope": {resource}}
+		r := httptest.NewRequest("POST", "https://management.example/adfs/oauth2/devicecode", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = from
+		answer := httptest.NewRecorder()
+		w.issuer.ServeHTTP(answer, r)
+		return answer.Code
+	}
+	for k := range 1100 {
+		status := begin(fmt.Sprintf("192.0.2.1:%d", 1+k))
+		require.Equal(t, map[bool]int{true: 200, false: 503}[k < 20], status)
+		status = begin(fmt.Sprintf("[2001:db8:0:1:%x::1]:99", k))
+		require.Equal(t, map[bool]int{true: 200, false: 503}[k < 20], status)
+	}
+	require.Equal(t, 200, begin("192.0.2.2:1"))
+	require.Equal(t, 200, begin("[2001:db8:0:2::1]:1"))
+}
+
 func TestDeviceCode(t *testing.T) {
 	w := newWorld(t)
 	for _, form := range [][]string{{"scope", resource}, {"client_id", "me", "scope", resource}, {"client_id", client, "scope", strings.Repeat("s", 60_000)}} {
