@@ -25,7 +25,7 @@ func TestSetThenGet(t *testing.T) {
 		require.Equal(t, "v", string(v))
 		n, err := r.Counter([]byte("n"))
 		require.NoError(t, err)
-		require.Equal(t, int64(3), n)
+		require.Equal(t, engine.Amount{Objects: 3}, n)
 		_, err = r.Get(engine.SpaceBlob, []byte("p/b"))
 		require.ErrorIs(t, err, engine.ErrNotFound)
 		return nil
