@@ -19,8 +19,8 @@ type Target struct {
 	Name      string // empty for the container itself
 	Lease     lease.ID
 	Cond      protocol.Conditions
-	Tags      *tagquery.Where // x-ms-if-tags
-	Version   protocol.Version
+	Tags      *tagquery.Where  // x-ms-if-tags
+	Version   protocol.Version // empty for a caller within the program, which knows all there is
 	Now       engine.Stamp
 	// CreateOnly tells that the caller's SAS lets it create but not overwrite.
 	CreateOnly bool
@@ -49,7 +49,7 @@ func (a *Target) known(rec *record.Blob) error {
 	switch {
 	case rec == nil:
 		return protocol.ErrBlobNotFound
-	case rec.Type == record.AppendBlob && a.Version < protocol.V20150221:
+	case rec.Type == record.AppendBlob && a.Version != "" && a.Version < protocol.V20150221:
 		return protocol.ErrFeatureVersionMismatch.Saying("The operation for AppendBlob requires at least version 2015-02-21.")
 	}
 	return nil
