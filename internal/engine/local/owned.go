@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/blobd/blobd/internal/engine"
 )
@@ -31,9 +32,12 @@ func (otherDisk) Is(kind error) bool { return kind == engine.ErrUnavailable }
 
 // lock notes a data directory, or a folder in one.
 func (o *owned) lock(name string) error {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe in its place would wait for somebody to write
 	if err != nil {
 		return err
+	}
+	if info, err := f.Stat(); err != nil || !info.IsDir() {
+		return errors.Join(&fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}, err, f.Close())
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
