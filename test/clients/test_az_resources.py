@@ -32,7 +32,7 @@ def shell(s, text, **env):
 
 def test_guide(region):
     start, *typed = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-    assert "--arm-addr" in start and len(typed) == 3
+    assert "--arm-addr" in start and len(typed) == 4
     out = shell(region, "\n".join(typed))
     assert "annstore" in out and '"nameAvailable": false' in out and "filmstore" in out
     (accounts,) = [json.loads(shell(region, "blobd account list -o json"))["accounts"]]
