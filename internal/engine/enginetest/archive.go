@@ -16,9 +16,7 @@ import (
 func snapshotOf(t *testing.T, s engine.Store) engine.Snapshot {
 	t.Helper()
 	shot, ok := s.(engine.Snapshotter)
-	if !ok {
-		t.Skip("the store has no snapshots")
-	}
+	require.True(t, ok, "a store has snapshots: no backup of it could be made without")
 	snap, err := shot.Snapshot(background)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = snap.Close() })
@@ -135,9 +133,7 @@ func testSnapshotOfMoved(t *testing.T, h Harness) {
 
 // testRestored: a store that is filled is what was put in, and of no use before it is finished.
 func testRestored(t *testing.T, h Harness) {
-	if h.Restore == nil {
-		t.Skip("the store cannot be restored")
-	}
+	require.NotNil(t, h.Restore, "a store is filled from a backup")
 	s := h.Restore(t)
 	b := content(1, 500_000)
 	c := put(t, s, b)

@@ -27,7 +27,7 @@ type Harness struct {
 	Open func(t *testing.T) engine.Store
 	// Reopen closes a store and returns it opened again on the same disks, its clock moved by d.
 	Reopen func(t *testing.T, s engine.Store, d time.Duration) engine.Store
-	// Restore returns a store that is to be filled, and Reopened closes it and opens what it has become; nil where there is no such thing.
+	// Restore returns a store that is to be filled, and Reopened closes it and opens what it has become.
 	Restore  func(t *testing.T) engine.Restorer
 	Reopened func(t *testing.T, s engine.Restorer) (engine.Store, error)
 }
