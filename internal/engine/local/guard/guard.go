@@ -33,7 +33,8 @@ type FS struct {
 // New returns the file system that Pebble gets of one. fits tells whether there is room for n more bytes of compactions; nil: always.
 func New(fs vfs.FS, owner Owner, fits func(n int64) bool) FS { return FS{fs, owner, fits} }
 
-// flushPause slows down Pebble's flushes and compactions while they fail.
+// flushPause is the back-off of flushes and compactions that fail: Pebble begins them anew at once and without end, and has no setting
+// for it, so a file that it may not make is refused that much later.
 const flushPause = 50 * time.Millisecond
 
 // compactionCategory is what Pebble calls the writes of compactions.
@@ -53,7 +54,7 @@ func (fs FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, erro
 			spare = func() bool { return fs.fits(tablefile.Buffer) }
 		}
 		if fs.owner.Stuck() || spare != nil && !spare() {
-			time.Sleep(flushPause) // Pebble tries again at once, and tells nobody
+			time.Sleep(flushPause) // only the flush or compaction that fails waits
 		}
 	}
 	if strings.HasSuffix(base, ".log") {
