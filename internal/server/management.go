@@ -19,7 +19,7 @@ import (
 )
 
 // management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub, /check and /reset. It carries no data and no keys, and
-// no debugging doors unless they are asked for.
+// no debugging doors unless they are asked for. Its connections are bounded in number and time.
 // All methods do nothing on nil.
 type management struct {
 	listener net.Listener
@@ -31,7 +31,7 @@ type management struct {
 }
 
 func manage(ln net.Listener, m *metrics, audit *AuditLog, profiling bool, domains []string, log *zap.Logger) *management {
-	g := &management{listener: ln, done: make(chan struct{})}
+	g := &management{listener: bound(ln, maxOperators), done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /healthz", g.healthz)
@@ -61,7 +61,7 @@ func manage(ln net.Listener, m *metrics, audit *AuditLog, profiling bool, domain
 		MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(log)}
 	go func() {
 		defer close(g.done)
-		if err := g.server.Serve(ln); err != http.ErrServerClosed {
+		if err := g.server.Serve(g.listener); err != http.ErrServerClosed {
 			log.Error("the management address failed", zap.Error(err))
 		}
 	}()

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,11 +19,8 @@ type resourceManager struct {
 	done     chan struct{} // closed when it has ended, nil while it has not begun
 }
 
-// maxManagers is the most connections at a time.
-const maxManagers = 1000
-
 func newResourceManager(ln net.Listener, config *tls.Config) *resourceManager {
-	return &resourceManager{listener: &bounded{Listener: ln, free: make(chan struct{}, maxManagers)}, config: config}
+	return &resourceManager{listener: bound(ln, maxManagers), config: config}
 }
 
 func (m *resourceManager) addr() net.Addr {
@@ -62,37 +58,4 @@ func (m *resourceManager) stop(ctx context.Context) {
 		}
 		<-m.done
 	}
-}
-
-// bounded is a listener with so many connections at a time; further ones are closed at once.
-type bounded struct {
-	net.Listener
-	free chan struct{}
-}
-
-// Accept implements net.Listener.
-func (b *bounded) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case b.free <- struct{}{}:
-			return &boundedConn{Conn: c, give: sync.OnceFunc(func() { <-b.free })}, nil
-		default:
-			_ = c.Close()
-		}
-	}
-}
-
-type boundedConn struct {
-	net.Conn
-	give func()
-}
-
-// Close implements net.Conn.
-func (c *boundedConn) Close() error {
-	c.give()
-	return c.Conn.Close()
 }

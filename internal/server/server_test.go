@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -215,6 +216,36 @@ type scrubbing struct {
 
 func (s *scrubbing) StartScrub() error { s.did = append(s.did, "start"); return nil }
 func (s *scrubbing) PauseScrub() error { s.did = append(s.did, "pause"); return nil }
+
+// Whoever opens connections without end takes none from the data, nor more than so many of the server's descriptors.
+func TestManagementConnectionsAreBounded(t *testing.T) {
+	s := start(t, Options{}, Backend{})
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", s.ManagementAddr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	ask := func(c net.Conn) error {
+		if _, err := io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	var held []net.Conn
+	for range maxOperators {
+		c := dial()
+		require.NoError(t, ask(c))
+		held = append(held, c)
+	}
+	require.Error(t, ask(dial()), "one more is closed")
+	require.NoError(t, held[0].Close())
+	require.Eventually(t, func() bool { return ask(dial()) == nil }, 10*time.Second, time.Millisecond)
+}
 
 func TestManagementOfTheScrub(t *testing.T) {
 	store := &scrubbing{sick: sick{health: engine.Health{Writable: true, Scrub: engine.Scrub{State: "running", Pass: 3, Rate: 5, Read: 25, Total: 100,
