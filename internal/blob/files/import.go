@@ -25,9 +25,11 @@ type importing struct {
 	ctx  context.Context
 	root *os.Root
 	rep  *Report
+	made []string // containers
 }
 
-// Import makes the containers and blobs that Export has written. Containers that are there are refused, before anything is made.
+// Import makes the containers and blobs that Export has written. Containers that are there are refused, before anything is made; where it
+// fails later, the containers that it made are deleted.
 func Import(ctx context.Context, o Options) (_ *Report, err error) {
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
@@ -57,10 +59,21 @@ func Import(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	for _, name := range lists {
 		if err := x.container(name); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), x.undo())
 		}
 	}
 	return x.rep, nil
+}
+
+// undo deletes what was made, so that a second try finds the account as the first did; also when the first ended because ctx did.
+func (x *importing) undo() error {
+	for _, name := range x.made {
+		at := x.on(name, "")
+		if err := x.Blobs.DeleteContainer(context.WithoutCancel(x.ctx), &at); err != nil && !errors.Is(err, protocol.ErrContainerNotFound) {
+			return fmt.Errorf("container %s, which was begun, is not deleted: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (x *importing) container(list string) (err error) {
@@ -91,6 +104,7 @@ func (x *importing) container(list string) (err error) {
 	if err := x.Blobs.CreateContainer(x.ctx, x.Account.Name, c.Container, rec); err != nil {
 		return err
 	}
+	x.made = append(x.made, c.Container)
 	x.rep.Containers++
 	for {
 		var b blob
@@ -217,15 +231,8 @@ func (x *importing) blob(container string, b *blob) (err error) {
 		err = x.blocks(n, b, src)
 	}
 	if err == nil && fmt.Sprintf("%016x", src.sum) != b.CRC64 {
-		err = fmt.Errorf("%s is not of the sum that its line says", b.File)
-		return errors.Join(err, x.remove(at))
+		return fmt.Errorf("%s is not of the sum that its line says", b.File)
 	}
-	return err
-}
-
-// remove takes back a blob that was made of a file that is not as it was exported.
-func (x *importing) remove(at store.Target) error {
-	_, err := x.Blobs.Delete(x.ctx, &store.DeleteRequest{Target: at})
 	return err
 }
 
