@@ -46,7 +46,7 @@ func (r *Request) fail(err error, w ErrorWriter) {
 		r.cause = e
 	}
 	r.code = e.Code
-	r.ctx.Response.ResetBody()
+	r.dropBody()
 	r.SetReason(e.Message)
 	r.SetHeader("x-ms-error-code", e.Code)
 	for _, h := range e.Headers {

@@ -149,10 +149,6 @@ func (r *Request) trapped(v any, w ErrorWriter) {
 	if f := r.front; f.Panicked != nil {
 		f.Panicked(r, v, debug.Stack())
 	}
-	if b := r.stream.body; b != nil {
-		_ = b.Close()
-		r.stream = replyStream{}
-	}
 	r.Fail(fmt.Errorf("panic: %v", v), w)
 }
 

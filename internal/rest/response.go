@@ -146,8 +146,20 @@ func (s *replyStream) WriteTo(w io.Writer) (n int64, err error) {
 	return n, err
 }
 
-// Close ends the request.
+// dropBody takes back the body of an answer that has begun, as another answer is to be sent. The request does not end with it.
+func (r *Request) dropBody() {
+	if b := r.stream.body; b != nil {
+		r.stream = replyStream{}
+		_ = b.Close()
+	}
+	r.ctx.Response.ResetBody()
+}
+
+// Close ends the request, unless the body was taken back.
 func (s *replyStream) Close() error {
+	if s.body == nil {
+		return nil
+	}
 	err := s.body.Close()
 	s.r.finish()
 	return err

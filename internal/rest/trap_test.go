@@ -15,6 +15,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/protocol"
 	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/rest/resttest"
 )
 
@@ -297,6 +298,41 @@ func TestAPanicIsAnInternalErrorAndTheServerGoesOn(t *testing.T) {
 		require.Equal(t, "500 InternalError", fmt.Sprint(got.Status, " ", got.Code()))
 		require.NotContains(t, string(got.Body), "secret")
 		require.Equal(t, "defect: secret", <-panics)
+	}
+}
+
+// TestAFailureAfterTheAnswerIsBegun: a handler that panics or fails once it has given its body away is answered like any other, its body is
+// closed once, and what was counted for the answer goes back.
+func TestAFailureAfterTheAnswerIsBegun(t *testing.T) {
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(1 << 20)
+	done := make(chan int, 1)
+	var closed chan struct{}
+	s := resttest.StartWith(t, &rest.Front{
+		Blob: newEcho(func(r *rest.Request) error {
+			if r.Blob == "well" {
+				r.ReplyBytes(200, "text/plain", []byte("ok"))
+				return nil
+			}
+			if err := r.ReplyWhole(200, 100_000, &source{100_000, nil, closed}); err != nil {
+				return err
+			}
+			if r.Blob == "panics" {
+				panic("defect")
+			}
+			return errors.New("defect")
+		}),
+		Done: func(r *rest.Request) { done <- r.Status() },
+	}, limits)
+	for _, blob := range []string{"panics", "fails"} {
+		closed = make(chan struct{}) // a second close of it panics
+		got := s.Do("GET", "/acct/c/"+blob, "")
+		require.Equal(t, "500 InternalError", fmt.Sprint(got.Status, " ", got.Code()))
+		<-closed
+		require.Equal(t, 500, <-done)
+		require.Equal(t, 200, s.Do("GET", "/acct/c/well", "").Status)
+		require.Equal(t, 200, <-done)
+		until(t, func() bool { return limits.Answers.Used() == 0 })
 	}
 }
 
