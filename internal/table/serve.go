@@ -245,8 +245,11 @@ func common(r *rest.Request) {
 func (c *call) reply(r *rest.Request, status int, contentType string) error {
 	common(r)
 	r.SetHeader("Content-Type", contentType)
-	c.answers = true
-	return r.ReplyWhole(status, int64(len(c.out)), (*answer)(c))
+	if err := r.ReplyWhole(status, int64(len(c.out)), (*answer)(c)); err != nil {
+		return err
+	}
+	c.answers = true // of one that is refused Serve releases the call
+	return nil
 }
 
 // answer is the body of a call's answer on its way to the client.
