@@ -17,7 +17,7 @@ type sharedSnapshots struct {
 type sharedSnapshot struct {
 	snap    *pebble.Snapshot
 	applied uint64       // batches that it shows, at least
-	users   atomic.Int64 // views, and one for being sharedSnapshots.last; 0: closed
+	users   atomic.Int64 // views, and one for being sharedSnapshots.last, or of a backup; 0: closed
 }
 
 // advance tells that a batch was applied, and returns how many were: views that begin from now on see it.

@@ -17,14 +17,14 @@ import (
 // held is the snapshots that are not closed. A collection drops no extent, and no forward, that one of them needs. A snapshot that is made
 // while a collection runs need not be seen by it: what it shows was owned, or protected, at the moment of the collection too.
 type held struct {
-	mu    sync.RWMutex // held for reading while the snapshots are read
+	mu    sync.Mutex // not held while a snapshot is read: that may take as long as a collection, and reads and backups would wait for it
 	snaps []*snapshot
 }
 
 // snapshot implements engine.Snapshot.
 type snapshot struct {
+	*sharedSnapshot
 	store *Store
-	snap  *pebble.Snapshot
 	stamp engine.Stamp
 }
 
@@ -39,7 +39,8 @@ func (s *Store) Snapshot(ctx context.Context) (_ engine.Snapshot, err error) {
 	}
 	h := &snapshot{store: s}
 	s.held.mu.Lock()
-	h.snap = s.db.NewSnapshot()
+	h.sharedSnapshot = &sharedSnapshot{snap: s.db.NewSnapshot()}
+	h.users.Store(1)
 	s.held.snaps = append(s.held.snaps, h)
 	s.held.mu.Unlock()
 	if h.stamp, err = h.limit(); err == nil {
@@ -70,10 +71,10 @@ func (h *snapshot) Close() error {
 	if i < 0 {
 		return nil
 	}
-	err := h.snap.Close()
+	h.leave()
 	s.released.Store(true) // what only it has kept is garbage now
 	s.gate.leave()
-	return err
+	return nil
 }
 
 // Store implements engine.Snapshot.
@@ -127,11 +128,27 @@ func (h *snapshot) Chunks(ctx context.Context, fn func(ref engine.Ref, size, own
 	return h.store.ownersIn(ctx, h.snap, func(ref engine.Ref, n int64) error { return fn(ref, extent.Size(ref), n) })
 }
 
+// enter returns the snapshots that are not closed. The caller leaves each.
+func (l *held) enter() []*snapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.snaps {
+		h.join()
+	}
+	return slices.Clone(l.snaps)
+}
+
+func leaveAll(snaps []*snapshot) {
+	for _, h := range snaps {
+		h.leave()
+	}
+}
+
 // owned tells whether a chunk has an owner in a snapshot.
 func (l *held) owned(ref engine.Ref) (bool, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for _, h := range l.snaps {
+	snaps := l.enter()
+	defer leaveAll(snaps)
+	for _, h := range snaps {
 		r := &reader{src: h.snap}
 		n, err := r.integer(sysRef, ref[:])
 		r.release()
@@ -144,9 +161,9 @@ func (l *held) owned(ref engine.Ref) (bool, error) {
 
 // onlyThere runs fn on the chunks that have owners in a snapshot, and none in now.
 func (l *held) onlyThere(ctx context.Context, s *Store, now source, fn func(engine.Ref)) error {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for _, h := range l.snaps {
+	snaps := l.enter()
+	defer leaveAll(snaps)
+	for _, h := range snaps {
 		it, err := now.NewIter(&pebble.IterOptions{LowerBound: systemKey(sysRef, nil), UpperBound: systemKey(sysRef+1, nil)})
 		if err != nil {
 			return kind(err)
