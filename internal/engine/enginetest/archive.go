@@ -131,42 +131,36 @@ func testSnapshotOfMoved(t *testing.T, h Harness) {
 	assert.True(t, bytes.Equal(content(0, 3<<20), got))
 }
 
+// fill restores two entries, a counter, a chunk of two owners and one of 70 000 bytes that are lost.
+func fill(t *testing.T, s engine.Restorer, b []byte) (c engine.Chunk, gone engine.Ref) {
+	t.Helper()
+	c, gone = put(t, s, b), s.Lost(70_000)
+	require.NoError(t, s.Load(background, func(tx engine.Tx) error {
+		tx.Set(engine.SpaceRestore, []byte("map"), []byte("x"))
+		tx.Set(space, []byte("p/a"), []byte("1"))
+		tx.Set(space, []byte("q/a"), []byte("2"))
+		tx.Add([]byte("n"), engine.Amount{Bytes: 7, Objects: 2})
+		tx.Retain(c.Ref)
+		tx.Retain(c.Ref)
+		tx.Retain(gone)
+		return nil
+	}))
+	s.Forget(c.Ref, gone)
+	return c, gone
+}
+
 // testRestored: a store that is filled is what was put in, and of no use before it is finished.
 func testRestored(t *testing.T, h Harness) {
 	require.NotNil(t, h.Restore, "a store is filled from a backup")
 	s := h.Restore(t)
 	b := content(1, 500_000)
-	c := put(t, s, b)
-	gone := s.Lost(70_000)
-	require.NoError(t, s.Load(background, func(tx engine.Tx) error {
-		tx.Set(engine.SpaceRestore, []byte("map"), []byte("x"))
-		tx.Set(space, []byte("p/a"), []byte("1"))
-		tx.Set(space, []byte("q/a"), []byte("2"))
-		tx.Add([]byte("n"), engine.Amount{Bytes: 7, Objects: 2})
-		tx.Retain(c.Ref)
-		tx.Retain(c.Ref)
-		tx.Retain(gone)
-		return nil
-	}))
-	s.Forget(c.Ref, gone)
+	fill(t, s, b)
 	_, err := h.Reopened(t, s)
 	require.ErrorContains(t, err, "interrupted")
 
 	s = h.Restore(t)
-	c = put(t, s, b)
-	gone = s.Lost(70_000)
+	c, gone := fill(t, s, b)
 	stamp := engine.Stamp(1) << 62
-	require.NoError(t, s.Load(background, func(tx engine.Tx) error {
-		tx.Set(engine.SpaceRestore, []byte("map"), []byte("x"))
-		tx.Set(space, []byte("p/a"), []byte("1"))
-		tx.Set(space, []byte("q/a"), []byte("2"))
-		tx.Add([]byte("n"), engine.Amount{Bytes: 7, Objects: 2})
-		tx.Retain(c.Ref)
-		tx.Retain(c.Ref)
-		tx.Retain(gone)
-		return nil
-	}))
-	s.Forget(c.Ref, gone)
 	require.NoError(t, s.Finish(background, stamp))
 	next, err := h.Reopened(t, s)
 	require.NoError(t, err)
