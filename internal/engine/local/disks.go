@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -53,11 +54,11 @@ type diskSet struct {
 	since since
 	disks []*disk // k+m; those that are not there have detail and, if known, dir
 
-	mu       sync.Mutex
-	epoch    uint64 // 0: the store is being made
+	mu       sync.Mutex // held while records are written, for as long as a disk takes
+	epoch    uint64     // 0: the store is being made
 	promised uint64
 	started  uint64
-	members  uint32
+	members  atomic.Uint32 // written to under mu
 	left     uint32
 
 	leftEpoch uint64
@@ -252,7 +253,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 		_, _ = rand.Read(f.secret[:])
 	}
 	set.setFormat(f)
-	set.members = set.replicas()
+	set.members.Store(set.replicas())
 	var blank []*disk
 	for _, d := range found {
 		if d.format == nil && !d.blank || d.format != nil && d.detail != "" {
@@ -293,7 +294,8 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 // setFormat sets what the format says of the whole store.
 func (set *diskSet) setFormat(f *format) {
 	set.store, set.ids, set.k, set.m = f.store, f.disks, int(f.k), int(f.m)
-	set.epoch, set.promised, set.started, set.members, set.left = f.epoch, f.promised, f.started, f.members, f.left
+	set.epoch, set.promised, set.started, set.left = f.epoch, f.promised, f.started, f.left
+	set.members.Store(f.members)
 	set.leftEpoch, set.words, set.runs = f.leftEpoch, f.words, f.runs
 	set.since = since{f.secret, f.extent, f.log}
 	set.disks = make([]*disk, f.n())
@@ -476,11 +478,9 @@ func (set *diskSet) complete() bool {
 	return !slices.ContainsFunc(set.disks, func(d *disk) bool { return !d.usable() })
 }
 
-// lagging counts the disks meant for metadata that do not have it.
+// lagging counts the disks meant for metadata that do not have it. It waits for none.
 func (set *diskSet) lagging() int {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	return bits.OnesCount32(set.replicas() &^ set.members)
+	return bits.OnesCount32(set.replicas() &^ set.members.Load())
 }
 
 func (set *diskSet) close() error {

@@ -188,7 +188,7 @@ func (set *diskSet) quorum(before uint32) error {
 // record is the format record of a disk as of now.
 func (set *diskSet) record(i int) *format {
 	return &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: set.epoch,
-		members: set.members, disks: set.ids, started: set.started, promised: set.promised, left: set.left,
+		members: set.members.Load(), disks: set.ids, started: set.started, promised: set.promised, left: set.left,
 		leftEpoch: set.leftEpoch, words: set.words, run: set.run, runs: set.runs, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
 }
 
@@ -252,7 +252,7 @@ func (set *diskSet) start(members uint32, started uint64) error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if set.fresh() {
-		if members != set.members {
+		if members != set.members.Load() {
 			return fmt.Errorf("a disk failed while the store was being made: %w", engine.ErrUnavailable)
 		}
 		set.started = started
@@ -274,7 +274,7 @@ func (set *diskSet) finish() error {
 	if !set.fresh() {
 		return nil
 	}
-	if err := set.write(1, set.members); err != nil {
+	if err := set.write(1, set.members.Load()); err != nil {
 		return err
 	}
 	// Said aloud, as the disks of an old one may only not be mounted.
@@ -292,7 +292,7 @@ func (set *diskSet) next() uint64 { return max(set.epoch+1, set.promised) }
 // current is the mask of the disks that are there and whose metadata is current.
 func (set *diskSet) current() (mask uint32) {
 	for i, d := range set.disks {
-		if d.usable() && set.members&(1<<i) != 0 && d.format.epoch == set.epoch {
+		if d.usable() && set.members.Load()&(1<<i) != 0 && d.format.epoch == set.epoch {
 			mask |= 1 << i
 		}
 	}
@@ -304,7 +304,8 @@ func (set *diskSet) current() (mask uint32) {
 func (set *diskSet) write(epoch uint64, members uint32) error {
 	fresh := set.fresh()
 	// Also if it fails: no number is used twice.
-	set.epoch, set.members = epoch, members
+	set.epoch = epoch
+	set.members.Store(members)
 	var errs []error
 	var took uint32
 	for _, i := range set.order(members) {
@@ -352,10 +353,10 @@ func (set *diskSet) order(members uint32) (order []int) {
 func (set *diskSet) drop(i int) error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	if set.members&(1<<i) == 0 {
+	if set.members.Load()&(1<<i) == 0 {
 		return nil
 	}
-	members := set.members &^ (1 << i)
+	members := set.members.Load() &^ (1 << i)
 	if members == 0 || set.fresh() {
 		return fmt.Errorf("no disk with current metadata is left: %w", engine.ErrUnavailable)
 	}

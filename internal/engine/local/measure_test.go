@@ -19,14 +19,16 @@ func measured(s *Store) map[string]float64 {
 	return all
 }
 
-// TestMeasureWaitsForNoDisk: while Pebble waits for its manifest, everything is measured that does not come from Pebble, and what it said
-// last is said again.
+// TestMeasureWaitsForNoDisk: while Pebble waits for its manifest and a record of the disks is being written, everything is measured that does
+// not come from Pebble, what it said last is said again, and health is told.
 func TestMeasureWaitsForNoDisk(t *testing.T) {
 	s, err := Open(Options{FS: vfs.NewMem(), Dirs: []string{"/a"}})
 	require.NoError(t, err)
 	require.NoError(t, s.Update(t.Context(), []byte("p"), func(tx engine.Tx) error { tx.Set(engine.SpaceEntity, []byte("p"), []byte("v")); return nil }))
 	before := measured(s)
 	s.keys.mu.Lock()
+	s.disks.mu.Lock()
+	require.True(t, s.Health().Writable)
 	during := measured(s)
 	for range 3 { // and nobody waits behind it
 		measured(s)
@@ -34,6 +36,7 @@ func TestMeasureWaitsForNoDisk(t *testing.T) {
 	require.Subset(t, slices.Collect(maps.Keys(during)), slices.Collect(maps.Keys(before))) // the collector and the healer may have more to tell by now
 	require.Equal(t, before[logIn.Name], during[logIn.Name])
 	s.keys.mu.Unlock()
+	s.disks.mu.Unlock()
 	require.NoError(t, s.Close())
 	require.Empty(t, measured(s), "a store that is closed is not asked")
 	require.Nil(t, (&keysMeter{closed: true}).ask(s.db))
