@@ -38,11 +38,7 @@ func TestACopyInPlaceOfADisk(t *testing.T) {
 			for _, looked := range []bool{false, true} {
 				what := fmt.Sprintf("%d disks, %q, looked at: %v", n, sub, looked)
 				root := t.TempDir()
-				o := small(n)
-				o.FS = nil
-				for i, dir := range o.Dirs {
-					o.Dirs[i] = filepath.Join(root, dir)
-				}
+				o := smallIn(root, n)
 				s, err := local.Open(o)
 				require.NoError(t, err)
 				want := keepMany(t, s, 4, 1, 20_000)
@@ -88,16 +84,7 @@ func TestACopyInPlaceOfADisk(t *testing.T) {
 				require.NoError(t, os.Rename(own, place))
 				s, err = local.Open(o)
 				require.NoError(t, err, what)
-				for name, obj := range want {
-					var got object
-					require.NoError(t, s.View(background, []byte(name), func(r engine.Reader) (err error) {
-						got, err = load(r, name)
-						return err
-					}))
-					require.Equal(t, obj.seed, got.seed, "%s: %s", what, name)
-				}
-				_, err = consistent(s)
-				require.NoError(t, err, what)
+				requireKept(t, s, want, what)
 				require.NoError(t, s.Close())
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -370,6 +371,30 @@ func small(n int) local.Options {
 		o.Dirs = append(o.Dirs, fmt.Sprintf("d%d", i))
 	}
 	return o
+}
+
+// smallIn is small on the machine's own disk.
+func smallIn(root string, n int) local.Options {
+	o := small(n)
+	for i, dir := range o.Dirs {
+		o.Dirs[i] = filepath.Join(root, dir)
+	}
+	return o
+}
+
+// requireKept requires that a store holds these objects, and whatever else, whole.
+func requireKept(t *testing.T, s *local.Store, want map[string]object, what string) {
+	t.Helper()
+	for name, o := range want {
+		var got object
+		require.NoError(t, s.View(background, []byte(name), func(r engine.Reader) (err error) {
+			got, err = load(r, name)
+			return err
+		}), "%s: %s", what, name)
+		require.Equal(t, o.seed, got.seed, "%s: %s", what, name)
+	}
+	_, err := consistent(s)
+	require.NoError(t, err, what)
 }
 
 func TestObjectsEncode(t *testing.T) {

@@ -21,11 +21,7 @@ func TestOnlyTheOwnerCanRead(t *testing.T) {
 	defer syscall.Umask(old)
 	for _, n := range []int{1, 3} {
 		root := t.TempDir()
-		o := small(n)
-		o.FS = nil
-		for i, dir := range o.Dirs {
-			o.Dirs[i] = filepath.Join(root, dir)
-		}
+		o := smallIn(root, n)
 		check := func(when string) {
 			for _, dir := range o.Dirs {
 				require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

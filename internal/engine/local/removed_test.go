@@ -42,11 +42,7 @@ func TestADirectoryThatIsRemoved(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		for _, sub := range []string{"", "meta", "extents"} {
 			root := t.TempDir()
-			o := small(n)
-			o.FS = nil
-			for i, dir := range o.Dirs {
-				o.Dirs[i] = filepath.Join(root, dir)
-			}
+			o := smallIn(root, n)
 			s, err := local.Open(o)
 			require.NoError(t, err)
 			writeMore(t, s)
@@ -90,11 +86,7 @@ func TestADirectoryThatIsRemoved(t *testing.T) {
 func TestAFileWhereADirectoryIsToBe(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		root := t.TempDir()
-		o := small(n)
-		o.FS = nil
-		for i, dir := range o.Dirs {
-			o.Dirs[i] = filepath.Join(root, dir)
-		}
+		o := smallIn(root, n)
 		require.NoError(t, os.WriteFile(o.Dirs[0], []byte("a file"), 0o600))
 		_, err := local.Open(o)
 		require.ErrorContains(t, err, o.Dirs[0]+": not a directory")
@@ -108,11 +100,7 @@ func TestDisksThatChangePlaces(t *testing.T) {
 	for _, tt := range []struct{ disks, one, other int }{{2, 0, 1}, {3, 0, 1}, {3, 1, 0}, {3, 0, 2}, {4, 0, 1}, {4, 2, 0}} {
 		for _, back := range []bool{false, true} {
 			root := t.TempDir()
-			o := small(tt.disks)
-			o.FS = nil
-			for i, dir := range o.Dirs {
-				o.Dirs[i] = filepath.Join(root, dir)
-			}
+			o := smallIn(root, tt.disks)
 			swap := func() {
 				t.Helper()
 				aside := filepath.Join(root, "aside")
@@ -141,16 +129,7 @@ func TestDisksThatChangePlaces(t *testing.T) {
 			}
 			s, err = local.Open(o)
 			require.NoError(t, err, "%+v, %v", tt, back)
-			for name, obj := range want {
-				var got object
-				require.NoError(t, s.View(background, []byte(name), func(r engine.Reader) (err error) {
-					got, err = load(r, name)
-					return err
-				}))
-				require.Equal(t, obj.seed, got.seed, "%+v, %v: %s", tt, back, name)
-			}
-			_, err = consistent(s)
-			require.NoError(t, err, "%+v, %v", tt, back)
+			requireKept(t, s, want, fmt.Sprintf("%+v, %v", tt, back))
 			require.NoError(t, s.Close())
 		}
 	}
