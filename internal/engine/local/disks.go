@@ -105,7 +105,7 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	case err != nil:
 		return nil, err
 	case o.Restore && newest != nil && newest.epoch != 0:
-		return nil, fmt.Errorf("there is a store in %s already: name empty directories to restore to", strings.Join(o.Dirs, ", "))
+		return nil, errOccupied
 	case (newest == nil || newest.epoch == 0) && (o.Existing || len(o.AcceptMissing) > 0):
 		return nil, fmt.Errorf("there is no store in %s, and none is made: name the directories that hold one, and mount their disks; "+
 			"a start with neither --existing nor --accept-missing makes a new one: %w", strings.Join(o.Dirs, ", "), engine.ErrUnavailable)

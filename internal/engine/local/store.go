@@ -198,7 +198,9 @@ func Open(opts Options) (_ *Store, err error) {
 			s.io.Close()
 		}
 	}()
-	if s.disks, err = openDisks(s.io, s.log, s.opts); err != nil {
+	if s.disks, err = openDisks(s.io, s.log, s.opts); errors.Is(err, errOccupied) {
+		return nil, refuseRestore(opts)
+	} else if err != nil {
 		return nil, err
 	}
 	defer func() {
