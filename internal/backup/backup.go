@@ -74,10 +74,10 @@ type run struct {
 	packs  map[uint64]Pack
 	wanes  map[uint64]bool // packs of which less than half is alive: what lives in them is copied, so that they can go
 	gone   map[uint64]bool // packs that are not there, or cut
+	first  uint64          // number of the first pack of this backup
 	next   uint64          // number of the next pack
 	pack   *writer
 	buf    []byte
-	made   []Pack // packs of this backup
 
 	damaged []engine.Ref
 	done    int64
@@ -122,7 +122,8 @@ func Run(ctx context.Context, s Store, o Options) (_ *Manifest, err error) {
 			r.next = max(r.next, p.Number+1)
 		}
 	}
-	r.next = max(r.next, 1)
+	r.first = max(r.next, 1)
+	r.next = r.first
 	if err := r.copy(); err != nil {
 		// What it has written goes with the next backup at the latest.
 		return nil, errors.Join(err, tidy(o.FS, o.Dir, list))
@@ -465,9 +466,7 @@ func (r *run) endPack() error {
 	}
 	f, err := r.pack.finish()
 	r.pack = nil
-	p := Pack{Number: r.next - 1, File: f}
-	r.packs[p.Number] = p
-	r.made = append(r.made, p)
+	r.packs[r.next-1] = Pack{Number: r.next - 1, File: f}
 	return err
 }
 
@@ -484,7 +483,7 @@ func (r *run) readBack() error {
 		}
 	}
 	for _, p := range r.m.Packs {
-		if slices.ContainsFunc(r.made, func(q Pack) bool { return q.Number == p.Number }) {
+		if p.Number >= r.first {
 			if err := readWhole(r.ctx, r.FS, r.Dir, name(p.Number, packEnd), p.File, &r.pace, func(n int64) { r.progress("reading back", n) }); err != nil {
 				return err
 			}

@@ -92,7 +92,12 @@ func TestBackupCopiesWhatIsNew(t *testing.T) {
 	require.Len(t, list, 4)
 	for _, m := range list {
 		to := vfs.NewMem()
-		require.NoError(t, restore(fs, to, 3, backup.RestoreOptions{Number: m.Number}))
+		var last backup.Progress
+		require.NoError(t, restore(fs, to, 3, backup.RestoreOptions{Number: m.Number, Progress: func(p backup.Progress) {
+			require.GreaterOrEqual(t, p.Done, last.Done)
+			last = p
+		}}))
+		require.Equal(t, backup.Progress{Doing: "comparing", Done: 2 * m.Bytes, Total: 2 * m.Bytes}, last)
 		restored := open(t, local.Options{Dirs: dirs(3), FS: to})
 		got, lost := state(t, restored)
 		require.Empty(t, lost)

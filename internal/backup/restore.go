@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
@@ -25,11 +24,11 @@ type RefVisitor func(space engine.Space, key, value []byte, visit func(ref []byt
 // RestoreOptions of Restore and Verify. The zero value of a field means its default.
 type RestoreOptions struct {
 	Dir        string
-	FS         vfs.FS // of Dir
-	Number     uint64 // of the backup; default: the last
-	Rate       int64  // bytes a second that are read of the backup; default: no limit
-	Incomplete bool   // restore a backup that lacks content: to read that fails, the rest is there
-	Progress   func(Progress)
+	FS         vfs.FS         // of Dir
+	Number     uint64         // of the backup; default: the last
+	Rate       int64          // bytes a second that are read of the backup; default: no limit
+	Incomplete bool           // restore a backup that lacks content: to read that fails, the rest is there
+	Progress   func(Progress) // is told how far it is, often, by one goroutine
 
 	// Open makes the store, once the backup is known to have what it needs.
 	Open func() (engine.Restorer, error)
@@ -192,7 +191,7 @@ type restore struct {
 	to    engine.Restorer
 	pace  *pace
 	packs packFiles
-	done  atomic.Int64
+	done  int64
 	sum   uint64 // of the entries and counters as they were loaded
 }
 
@@ -234,7 +233,8 @@ func Restore(ctx context.Context, o RestoreOptions) (_ *Manifest, err error) {
 }
 
 func (r *restore) progress(doing string, n int64) {
-	r.Progress(Progress{Doing: doing, Done: r.done.Add(n), Total: 2 * r.m.Bytes})
+	r.done += n
+	r.Progress(Progress{Doing: doing, Done: r.done, Total: 2 * r.m.Bytes})
 }
 
 const (
@@ -251,6 +251,7 @@ func (r *restore) content() error {
 	size := int64(0)
 	flush := func() error {
 		err := r.putAll(batch)
+		r.progress("copying", size)
 		batch, size = batch[:0], 0
 		return err
 	}
@@ -340,7 +341,6 @@ func (r *restore) put(ctx context.Context, e *entry) (engine.Ref, error) {
 	if err == nil && c.CRC64 != e.sum {
 		err = fmt.Errorf("chunk %x was not stored as it is in the backup", e.ref[:])
 	}
-	r.progress("copying", e.size)
 	return c.Ref, err
 }
 
@@ -485,6 +485,7 @@ func (r *restore) compareRecords() (err error) {
 // compare reads the store and holds it against the backup.
 func (r *restore) compare() (err error) {
 	if err := eachEntry(r.FS, r.Dir, r.m, func(e entry) error {
+		defer r.progress("comparing", e.size)
 		if e.lost {
 			return nil
 		}
@@ -509,7 +510,6 @@ func (r *restore) compare() (err error) {
 		if err != nil {
 			return fmt.Errorf("chunk %x: %w", c.Ref[:], err)
 		}
-		r.progress("comparing", e.size)
 		return nil
 	}); err != nil {
 		return err
