@@ -32,16 +32,16 @@ var widths = map[int][2]uint8{
 // disk is one data directory.
 type disk struct {
 	dir    string
-	format *format // nil while nothing valid is known
-	onDisk bool    // format is what blobd.format says, and not made up for a disk that has lost it
-	repair bool    // a copy in the format file is bad, or the file is
-	blank  bool    // the directory is not there, or empty: a store may be made in it
+	format atomic.Pointer[format] // nil while nothing valid is known; written under the mutex of the set, once the disks are open
+	onDisk bool                   // format is what blobd.format says, and not made up for a disk that has lost it
+	repair bool                   // a copy in the format file is bad, or the file is
+	blank  bool                   // the directory is not there, or empty: a store may be made in it
 	lock   io.Closer
 	detail string // why it is not in use; empty if it is
 }
 
 // usable tells whether the disk is read and written.
-func (d *disk) usable() bool { return d.format != nil && d.detail == "" }
+func (d *disk) usable() bool { return d.format.Load() != nil && d.detail == "" }
 
 // diskSet is the disks of a store, by index. It knows which of them hold current metadata.
 type diskSet struct {
@@ -147,7 +147,9 @@ func (set *diskSet) inspect(d *disk) error {
 	b, err := diskio.ReadFile(set.fs, set.fs.PathJoin(d.dir, formatName))
 	if err == nil {
 		whole := false
-		if d.format, whole, err = decodeFormat(b); err == nil {
+		var f *format
+		if f, whole, err = decodeFormat(b); err == nil {
+			d.format.Store(f)
 			d.onDisk, d.repair = true, !whole
 			return nil
 		}
@@ -198,7 +200,7 @@ func (set *diskSet) lockDir(d *disk) (err error) {
 func (set *diskSet) agree(found []*disk) (newest *format, err error) {
 	var from *disk
 	for _, d := range found {
-		f := d.format
+		f := d.format.Load()
 		if f == nil {
 			continue
 		}
@@ -206,7 +208,7 @@ func (set *diskSet) agree(found []*disk) (newest *format, err error) {
 			return nil, fmt.Errorf("data directories %s and %s belong to different stores", from.dir, d.dir)
 		}
 		for _, other := range found {
-			if other != d && other.format != nil && other.format.disk == f.disk {
+			if o := other.format.Load(); other != d && o != nil && o.disk == f.disk {
 				return nil, fmt.Errorf("data directories %s and %s are copies of one disk", d.dir, other.dir)
 			}
 		}
@@ -256,11 +258,11 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 	set.members.Store(set.replicas())
 	var blank []*disk
 	for _, d := range found {
-		if d.format == nil && !d.blank || d.format != nil && d.detail != "" {
+		if d.format.Load() == nil && !d.blank || d.format.Load() != nil && d.detail != "" {
 			return fmt.Errorf("data directory %s, in which a store is to be made: %s", d.dir, d.detail)
 		}
-		if d.format != nil {
-			set.disks[d.format.index] = d
+		if f := d.format.Load(); f != nil {
+			set.disks[f.index] = d
 		} else {
 			blank = append(blank, d)
 		}
@@ -286,7 +288,7 @@ func (set *diskSet) begin(f *format, found []*disk) error {
 				return fmt.Errorf("clear data directory %s: %w", d.dir, kind(err))
 			}
 		}
-		d.format = set.record(i)
+		d.format.Store(set.record(i))
 	}
 	return set.write(0, set.replicas())
 }
@@ -315,11 +317,11 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []st
 	set.setFormat(newest)
 	var strays []*disk
 	for _, d := range found {
-		if d.format == nil {
+		if d.format.Load() == nil {
 			strays = append(strays, d)
 			continue
 		}
-		set.disks[d.format.index] = d
+		set.disks[d.format.Load().index] = d
 	}
 	strays = slices.DeleteFunc(strays, set.identify)
 	strays, err := set.replace(strays, replaced)
@@ -329,7 +331,7 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []st
 	for _, d := range strays {
 		// Which disk it was nobody can tell if several are missing; the directory is shown with any of them.
 		for i, have := range set.disks {
-			if have.format == nil && have.dir == "" {
+			if have.format.Load() == nil && have.dir == "" {
 				if d.detail == "" {
 					d.detail = "missing: the directory is empty or not there; perhaps the disk is not mounted"
 				}
@@ -395,7 +397,7 @@ func (set *diskSet) newerColumns(newest *format, accepted []string) error {
 func (set *diskSet) migrate() error {
 	_, _ = rand.Read(set.since.secret[:]) // never fails
 	for _, d := range set.disks {
-		if d.format == nil {
+		if d.format.Load() == nil {
 			continue
 		}
 		extents, err := set.after(d, extentDir, extent.Number)
@@ -443,7 +445,7 @@ func (set *diskSet) identify(d *disk) bool {
 			set.log.Warn("a disk is recognised by its columns; its "+formatName+" is written again", zap.String("dir", d.dir),
 				zap.String("cause", d.detail))
 			// Epoch 0 would be that of a store that is being made.
-			d.format = &format{version: formatVersion, store: set.store, disk: id, index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: 1, disks: set.ids}
+			d.format.Store(&format{version: formatVersion, store: set.store, disk: id, index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: 1, disks: set.ids})
 			d.repair, d.detail = true, ""
 			set.disks[i] = d
 			return true
@@ -466,7 +468,7 @@ func (set *diskSet) missing() string {
 			words = append(words, strings.Join(slices.DeleteFunc([]string{"disk", set.word(i), d.dir, d.detail}, func(s string) bool { return s == "" }), " "))
 		case !d.onDisk:
 			words = append(words, fmt.Sprintf("disk %s %s has lost its %s, which said how far it went", set.word(i), d.dir, formatName))
-		case d.format.epoch != set.epoch:
+		case d.format.Load().epoch != set.epoch:
 			words = append(words, fmt.Sprintf("disk %s %s is out of date", set.word(i), d.dir))
 		}
 	}

@@ -42,7 +42,7 @@ func diskWord(id [16]byte) string { return fmt.Sprintf("%x", id[:4]) }
 // oneHistory refuses records that no single history can have left.
 func (set *diskSet) oneHistory(newest *format) error {
 	for i, d := range set.disks {
-		f := d.format
+		f := d.format.Load()
 		if f == nil || !d.onDisk {
 			continue
 		}
@@ -99,10 +99,10 @@ func (set *diskSet) learnRuns() {
 		}
 	}
 	for _, d := range set.disks {
-		if d.format == nil || !d.onDisk || oldest == 0 {
+		if d.format.Load() == nil || !d.onDisk || oldest == 0 {
 			continue
 		}
-		for _, run := range d.format.runs {
+		for _, run := range d.format.Load().runs {
 			if run != 0 && known.promisedBy(run) > oldest {
 				add(run)
 			}
@@ -164,7 +164,7 @@ func (set *diskSet) quorum(before uint32) error {
 		if d.usable() {
 			present++
 		}
-		seen := d.format != nil && d.onDisk
+		seen := d.format.Load() != nil && d.onDisk
 		if seen && before&(1<<i) == 0 {
 			votes++
 		}
@@ -196,8 +196,8 @@ func (set *diskSet) record(i int) *format {
 func (set *diskSet) promise() error {
 	next := set.epoch + 1
 	for _, d := range set.disks {
-		if d.format != nil {
-			next = max(next, d.format.epoch+1, d.format.promised+1)
+		if f := d.format.Load(); f != nil {
+			next = max(next, f.epoch+1, f.promised+1)
 		}
 	}
 	set.promised = next
@@ -211,7 +211,7 @@ func (set *diskSet) promise() error {
 		if !d.usable() || !d.onDisk {
 			continue
 		}
-		f := *d.format
+		f := *d.format.Load()
 		f.promised, f.runs = next, set.runs
 		// A record of the first version has no room for a promise, and is left as it is until all else is found good.
 		if f.version > 1 {
@@ -242,7 +242,8 @@ func (set *diskSet) put(d *disk, f *format) (err error) {
 		d.repair = !errors.Is(err, errOtherDisk) // nobody knows how much of it was written
 		return fmt.Errorf("write %s: %w", name, kind(err))
 	}
-	d.format, d.onDisk, d.repair = f, true, false
+	d.format.Store(f)
+	d.onDisk, d.repair = true, false
 	return nil
 }
 
@@ -292,7 +293,7 @@ func (set *diskSet) next() uint64 { return max(set.epoch+1, set.promised) }
 // current is the mask of the disks that are there and whose metadata is current.
 func (set *diskSet) current() (mask uint32) {
 	for i, d := range set.disks {
-		if d.usable() && set.members.Load()&(1<<i) != 0 && d.format.epoch == set.epoch {
+		if d.usable() && set.members.Load()&(1<<i) != 0 && d.format.Load().epoch == set.epoch {
 			mask |= 1 << i
 		}
 	}

@@ -23,7 +23,7 @@ func (set *diskSet) replace(strays []*disk, words []string) ([]*disk, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("the store has no disk %s: blobd disk list names those that it has", word)
 		}
-		if d := set.disks[i]; d.format != nil {
+		if d := set.disks[i]; d.format.Load() != nil {
 			return nil, fmt.Errorf("disk %s is there, in %s: leave its directory out if another is to take its place, and empty it only when all is rebuilt", word, d.dir)
 		}
 		j := slices.IndexFunc(strays, func(d *disk) bool { return d.blank && d.lock != nil && d.detail == "" })
@@ -35,7 +35,7 @@ func (set *diskSet) replace(strays []*disk, words []string) ([]*disk, error) {
 		strays = slices.Delete(strays, j, j+1)
 		set.log.Warn("an empty directory takes the place of a disk; what was on that is rebuilt", zap.String("disk", word), zap.String("dir", d.dir))
 		// Epoch 0 would be that of a store that is being made.
-		d.format = &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: 1, disks: set.ids}
+		d.format.Store(&format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: 1, disks: set.ids})
 		d.repair = true
 		set.disks[i] = d
 	}

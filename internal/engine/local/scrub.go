@@ -431,5 +431,5 @@ func (set *diskSet) mend(i int) (bool, error) {
 		return false, nil
 	}
 	d.repair = true
-	return true, set.put(d, d.format)
+	return true, set.put(d, d.format.Load())
 }

@@ -242,10 +242,7 @@ func Open(opts Options) (_ *Store, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	for i, d := range s.disks.disks {
-		s.disks.mu.Lock() // a replica that is dropped meanwhile is written down
-		usable := d.usable()
-		s.disks.mu.Unlock()
-		if usable {
+		if d.usable() {
 			s.lookAt(i)
 			s.background.Go(func() { s.watchDisk(ctx, i) })
 		}

@@ -302,18 +302,29 @@ func (fs *FS) Rename(oldname, newname string) error {
 	})
 }
 
-// Remove implements vfs.FS.
+// Remove implements vfs.FS. A replica that has no such file is like those that have it no longer.
 func (fs *FS) Remove(name string) error {
 	defer fs.changes(name)()
-	return fs.each(func(r *replica) error {
+	var missing error
+	there := false
+	err := fs.each(func(r *replica) error {
 		err := r.FS.Remove(r.path(name))
 		if sealed(name) {
 			if serr := r.FS.Remove(r.path(name + sumSuffix)); serr != nil && !errors.Is(serr, os.ErrNotExist) && err == nil {
 				err = serr
 			}
 		}
+		if errors.Is(err, os.ErrNotExist) {
+			missing = err
+			return nil
+		}
+		there = true
 		return err
 	})
+	if err == nil && !there {
+		return missing
+	}
+	return err
 }
 
 // RemoveAll implements vfs.FS.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -361,6 +362,21 @@ func TestOpenCopiesWhatAReplicaLacks(t *testing.T) {
 				_, err := inspect(fs.replicas[replica], "meta/000001.sst")
 				assert.NoError(t, err)
 			})
+		}
+	}
+}
+
+// A table that a crash left half made is on one replica alone, and no replica is worse when it goes.
+func TestRemoveOfWhatOneReplicaLacks(t *testing.T) {
+	for _, name := range []string{"000001.sst", "000001.log", "MANIFEST-000001"} {
+		for replica := range 2 {
+			d := newDisks(2)
+			fs := d.open(t)
+			write(t, d.fs[replica], "disk/meta/"+name, random(100))
+			require.NoError(t, fs.Remove("meta/"+name))
+			require.Equal(t, []bool{true, true}, fs.Members(), "%s on %d", name, replica)
+			require.Empty(t, d.dropped)
+			require.ErrorIs(t, fs.Remove("meta/"+name), os.ErrNotExist)
 		}
 	}
 }
