@@ -56,7 +56,7 @@ var (
 	clientLimit    = gauge("blobd_connections_client_limit", "Connections that a client address may have; 0 is no limit.")
 	awaited        = gauge("blobd_awaited_bytes", "Memory that waits for clients: for headers, whose sender is not known yet, for bodies of authorized requests, and answers that they have not taken.", "of")
 	awaitedLimit   = gauge("blobd_awaited_limit_bytes", "How much memory may wait for clients; beyond it they get 503.", "of")
-	awaitedRefused = counter("blobd_awaited_refused_total", "Requests that got 503 as too much memory waited for clients.", "of")
+	awaitedRefused = counter("blobd_awaited_refused_total", "Requests that got 503 as too much memory waited for clients, and connections that were cut off to have room for others.", "of")
 	auditWritten   = counter("blobd_audit_lines_total", "Lines of the audit log that were written; absent without --audit-log.")
 	auditDropped   = counter("blobd_audit_dropped_total", "Lines of the audit log that were dropped, as they could not be written fast enough or at all; absent without --audit-log.")
 	auditWaiting   = gauge("blobd_audit_lines_waiting", "Lines of the audit log that wait to be written; absent without --audit-log.")

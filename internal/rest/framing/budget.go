@@ -22,7 +22,7 @@ type Budget struct {
 
 // hold is what a connection holds of a budget.
 type hold struct {
-	c     *Conn
+	c     *Conn        // set once: others read it while they make room
 	n     atomic.Int64 // bytes
 	moved atomic.Int64 // bytes that the peer has taken or sent since the hold began to wait
 }
@@ -32,12 +32,16 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Take takes n bytes, which go back with Give; false if that many are not left.
 func (b *Budget) Take(n int64) bool {
-	if b == nil {
+	if b == nil || b.take(n) {
 		return true
 	}
+	b.refused.Add(1)
+	return false
+}
+
+func (b *Budget) take(n int64) bool {
 	if b.used.Add(n) > b.limit {
 		b.used.Add(-n)
-		b.refused.Add(1)
 		return false
 	}
 	return true
@@ -50,13 +54,13 @@ func (b *Budget) Force(n int64) {
 	}
 }
 
-// Spent tells that nothing is left, and counts who is turned away by it.
-func (b *Budget) Spent() bool {
-	if b == nil || b.used.Load() < b.limit {
-		return false
+// Left tells whether anything is left, if need be of the slowest, and counts who is turned away as nothing is.
+func (b *Budget) Left() bool {
+	if b == nil || b.used.Load() < b.limit || b.makeRoom(1, nil) {
+		return true
 	}
 	b.refused.Add(1)
-	return true
+	return false
 }
 
 // Give gives n bytes back.
@@ -100,7 +104,8 @@ func (b *Budget) end(h *hold) {
 
 // takeFor takes n more bytes for a hold; if they are not left, of the slowest.
 func (b *Budget) takeFor(h *hold, n int64) bool {
-	if !b.Take(n) && !(b.makeRoom(n) && b.Take(n)) {
+	if !b.take(n) && !(b.makeRoom(n, h) && b.take(n)) {
+		b.refused.Add(1)
 		return false
 	}
 	h.n.Add(n)
@@ -108,8 +113,9 @@ func (b *Budget) takeFor(h *hold, n int64) bool {
 }
 
 // makeRoom cuts off connections that are too slow, those that moved the least in their time for what they hold first, until n bytes are
-// left: who does not read, or hardly sends, must not keep all others out. It reports whether they are.
-func (b *Budget) makeRoom(n int64) bool {
+// left: who does not read, or hardly sends, must not keep all others out. It reports whether they are; if the slow hold too little for
+// that nobody is cut off, and none that is faster than the hold that asks, nil for one that holds nothing.
+func (b *Budget) makeRoom(n int64, asks *hold) bool {
 	if b.Patience == 0 || n > b.limit {
 		return false
 	}
@@ -126,17 +132,23 @@ func (b *Budget) makeRoom(n int64) bool {
 		}
 	}
 	slices.SortFunc(all, func(x, y slow) int { return cmp.Compare(x.pace, y.pace) })
-	i := 0
-	for ; i < len(all) && b.used.Load()+n > b.limit; i++ {
-		b.used.Add(-all[i].h.n.Swap(0))
-		delete(b.waiting, all[i].h)
+	i, short := 0, b.used.Load()+n-b.limit
+	for ; i < len(all) && all[i].h != asks && short > 0; i++ {
+		short -= all[i].h.n.Load()
+	}
+	if short > 0 {
+		i = 0
+	}
+	for _, s := range all[:i] {
+		b.used.Add(-s.h.n.Swap(0))
+		delete(b.waiting, s.h)
 		b.refused.Add(1)
 	}
 	b.mu.Unlock()
 	for _, s := range all[:i] {
 		s.h.c.Abort()
 	}
-	return b.used.Load()+n <= b.limit
+	return short <= 0
 }
 
 // Waiting is how many connections with memory of it wait for their peers.

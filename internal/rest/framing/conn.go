@@ -84,7 +84,6 @@ func (c *Conn) Await(n int64) bool {
 	if b == nil || n <= held {
 		return true
 	}
-	c.body.c = c
 	if !b.takeFor(&c.body, n-held) {
 		return false
 	}
@@ -104,7 +103,6 @@ func (c *Conn) Answer(n int64, must bool) bool {
 	if n <= pooled || n <= held || b == nil {
 		return true
 	}
-	c.untaken.c = c
 	if !must {
 		return b.takeFor(&c.untaken, n-held)
 	}
@@ -114,10 +112,7 @@ func (c *Conn) Answer(n int64, must bool) bool {
 }
 
 // MayAnswer tells whether any memory is left for answers.
-func (c *Conn) MayAnswer() bool {
-	b := c.l.limits.Answers
-	return !b.Spent() || b.makeRoom(1)
-}
+func (c *Conn) MayAnswer() bool { return c.l.limits.Answers.Left() }
 
 // Answering notes that the answer is made, and waits for the peer from now on.
 func (c *Conn) Answering() {

@@ -52,7 +52,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 // admit makes a Conn of a socket, nil if there is no room for it.
 func (l *Listener) admit(sock net.Conn) *Conn {
 	c := &Conn{Conn: sock, sock: sock, l: l}
-	c.buf = c.small[:]
+	c.buf, c.body.c, c.untaken.c = c.small[:], c, c
 	if a, err := netip.ParseAddrPort(sock.RemoteAddr().String()); err == nil {
 		c.client = a.Addr().Unmap()
 	}
