@@ -166,20 +166,16 @@ func shower(o *output) func(backup.Progress) {
 			_, _ = fmt.Fprintf(o.out, "\r%s: %s\x1b[K", p.Doing, amount(p.Done))
 			return
 		}
-		n := int(min(barWidth, p.Done*barWidth/max(1, p.Total)))
+		n := int(min(barWidth, p.Done*barWidth/p.Total))
 		_, _ = fmt.Fprintf(o.out, "\r[%s%s] %s: %s of %s\x1b[K", strings.Repeat("#", n), strings.Repeat(".", barWidth-n), p.Doing, amount(p.Done), amount(p.Total))
 	}
 }
 
-// offline backs up a store that nobody serves, without a change to its disks.
+// offline backs up a store that nobody serves.
 func (c *backupCommand) offline(ctx context.Context, o *output, q backupRequest) (m *backup.Manifest, err error) {
-	files, err := descriptors()
+	store, err := openStill(c.Data, o)
 	if err != nil {
 		return nil, err
-	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Still: true, Logger: newLogger(o.err), MaxFiles: files.store})
-	if err != nil {
-		return nil, fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	show := shower(o)

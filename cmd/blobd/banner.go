@@ -97,7 +97,7 @@ func (c *serveCommand) announce(w io.Writer, e endpoints, accounts []*account.Ac
 	if len(names) > 0 {
 		fmt.Fprintf(&b, "  %-11s %s\n", "Accounts", strings.Join(names, ", "))
 	}
-	if len(c.Data) == 1 && !c.InMemory {
+	if len(c.dirs()) == 1 {
 		b.WriteString("\nThere is one data directory: damage to it is found, but there is nothing to rebuild from. Give --data for each of several disks for that.\n")
 	}
 	if len(accounts) > 0 {

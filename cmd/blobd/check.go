@@ -64,15 +64,24 @@ func (c *checkCommand) online(ctx context.Context, _ *output) (*check.Report, er
 	return &rep, nil
 }
 
-// offline checks a store that nobody serves, without a change to its disks.
-func (c *checkCommand) offline(ctx context.Context, o *output) (_ *check.Report, err error) {
+// openStill opens a store that nobody serves, without a change to its disks.
+func openStill(dirs []string, o *output) (*local.Store, error) {
 	files, err := descriptors()
 	if err != nil {
 		return nil, err
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Still: true, Logger: newLogger(o.err), MaxFiles: files.store})
+	store, err := local.Open(local.Options{Dirs: dirs, Still: true, Logger: newLogger(o.err), MaxFiles: files.store})
 	if err != nil {
-		return nil, fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
+		return nil, fmt.Errorf("open the data in %s: %w", strings.Join(dirs, ", "), err)
+	}
+	return store, nil
+}
+
+// offline checks a store that nobody serves.
+func (c *checkCommand) offline(ctx context.Context, o *output) (_ *check.Report, err error) {
+	store, err := openStill(c.Data, o)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	return check.Check(ctx, store, check.Options{Deep: c.Deep, Usage: []usage.Source{blobstore.CountUse, table.CountUse}})
