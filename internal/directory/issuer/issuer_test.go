@@ -178,7 +178,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A device is signed in by whoever approves it with a password, once.
 // Whoever begins logins without end keeps nobody out but those at the same address.
 func TestDeviceCodesOfStrangers(t *testing.T) {
 	w := newWorld(t)
@@ -201,6 +200,7 @@ func TestDeviceCodesOfStrangers(t *testing.T) {
 	require.Equal(t, 200, begin("[2001:db8:0:2::1]:1"))
 }
 
+// A device is signed in by whoever approves it with a password, once.
 func TestDeviceCode(t *testing.T) {
 	w := newWorld(t)
 	for _, form := range [][]string{{"scope", resource}, {"client_id", "me", "scope", resource}, {"client_id", client, "scope", strings.Repeat("s", 60_000)}} {
