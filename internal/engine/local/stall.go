@@ -3,7 +3,6 @@ package local
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"go.uber.org/zap"
@@ -48,9 +47,10 @@ func (s *state) hold(why error) {
 	}
 }
 
-// kept tells diskio whether nothing can stand in for what is written at a path: metadata of which no other copy is kept.
+// kept tells diskio whether nothing can stand in for what is written at a path below a data directory: metadata of which no other copy is
+// kept.
 func (s *Store) kept(dir, path string) bool {
-	if rest, ok := strings.CutPrefix(path, filepath.Clean(dir)); ok && strings.HasPrefix(rest, string(filepath.Separator)+extentDir) {
+	if strings.HasPrefix(path, extentDir) {
 		return false
 	}
 	if s.meta == nil {

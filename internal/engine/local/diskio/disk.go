@@ -166,7 +166,7 @@ func (c *call) release() {
 func (d *disk) on(what, path string, writes bool, op func() error, undo func()) error {
 	c := callPool.Get().(*call)
 	c.what, c.path, c.keep, c.undo = what, path, writes, undo
-	c.own = writes && d.fs.kept(d, path)
+	c.own = writes && d.fs.kept(d, d.below(path))
 	c.op = func(c *call) { c.err = op() }
 	defer c.release()
 	return d.do(c)

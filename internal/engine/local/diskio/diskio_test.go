@@ -158,7 +158,7 @@ func TestALateReadLeavesTheBufferAlone(t *testing.T) {
 func TestAKeptOperationIsWaitedFor(t *testing.T) {
 	held := make(chan error, 10)
 	fs, g := guarded(t, Handlers{
-		Kept:    func(_, path string) bool { return path == "a/log" },
+		Kept:    func(_, path string) bool { return path == "log" },
 		Held:    func(_ string, why error) { held <- why },
 		Changed: func(string, error) {},
 	})
@@ -309,7 +309,7 @@ func (l *lender) Write(p []byte) (int, error) {
 // TestOnlyAWriteThatMayBeAbandonedIsCopied: a kept one ends before its caller has its buffer back.
 func TestOnlyAWriteThatMayBeAbandonedIsCopied(t *testing.T) {
 	fs, _ := guarded(t, Handlers{
-		Kept:    func(_, path string) bool { return path == "a/log" },
+		Kept:    func(_, path string) bool { return path == "log" },
 		Held:    func(string, error) {},
 		Changed: func(string, error) {},
 	})

@@ -13,13 +13,21 @@ type Lender interface {
 	WriteLentAt(p []byte, off int64) error
 }
 
+// Gatherer is implemented by files that keep what is written until they are synced.
+type Gatherer interface {
+	// Gather takes p if there is room for it in memory. The disk has no part in that, so nobody keeps time.
+	Gather(p []byte) bool
+}
+
 // file is a file on a disk.
 type file struct {
 	vfs.File
-	d    *disk
-	path string
-	made bool    // opened to be written: to know its length is a part of that
-	fd   uintptr // for reads that do not wait; vfs.InvalidFd where there are none
+	gatherer Gatherer // the same, or nil
+	d        *disk
+	path     string
+	rest     string  // path below the directory of the disk
+	made     bool    // opened to be written: to know its length is a part of that
+	fd       uintptr // for reads that do not wait; vfs.InvalidFd where there are none
 
 	stuck   int  // guarded by disk.mu: operations abandoned
 	closing bool // guarded by disk.mu: closed when they have returned
@@ -31,7 +39,8 @@ var (
 )
 
 func newFile(d *disk, path string, f vfs.File, writes bool) *file {
-	return &file{File: f, d: d, path: path, made: writes, fd: readableNow(f)}
+	gatherer, _ := f.(Gatherer)
+	return &file{File: f, gatherer: gatherer, d: d, path: path, rest: d.below(path), made: writes, fd: readableNow(f)}
 }
 
 // call makes an operation on the file. What else the operation left in the call may be read if the call was not left to it.
@@ -43,7 +52,7 @@ func (f *file) call(what string, writes bool, p []byte, off int64, op func(*call
 func (f *file) prepare(what string, writes bool, p []byte, off int64, op func(*call)) *call {
 	c := callPool.Get().(*call)
 	c.f, c.what, c.path, c.keep, c.p, c.off, c.op = f, what, f.path, writes, p, off, op
-	c.own = writes && f.d.fs.kept(f.d, f.path)
+	c.own = writes && f.d.fs.kept(f.d, f.rest)
 	return c
 }
 
@@ -96,6 +105,10 @@ func (f *file) read(what string, p []byte, off int64, op func(*call)) (n int, er
 
 // Write implements vfs.File.
 func (f *file) Write(p []byte) (int, error) {
+	// Where operations are abandoned an earlier one may still be at the file.
+	if f.gatherer != nil && f.d.fs.kept(f.d, f.rest) && f.gatherer.Gather(p) {
+		return len(p), nil
+	}
 	return f.write(p, 0, func(c *call) { c.n, c.err = c.f.File.Write(c.p) })
 }
 

@@ -14,7 +14,7 @@ import (
 
 // Handlers is what an owner has to say and to hear. They are called from the watch, and Kept also from operations: all must be quick.
 type Handlers struct {
-	// Kept tells whether nothing can stand in for what an operation changes at a path of a directory.
+	// Kept tells whether nothing can stand in for what an operation changes at a path below a directory.
 	Kept func(dir, path string) bool
 	// Changed hears that a directory is out of use, and why, or with nil that it is in use again.
 	Changed func(dir string, why error)
@@ -100,9 +100,9 @@ func (fs *FS) Close() {
 	}
 }
 
-func (fs *FS) kept(d *disk, path string) bool {
+func (fs *FS) kept(d *disk, rest string) bool {
 	h := fs.handlers.Load()
-	return h != nil && h.Kept(d.dir, path)
+	return h != nil && h.Kept(d.dir, rest)
 }
 
 func (fs *FS) changed(d *disk, why error) {
@@ -134,12 +134,16 @@ func (fs *FS) disk(path string) *disk {
 	}
 	clean := filepath.Clean(path)
 	for _, d := range fs.disks {
-		dir := filepath.Clean(d.dir)
-		if rest, ok := strings.CutPrefix(clean, dir); ok && (rest == "" || rest[0] == filepath.Separator) {
+		if rest, ok := strings.CutPrefix(clean, filepath.Clean(d.dir)); ok && (rest == "" || rest[0] == filepath.Separator) {
 			return d
 		}
 	}
 	return nil
+}
+
+// below returns what a path on the disk has behind its directory.
+func (d *disk) below(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(filepath.Clean(path), filepath.Clean(d.dir)), string(filepath.Separator))
 }
 
 // on makes an operation on a path.

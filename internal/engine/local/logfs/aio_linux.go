@@ -61,8 +61,8 @@ var idle struct {
 }
 
 // writeSync writes p at off of a file that is open for direct writes, and makes it durable, with what of the file's metadata is needed
-// to read it. errNoAIO: nothing was done, and the usual calls may do it.
-func writeSync(fd uintptr, p []byte, off int64) error {
+// to read it. What is to be done meanwhile is called once the write has begun. errNoAIO: nothing was done, and the usual calls may do it.
+func writeSync(fd uintptr, p []byte, off int64, meanwhile func()) error {
 	a, err := takeAIO(fd)
 	if err != nil {
 		return err
@@ -70,6 +70,7 @@ func writeSync(fd uintptr, p []byte, off int64) error {
 	if a.submit(fd, unix.RWF_DSYNC, p, off) != 0 {
 		err = errNoAIO // why not, the usual calls find out as well
 	} else {
+		meanwhile()
 		if err := errors.Join(a.wait(), a.collect()); err != nil { // nobody knows what the kernel does with it
 			return err
 		}

@@ -109,7 +109,7 @@ func TestOutcomes(t *testing.T) {
 	defer f.Close()
 	a, err := newAIO(f.Fd())
 	if errors.Is(err, errNoAIO) {
-		require.ErrorIs(t, writeSync(0, nil, 0), errNoAIO)
+		require.ErrorIs(t, writeSync(0, nil, 0, func() {}), errNoAIO)
 		return
 	}
 	require.NoError(t, err)

@@ -2,4 +2,4 @@
 
 package logfs
 
-func writeSync(uintptr, []byte, int64) error { return errNoAIO }
+func writeSync(uintptr, []byte, int64, func()) error { return errNoAIO }

@@ -91,14 +91,14 @@ type file struct {
 	room    int64  // whole pages, up to where a write changes no metadata
 	length  int64  // of the file, in whole pages
 
-	linked  func() error  // tells whether the file is still there; nil if that cannot be told
+	linked  func() error  // tells whether the file is still there
 	longest *atomic.Int64 // of the file system's logs; nil for none
 	err     error         // of a write: sticky, as nobody knows how much of it was done
 }
 
 func newFile(f vfs.File, length int64, real bool) *file {
 	direct := setDirect(f, true)
-	l := &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length, length: length}
+	l := &file{File: f, direct: direct, aio: direct && real && speedup.AsyncLog.On(), loose: true, buf: aligned(gathered), room: length, length: length, linked: alwaysThere}
 	if w, ok := f.(interface{ Linked() error }); ok {
 		l.linked = w.Linked
 	}
@@ -110,6 +110,17 @@ func aligned(n int) []byte {
 	b := make([]byte, n+page)
 	off := -int(uintptr(unsafe.Pointer(&b[0]))) & (page - 1)
 	return b[off : off+n : off+n]
+}
+
+func alwaysThere() error { return nil }
+
+// Gather implements diskio.Gatherer.
+func (f *file) Gather(p []byte) bool {
+	if len(p) > len(f.buf)-f.n {
+		return false
+	}
+	f.n += copy(f.buf[f.n:], p)
+	return true
 }
 
 // Write implements vfs.File.
@@ -211,7 +222,11 @@ func (f *file) write(p []byte, off int64) {
 func (f *file) writeSynced(p []byte, off int64) {
 	// It makes its own bytes durable and promises nothing of those before.
 	if f.err == nil && f.aio && f.direct && !f.loose {
-		f.err = writeSync(f.File.Fd(), p, off)
+		var gone error // asked while the disk works: what is moved away behind the question might be as well behind the write
+		f.err = writeSync(f.File.Fd(), p, off, func() { gone = f.linked() })
+		if f.err == nil {
+			f.err = gone
+		}
 		switch {
 		case f.err == errNoAIO:
 			speedup.AsyncFallbacks.Add(0, 1)
@@ -236,16 +251,16 @@ func (f *file) Sync() error {
 
 // SyncData implements vfs.File.
 func (f *file) SyncData() error {
+	if f.err == nil && !f.loose && f.n == f.written {
+		return f.linked()
+	}
 	if err := f.put((*file).writeSynced); err != nil {
 		return err
 	}
 	if !f.loose {
-		if f.linked != nil {
-			return f.linked() // as SyncData of the file below would
-		}
 		return nil
 	}
-	err := f.File.SyncData()
+	err := f.File.SyncData() // asks whether the file is still there as well
 	f.loose = err != nil
 	return err
 }
