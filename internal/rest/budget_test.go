@@ -31,7 +31,7 @@ func until(t *testing.T, condition func() bool) {
 // there at once is served all the same.
 func TestMemoryFollowsTheBytesReceived(t *testing.T) {
 	limits := framing.DefaultLimits()
-	limits.Bodies = framing.NewBudget(100 << 10)
+	limits.Bodies = framing.NewBudget(200 << 10)
 	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
 		b, err := r.ReadBody(4 << 20)
 		if err == nil {
@@ -79,7 +79,7 @@ func TestMemoryFollowsTheBytesReceived(t *testing.T) {
 func TestAnswersThatNobodyTakes(t *testing.T) {
 	const size = 8 << 20 // more than sockets take
 	limits := framing.DefaultLimits()
-	limits.Answers = framing.NewBudget(4*size + size/2)
+	limits.Answers = framing.NewBudget(2 * (4*size + size/2)) // of which one client has half
 	var done atomic.Int32
 	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
 		done.Add(1)
@@ -128,7 +128,7 @@ func TestAnswersThatNobodyTakes(t *testing.T) {
 func TestSlowReadersMakeRoom(t *testing.T) {
 	const size = 8 << 20 // more than sockets take
 	limits := framing.DefaultLimits()
-	limits.Answers = framing.NewBudget(4*size + size/2)
+	limits.Answers = framing.NewBudget(2 * (4*size + size/2)) // of which one client has half
 	limits.Answers.Patience = 1
 	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
 		if r.Blob == "stream" {
@@ -158,7 +158,7 @@ func TestSlowReadersMakeRoom(t *testing.T) {
 // TestSlowSendersMakeRoom: so does who hardly sends the body that he declared. Who has sent all of it is not cut off while it is worked on.
 func TestSlowSendersMakeRoom(t *testing.T) {
 	limits := framing.DefaultLimits()
-	limits.Bodies = framing.NewBudget(100 << 10)
+	limits.Bodies = framing.NewBudget(200 << 10)
 	limits.Bodies.Patience = 1
 	working, release := make(chan bool, 1), make(chan bool)
 	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
@@ -202,6 +202,61 @@ func TestSlowSendersMakeRoom(t *testing.T) {
 	until(t, func() bool { return limits.Bodies.Used() == 0 })
 }
 
+// TestABurstOfChangesStaysWithinTheMemory: many that were let in while nothing was taken, and then have long answers, are answered as far as
+// memory goes. The others' connections end: no refusal says that nothing was done.
+func TestABurstOfChangesStaysWithinTheMemory(t *testing.T) {
+	const size, all = 8 << 20, 8 // bytes, more than sockets take; requests
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(4 * size)
+	begun, release := make(chan bool), make(chan bool)
+	done := make(chan error, all)
+	s := resttest.StartWith(t, &rest.Front{
+		Blob: newEcho(func(r *rest.Request) error {
+			begun <- true
+			<-release
+			if r.Blob == "stream" {
+				return r.ReplyWhole(201, size, io.NopCloser(bytes.NewReader(make([]byte, size))))
+			}
+			r.ReplyBytes(201, "text/plain", make([]byte, size))
+			return nil
+		}),
+		Done: func(r *rest.Request) {
+			if r.Cause() != nil {
+				done <- r.Cause()
+			}
+		},
+	}, limits)
+	var conns []*resttest.Conn
+	for i := range all {
+		c := s.Dial()
+		c.Write("POST /acct/c/" + []string{"whole", "stream"}[i%2] + " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+		conns = append(conns, c)
+		<-begun
+	}
+	close(release)
+	for range all - 5 { // a quarter more than there is
+		<-done
+	}
+	until(t, func() bool { return limits.Answers.Waiting() == 5 })
+	require.EqualValues(t, 5*size, limits.Answers.Used())
+	require.EqualValues(t, all-5, limits.Answers.Refused())
+	whole := 0
+	for _, c := range conns {
+		b, err := io.ReadAll(io.LimitReader(c, size)) // less than an answer with its header
+		if err != nil {
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+		}
+		if len(b) > 0 {
+			require.Contains(t, string(b[:20]), "HTTP/1.1 201 ")
+			require.Len(t, b, size)
+			whole++
+		}
+		_ = c.Close()
+	}
+	require.Equal(t, 5, whole)
+	until(t, func() bool { return limits.Answers.Used() == 0 })
+}
+
 // TestAnswersThatAreMade: what is being made counts as it grows, so that many at a time stay within the budget as well.
 func TestAnswersThatAreMade(t *testing.T) {
 	limits := framing.DefaultLimits()
@@ -225,7 +280,7 @@ func TestAnswersThatAreMade(t *testing.T) {
 // So do headers that are not whole, of which nobody knows whose they are.
 func TestMemoryOfHeadersThatAreAwaited(t *testing.T) {
 	limits := framing.DefaultLimits()
-	limits.Headers = framing.NewBudget(40 << 10)
+	limits.Headers = framing.NewBudget(80 << 10)
 	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error { r.Reply(200); return nil })}, limits)
 	begin := func(n int) *resttest.Conn {
 		c := s.Dial()

@@ -79,10 +79,11 @@ func (r *Request) refuseSlot() error {
 }
 
 // Fail answers with an error, worded by w or, if that is nil, in XML. If the request broke off within its body, or the client has
-// gone while it was worked on, there is nobody to answer: the connection is closed.
+// gone while it was worked on, there is nobody to answer: the connection is closed. So it is if what was done cannot be told.
 func (r *Request) Fail(err error, w ErrorWriter) {
 	if r.body.err != nil {
 		r.cause = r.body.err
+		r.dropBody()
 		r.Reply(499)
 		r.conn.Abort()
 		return

@@ -92,9 +92,11 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 	if f.Begin != nil {
 		f.Begin()
 	}
-	if s := f.answer(r, service); r.stream.body == nil && !r.conn.Answer(r.sent, r.Method != http.MethodGet) {
-		w, _ := s.(ErrorWriter)
-		r.Fail(errUntaken, w)
+	if s := f.answer(r, service); r.stream.body == nil {
+		if err := r.countAnswer(r.sent); err != nil {
+			w, _ := s.(ErrorWriter)
+			r.Fail(err, w)
+		}
 	}
 	r.conn.Answering()
 	r.cors()

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/blobd/blobd/internal/invariants"
+	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/view"
 )
 
@@ -89,10 +90,10 @@ func (r *Request) ReplyStream(status int, length int64, body io.ReadCloser) {
 	r.ctx.Response.SetBodyStream(&r.stream, int(length))
 }
 
-// HoldAnswer counts the answer of an operation that changes nothing, n bytes long as yet, so that many that are made at a time stay within
-// the memory for answers.
+// HoldAnswer counts the answer of an operation that has changed nothing yet: n bytes so far, or as many as are expected. So many that are
+// made at a time stay within the memory for answers.
 func (r *Request) HoldAnswer(n int) error {
-	if r == nil || r.conn == nil || int64(n) <= r.answer {
+	if r == nil || r.conn == nil || int64(n) <= max(r.answer, framing.SmallAnswer) {
 		return nil
 	}
 	r.answer = int64(n + n/4 + 64<<10)
@@ -102,11 +103,24 @@ func (r *Request) HoldAnswer(n int) error {
 	return nil
 }
 
+// countAnswer counts an answer that is made. If too much waits for clients it is refused; where something may have been done that
+// refusal would say the opposite, and the connection ends without an answer.
+func (r *Request) countAnswer(n int64) error {
+	done := r.Method != http.MethodGet
+	if r.conn == nil || r.conn.Answer(n, done) {
+		return nil
+	}
+	if done {
+		r.body.err = errUntaken
+	}
+	return errUntaken
+}
+
 // ReplyWhole is ReplyStream of a body that is in memory as a whole; refused, and closed, if too much of the kind waits for clients.
 func (r *Request) ReplyWhole(status int, length int64, body io.ReadCloser) error {
-	if r.conn != nil && !r.conn.Answer(length, r.Method != http.MethodGet) {
+	if err := r.countAnswer(length); err != nil {
 		_ = body.Close()
-		return errUntaken
+		return err
 	}
 	r.ReplyStream(status, length, body)
 	return nil

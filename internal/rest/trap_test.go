@@ -314,17 +314,20 @@ func TestAFailureAfterTheAnswerIsBegun(t *testing.T) {
 				r.ReplyBytes(200, "text/plain", []byte("ok"))
 				return nil
 			}
-			if err := r.ReplyWhole(200, 100_000, &source{100_000, nil, closed}); err != nil {
+			body := &source{100_000, nil, closed}
+			if strings.HasPrefix(r.Blob, "stream") {
+				r.ReplyStream(206, 100_000, body)
+			} else if err := r.ReplyWhole(200, 100_000, body); err != nil {
 				return err
 			}
-			if r.Blob == "panics" {
+			if strings.HasSuffix(r.Blob, "panics") {
 				panic("defect")
 			}
 			return errors.New("defect")
 		}),
 		Done: func(r *rest.Request) { done <- r.Status() },
 	}, limits)
-	for _, blob := range []string{"panics", "fails"} {
+	for _, blob := range []string{"panics", "fails", "stream-panics", "stream-fails"} {
 		closed = make(chan struct{}) // a second close of it panics
 		got := s.Do("GET", "/acct/c/"+blob, "")
 		require.Equal(t, "500 InternalError", fmt.Sprint(got.Status, " ", got.Code()))
@@ -349,6 +352,7 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n := min(len(p), s.left)
 	s.left -= n
+	clear(p[:n])
 	return n, nil
 }
 

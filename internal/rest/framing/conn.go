@@ -44,9 +44,9 @@ type Conn struct {
 
 	room *[]byte // given out by Room; nil if none is
 
-	charged int64 // of Limits.Headers, in bytes
-	body    hold  // of Limits.Bodies
-	untaken hold  // of Limits.Answers
+	header  hold // of Limits.Headers
+	body    hold // of Limits.Bodies
+	untaken hold // of Limits.Answers
 
 	small [2048]byte
 }
@@ -96,23 +96,21 @@ func (c *Conn) Await(n int64) bool {
 // BodyDone gives the memory of the body back.
 func (c *Conn) BodyDone() { c.l.limits.Bodies.end(&c.body) }
 
-// Answer counts an answer of n bytes, all in all, until it is sent or the connection ends; false if that much memory is not left. An answer
-// that must be sent is counted all the same.
+// Answer counts an answer of n bytes, all in all, until it is sent or the connection ends; false if that much memory is not left. One that
+// must be sent, as something was done, has a quarter of all more, beyond which its connection has to end without it.
 func (c *Conn) Answer(n int64, must bool) bool {
 	b, held := c.l.limits.Answers, c.untaken.n.Load()
-	if n <= pooled || n <= held || b == nil {
+	if n <= SmallAnswer || n <= held || b == nil {
 		return true
 	}
-	if !must {
-		return b.takeFor(&c.untaken, n-held)
+	if must {
+		return b.force(&c.untaken, n-held)
 	}
-	b.Force(n - held)
-	c.untaken.n.Add(n - held)
-	return true
+	return b.takeFor(&c.untaken, n-held)
 }
 
 // MayAnswer tells whether any memory is left for answers.
-func (c *Conn) MayAnswer() bool { return c.l.limits.Answers.Left() }
+func (c *Conn) MayAnswer() bool { return c.l.limits.Answers.left(&c.untaken) }
 
 // Answering notes that the answer is made, and waits for the peer from now on.
 func (c *Conn) Answering() {
@@ -134,21 +132,17 @@ func (c *Conn) charge() bool {
 	if len(c.buf) > len(c.small) {
 		need = int64(len(c.buf))
 	}
-	if need > c.charged && !c.l.limits.Headers.Take(need-c.charged) {
-		return false
+	held := c.header.n.Load()
+	if need < held { // it is in the connection's own memory again
+		c.discharge()
 	}
-	if need < c.charged {
-		c.l.limits.Headers.Give(c.charged - need)
-	}
-	c.charged = need
-	return true
+	return need <= held || c.l.limits.Headers.takeFor(&c.header, need-held)
 }
 
 // discharge gives it back.
 func (c *Conn) discharge() {
-	if c.charged > 0 {
-		c.l.limits.Headers.Give(c.charged)
-		c.charged = 0
+	if c.header.n.Load() != 0 {
+		c.l.limits.Headers.end(&c.header)
 	}
 }
 
@@ -543,6 +537,9 @@ func (c *Conn) release() {
 
 // pooled is the size of the pooled buffers, in bytes.
 const pooled = 16 << 10
+
+// SmallAnswer is up to which size an answer is not counted, in bytes: a socket takes that at once.
+const SmallAnswer = pooled
 
 const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"
 

@@ -344,11 +344,11 @@ func TestListenersShareAQuota(t *testing.T) {
 
 func TestAClientIsAnAddressOrANetwork(t *testing.T) {
 	q := NewQuota(0, 1)
-	require.True(t, q.acquire(netip.MustParseAddr("192.0.2.1")))
-	require.True(t, q.acquire(netip.MustParseAddr("192.0.2.2")))
-	require.True(t, q.acquire(netip.MustParseAddr("2001:db8::1")))
-	require.False(t, q.acquire(netip.MustParseAddr("2001:db8::2")))
-	require.True(t, q.acquire(netip.MustParseAddr("2001:db8:0:1::1")))
+	require.True(t, q.Acquire(netip.MustParseAddr("192.0.2.1")))
+	require.True(t, q.Acquire(netip.MustParseAddr("192.0.2.2")))
+	require.True(t, q.Acquire(netip.MustParseAddr("2001:db8::1")))
+	require.False(t, q.Acquire(netip.MustParseAddr("2001:db8::2")))
+	require.True(t, q.Acquire(netip.MustParseAddr("2001:db8:0:1::1")))
 }
 
 // shortage is a listener without file descriptors for a while.

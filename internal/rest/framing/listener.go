@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,12 +51,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 // admit makes a Conn of a socket, nil if there is no room for it.
 func (l *Listener) admit(sock net.Conn) *Conn {
 	c := &Conn{Conn: sock, sock: sock, l: l}
-	c.buf, c.body.c, c.untaken.c = c.small[:], c, c
-	if a, err := netip.ParseAddrPort(sock.RemoteAddr().String()); err == nil {
-		c.client = a.Addr().Unmap()
-	}
+	c.buf, c.client = c.small[:], ClientOf(sock)
+	l.limits.Headers.open(&c.header, c)
+	l.limits.Bodies.open(&c.body, c)
+	l.limits.Answers.open(&c.untaken, c)
 	l.mu.Lock()
-	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.acquire(c.client)
+	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.Acquire(c.client)
 	if !full {
 		l.conns[c] = struct{}{}
 	}
@@ -87,7 +86,7 @@ func (l *Listener) remove(c *Conn) {
 	defer l.mu.Unlock()
 	if _, open := l.conns[c]; open {
 		delete(l.conns, c)
-		l.limits.Quota.release(c.client)
+		l.limits.Quota.Release(c.client)
 	}
 	if len(l.conns) == 0 && l.stopping.Load() {
 		l.closeEmpty()

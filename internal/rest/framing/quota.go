@@ -1,6 +1,7 @@
 package framing
 
 import (
+	"net"
 	"net/netip"
 	"sync"
 )
@@ -26,6 +27,15 @@ func (q *Quota) Total() int { return q.total }
 // Client is how many connections are allowed for each client address; 0 is no limit.
 func (q *Quota) Client() int { return q.client }
 
+// ClientOf is the address of a connection's peer.
+func ClientOf(c net.Conn) netip.Addr {
+	a, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap()
+}
+
 // holder is what counts as one client: an IPv4 address, or the network that is given to one customer (RFC 6177).
 func holder(a netip.Addr) netip.Addr {
 	if a.Is6() {
@@ -36,8 +46,8 @@ func holder(a netip.Addr) netip.Addr {
 	return a
 }
 
-// acquire counts a connection, if there is room for it. Each that was acquired is released once.
-func (q *Quota) acquire(client netip.Addr) bool {
+// Acquire counts a connection, if there is room for it. Each that was acquired is released once.
+func (q *Quota) Acquire(client netip.Addr) bool {
 	if q == nil {
 		return true
 	}
@@ -57,7 +67,8 @@ func (q *Quota) acquire(client netip.Addr) bool {
 	return true
 }
 
-func (q *Quota) release(client netip.Addr) {
+// Release counts it no more.
+func (q *Quota) Release(client netip.Addr) {
 	if q == nil {
 		return
 	}
