@@ -13,7 +13,8 @@ import (
 const (
 	maxBatchParts = 256
 	maxBatchBody  = 4 * miB
-	batchAtOnce   = 16 // parts
+	batchAtOnce   = 16  // parts
+	partAnswer    = 768 // bytes, about
 )
 
 // batchRouter finds the operations that a batch may hold.
@@ -45,6 +46,9 @@ func (s *Service) submitBatch(r *rest.Request) error {
 	if err != nil {
 		// Told within an answer that is a success, in a part that belongs to no request.
 		b = s.refusedPart(r, err).AppendAnswer(protocol.AppendPart(nil, answer, ""))
+	}
+	if err := r.HoldAnswer(len(requests) * partAnswer); err != nil {
+		return err
 	}
 	s.answerParts(r, requests)
 	for i, part := range requests {

@@ -11,6 +11,8 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest"
+	"github.com/blobd/blobd/internal/rest/framing"
 	"github.com/blobd/blobd/internal/rest/resttest"
 )
 
@@ -148,4 +150,26 @@ func TestBatchPartsAtOnce(t *testing.T) {
 	for i, part := range parts {
 		require.True(t, strings.HasPrefix(part, fmt.Sprintf("%d\r\n\r\nHTTP/1.1 %s ", i, want[i])), part)
 	}
+}
+
+// TestABatchThatCannotBeAnsweredIsNotDone: without memory for its answer none of its parts is done.
+func TestABatchThatCannotBeAnsweredIsNotDone(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock)
+	limits := framing.DefaultLimits()
+	limits.Answers = framing.NewBudget(100_000)
+	s := resttest.StartWith(t, &rest.Front{Accounts: h.registry, Blob: h.svc}, limits)
+	lines := make([]string, 100)
+	for i := range lines {
+		lines[i] = "DELETE /acct/box/b HTTP/1.1"
+	}
+	submit := func(lines ...string) *resttest.Response {
+		return s.Do("POST", "/acct?comp=batch", batchBody(lines...), v, "Content-Type: multipart/mixed; boundary=bb")
+	}
+	r := submit(lines...)
+	require.Equal(t, "503 ServerBusy", fmt.Sprint(r.Status, " ", r.Code()))
+	h.must(t, 200, "HEAD", "/acct/box/b", "", v)
+	require.Equal(t, 202, submit(lines[:10]...).Status)
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/b", "", v)
 }

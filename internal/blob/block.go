@@ -93,6 +93,10 @@ func (s *Service) getBlockList(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	// A name takes 88 characters at most, and the rest of an element as much.
+	if err := r.HoldAnswer((len(list.Committed) + len(list.Uncommitted)) * 2 * 88); err != nil {
+		return err
+	}
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
 	b = append(b, "<BlockList>"...)
 	if committed {

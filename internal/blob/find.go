@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"encoding/base64"
 	"strings"
 
@@ -69,7 +70,14 @@ func (s *Service) findBlobs(r *rest.Request) error {
 		b = protocol.AppendElement(b, "MaxResults", r.Query("maxresults"))
 	}
 	b = append(b, "<Blobs>"...)
+	var refused error
 	after, err := s.blobs.Find(r.Context, &q, func(container, name string, rec *record.Blob) {
+		if refused == nil {
+			refused = r.HoldAnswer(len(b))
+		}
+		if refused != nil {
+			return
+		}
 		b = append(b, "<Blob>"...)
 		b = protocol.AppendName(b, "Name", name, r.Version)
 		b = protocol.AppendElement(b, "ContainerName", container)
@@ -86,7 +94,7 @@ func (s *Service) findBlobs(r *rest.Request) error {
 		b = tagquery.AppendXML(append(b, "<Tags>"...), named)
 		b = append(b, "</Tags></Blob>"...)
 	})
-	if err != nil {
+	if err = cmp.Or(err, refused); err != nil {
 		return err
 	}
 	b = append(b, "</Blobs>"...)

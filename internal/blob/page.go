@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
@@ -160,7 +161,14 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 	q.Range, q.Ranged = protocol.RequestRange(r)
 	b := append(make([]byte, 0, 512), protocol.XMLHead...)
 	b = append(b, "<PageList>"...)
+	var refused error
 	rec, next, err := s.blobs.PageRanges(r.Context, &q, func(from, to int64, cleared bool) {
+		if refused == nil {
+			refused = r.HoldAnswer(len(b))
+		}
+		if refused != nil {
+			return
+		}
 		element := "PageRange"
 		if cleared {
 			element = "ClearRange"
@@ -171,7 +179,7 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		b = strconv.AppendInt(b, to-1, 10)
 		b = append(append(append(b, "</End></"...), element...), '>')
 	})
-	if err != nil {
+	if err = cmp.Or(err, refused); err != nil {
 		return err
 	}
 	if paged {

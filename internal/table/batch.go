@@ -222,6 +222,9 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 	if err != nil {
 		return c.batchFailure(r, 0, err)
 	}
+	if err := r.HoldAnswer(answerSize(ops)); err != nil {
+		return err
+	}
 	stamp, err := c.write(r.Context, t, c.changes)
 	var failed *changeError
 	if errors.As(err, &failed) && errors.As(failed.err, new(*protocol.Error)) {
@@ -231,6 +234,17 @@ func (c *call) transaction(r *rest.Request, set *protocol.Part) error {
 		return err
 	}
 	return c.batchSuccess(r, t, ops, uint64(stamp))
+}
+
+// answerSize is about how long the answer of a transaction is going to be, in bytes.
+func answerSize(ops []partRequest) (n int) {
+	for i := range ops {
+		n += 512
+		if p := &ops[i]; p.kind == insert && preference(p.known[partPrefer]) != "return-no-content" {
+			n += len(p.Body)
+		}
+	}
+	return n
 }
 
 // parseAll fills c.ops with the operations in parts. An error is of the one after those that it has read.

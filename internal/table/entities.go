@@ -98,6 +98,11 @@ func (c *call) insertEntity(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
+	if prefer != "return-no-content" {
+		if err := r.HoldAnswer(len(c.in)); err != nil {
+			return err
+		}
+	}
 	stamp, err := c.writeOne(r, t, ch)
 	if err != nil {
 		return err
