@@ -42,6 +42,9 @@ type terms struct {
 // policies; it may be nil when there are none.
 func (t *Token) Grant(ctx context.Context, r *auth.Request, needs *auth.Needs, resources auth.Resources) (auth.Grant, error) {
 	var g auth.Grant
+	if t.given&(1<<saoid|1<<suoid) != 0 { // only accounts with a hierarchical namespace can tell what those may
+		return g, protocol.ErrAuthorizationFailure
+	}
 	terms := terms{start: t.value[st], expiry: t.value[se], permission: t.value[sp]}
 	if t.Identifier() != "" {
 		if err := t.complete(ctx, r, resources, &terms); err != nil {

@@ -80,7 +80,7 @@ var kinds = []struct {
 		return join(old(v), query("tn=MyTable", "spk=a", "srk=1", "epk=b", "erk=2"))
 	}},
 	{"delegation", auth.Blob, "2018-11-09", func(v protocol.Version) authtest.Pairs {
-		return join(common, delegationFields, query("sr=b"), overrideFields, since(v, "2020-02-10", "saoid=sa", "scid=sc"),
+		return join(common, delegationFields, query("sr=b"), overrideFields, since(v, "2020-02-10", "scid=sc"),
 			since(v, "2020-12-06", "ses=scope"), since(v, "2025-07-05", "skdutid=dt", "sduoid=du"), since(v, "2026-04-06", "srh=x-ms-foo", "srq=prefix,foo", "prefix=p q", "foo=bar"))
 	}},
 	{"tabledelegation", auth.Table, "2025-07-05", func(v protocol.Version) authtest.Pairs {
@@ -424,6 +424,23 @@ func TestRefusals(t *testing.T) {
 	for _, v := range []string{"2011-08-18", "2020-13-01", "2020-12-07", "x"} {
 		_, err := Parse(blobRequest(query("sv="+v, "sr=b", "sig=x", "sp=r", "se=2026-11-24")), false)
 		require.Equal(t, "AuthenticationFailed: Signature fields not well formed.", detail(err), v)
+	}
+}
+
+// TestAgentsNeedAHierarchicalNamespace: a signature for somebody whom its maker did not vouch for, whose rights the namespace is to
+// tell, opens nothing where there is no such namespace.
+func TestAgentsNeedAHierarchicalNamespace(t *testing.T) {
+	for _, v := range []protocol.Version{"2020-02-10", "2020-12-06", "2025-07-05", "2026-04-06", protocol.Newest} {
+		for line, agent := range map[int]string{10: "saoid", 11: "suoid"} {
+			r := signed(t, auth.Blob, v, join(common, delegationFields, query("sr=b", agent+"=someone")))
+			token, err := Parse(r, true)
+			require.NoError(t, err)
+			require.NoError(t, token.Verify(dev, r))
+			require.Equal(t, "someone", strings.Split(string(token.buf), "\n")[line], agent)
+			token.Release()
+			_, err = authorize(r, all, nil)
+			require.ErrorIs(t, err, protocol.ErrAuthorizationFailure, "%s %s", v, agent)
+		}
 	}
 }
 
