@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -52,4 +54,30 @@ func TestTheManagementAddressIsClosed(t *testing.T) {
 	defer c.Close()
 	_, err := c.Get(t.Context(), &Remote{URL: managed.URL + "/metrics"}, &Ask{Limit: 1 << 20})
 	require.ErrorIs(t, err, protocol.ErrCannotVerifyCopySource)
+}
+
+// TestPageListsAreReadInLittleMemory: a source that answers with one tag, name or text without end is given up soon.
+func TestPageListsAreReadInLittleMemory(t *testing.T) {
+	for name, head := range map[string]string{
+		"text": "<PageList><NextMarker>", "name": "<PageList><", "attribute": `<PageList a="`, "comment": "<!--", "element": "<PageList><Other>", "instruction": "<?xml ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			gone := make(chan int, 1)
+			other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, head)
+				sent := 0
+				for n, err := 0, error(nil); err == nil && sent < 64<<20; sent += n {
+					n, err = w.Write(bytes.Repeat([]byte("x"), 64<<10))
+				}
+				gone <- sent
+			}))
+			defer other.Close()
+			c := NewClient(true, MaxStall, nil)
+			defer c.Close()
+			_, _, err := c.PageRanges(t.Context(), &Remote{URL: other.URL + "/f"}, 1<<20, "")
+			require.ErrorIs(t, err, protocol.ErrCannotVerifyCopySource)
+			other.CloseClientConnections()
+			require.Less(t, <-gone, 64<<20)
+		})
+	}
 }

@@ -15,6 +15,26 @@ import (
 // maxPageListXML bounds one answer of Get Page Ranges, in bytes. A server that has no continuation gives all ranges in one.
 const maxPageListXML = 256 << 20
 
+// maxPageListToken bounds a tag or text of such an answer, in bytes: the decoder has it in memory as a whole.
+const maxPageListToken = 64 << 10
+
+var errLongToken = errors.New("it has a tag or text of more than 64 KiB")
+
+// shortTokens is the answer as far as one token may reach.
+type shortTokens struct {
+	r    io.Reader
+	left int // bytes
+}
+
+func (t *shortTokens) Read(p []byte) (int, error) {
+	if t.left <= 0 {
+		return 0, errLongToken
+	}
+	n, err := t.r.Read(p[:min(len(p), t.left)])
+	t.left -= n
+	return n, err
+}
+
 // Range is a written range of a source, to exclusive.
 type Range struct{ From, To int64 }
 
@@ -34,9 +54,11 @@ func (c *Client) PageRanges(ctx context.Context, src *Remote, total int64, marke
 		return nil, "", err
 	}
 	defer resp.Body.Close()
-	d := xml.NewDecoder(io.LimitReader(resp.Body, maxPageListXML))
+	body := &shortTokens{r: io.LimitReader(resp.Body, maxPageListXML)}
+	d := xml.NewDecoder(body)
 	end, seen := int64(0), false
 	for depth := 0; ; {
+		body.left = maxPageListToken
 		t, err := d.Token()
 		if errors.Is(err, io.EOF) && depth == 0 && seen {
 			return ranges, next, nil
