@@ -3,6 +3,7 @@ package directory_test
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func TestDirectoryIsKept(t *testing.T) {
 	same, err := again.Signer(ctx)
 	require.NoError(t, err)
 	require.Equal(t, key.ID, same.ID)
-	_, err = again.Authenticate(ctx, directory.User, "ann@example", secret)
+	_, err = again.Authenticate(ctx, netip.Addr{}, directory.User, "ann@example", secret)
 	require.NoError(t, err)
 
 	require.ErrorContains(t, again.RemoveSubscription(ctx, s.ID), "has resource groups")
@@ -145,7 +146,7 @@ func TestAuthenticate(t *testing.T) {
 	require.NoError(t, err)
 	is := func(want error, kind directory.Kind, login, s string) {
 		t.Helper()
-		_, err := d.Authenticate(ctx, kind, login, s)
+		_, err := d.Authenticate(ctx, netip.Addr{}, kind, login, s)
 		require.ErrorIs(t, err, want)
 	}
 	is(nil, directory.User, "ANN", secret)
@@ -173,7 +174,7 @@ func TestAuthenticate(t *testing.T) {
 	full := make(chan struct{}, 200)
 	for range 200 {
 		busy.Go(func() {
-			if _, err := d.Authenticate(ctx, directory.ServicePrincipal, "nobody", secret); err == directory.ErrBusy {
+			if _, err := d.Authenticate(ctx, netip.Addr{}, directory.ServicePrincipal, "nobody", secret); err == directory.ErrBusy {
 				full <- struct{}{}
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -214,8 +215,8 @@ var (
 )
 
 // Authenticate returns who signs in with a user name and password, or an application id and secret. Whether there is nobody of the name or
-// the secret is another, the answer and its cost are the same.
-func (d *Directory) Authenticate(ctx context.Context, kind Kind, login, secret string) (*Principal, error) {
+// the secret is another, the answer and its cost are the same. from is the client's address, the zero one for this process.
+func (d *Directory) Authenticate(ctx context.Context, from netip.Addr, kind Kind, login, secret string) (*Principal, error) {
 	d.mu.RLock()
 	p := d.logins[strings.ToLower(login)]
 	d.mu.RUnlock()
@@ -232,7 +233,7 @@ func (d *Directory) Authenticate(ctx context.Context, kind Kind, login, secret s
 			hashes = append(hashes, s.Hash)
 		}
 	}
-	right, err := d.hashes.verify(ctx, secret, hashes)
+	right, err := d.hashes.verify(ctx, from, secret, hashes)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -63,13 +64,15 @@ func NewSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// hashing bounds what strangers can make this process compute: so many hashes at a time, so many that wait, and so many wrong passwords
-// for a user name.
+// hashing bounds what strangers can make this process compute: so many hashes at a time, so many that wait, half of them for one client
+// address, and so many wrong passwords for a user name.
 type hashing struct {
-	running, waiting chan struct{}
+	running chan struct{}
 
-	mu    *sync.Mutex
-	wrong map[string]*attempts // by user name in lower case
+	mu      *sync.Mutex
+	waiting map[netip.Prefix]int // by client, those that run among them
+	wait    int                  // all together
+	wrong   map[string]*attempts // by user name in lower case
 }
 
 type attempts struct {
@@ -86,16 +89,44 @@ const (
 )
 
 func newHashing() hashing {
-	return hashing{make(chan struct{}, maxHashing), make(chan struct{}, maxWaiting), &sync.Mutex{}, map[string]*attempts{}}
+	return hashing{running: make(chan struct{}, maxHashing), mu: &sync.Mutex{}, waiting: map[netip.Prefix]int{}, wrong: map[string]*attempts{}}
 }
 
-func (h *hashing) verify(ctx context.Context, secret string, hashes []string) (right bool, err error) {
-	select {
-	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
-	default:
+// networkOf is what counts as one client: an IPv4 address, or the network that is given to one customer (RFC 6177).
+func networkOf(a netip.Addr) netip.Prefix {
+	if a.Is6() {
+		return netip.PrefixFrom(a.WithZone(""), 64).Masked()
+	}
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// enter takes a place for a client among those that wait; leave gives it back.
+func (h *hashing) enter(client netip.Prefix) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.wait == maxWaiting || h.waiting[client] == maxWaiting/2 {
+		return false
+	}
+	h.wait++
+	h.waiting[client]++
+	return true
+}
+
+func (h *hashing) leave(client netip.Prefix) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wait--
+	if h.waiting[client]--; h.waiting[client] == 0 {
+		delete(h.waiting, client)
+	}
+}
+
+func (h *hashing) verify(ctx context.Context, from netip.Addr, secret string, hashes []string) (right bool, err error) {
+	client := networkOf(from)
+	if !h.enter(client) {
 		return false, ErrBusy
 	}
+	defer h.leave(client)
 	select {
 	case h.running <- struct{}{}:
 		defer func() { <-h.running }()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestCommands(t *testing.T) {
 	}
 	first := do(200, "init", `{"name":"admin@blobd","subscription":"main"}`)
 	require.Len(t, first.Users[0].Secret, 43)
-	_, err = d.Authenticate(ctx, directory.User, "admin@blobd", first.Users[0].Secret)
+	_, err = d.Authenticate(ctx, netip.Addr{}, directory.User, "admin@blobd", first.Users[0].Secret)
 	require.NoError(t, err)
 	sub := first.Subscriptions[0].ID
 	require.True(t, d.Allowed(first.Users[0].ObjectID, "Microsoft.Storage/storageAccounts/write", "/subscriptions/"+sub))
@@ -89,7 +90,7 @@ func TestCommands(t *testing.T) {
 	do(200, "subscription/disable", `{"name":"main"}`)
 	require.True(t, do(200, "subscription/list", `{}`).Subscriptions[0].Disabled)
 	do(200, "user/secret", `{"name":"admin@blobd","secret":"a secret of my own"}`)
-	_, err = d.Authenticate(ctx, directory.User, "admin@blobd", "a secret of my own")
+	_, err = d.Authenticate(ctx, netip.Addr{}, directory.User, "admin@blobd", "a secret of my own")
 	require.NoError(t, err)
 	require.Empty(t, do(200, "user/list", `{}`).Users[0].Secret)
 	do(200, "user/disable", `{"name":"admin@blobd"}`)

@@ -138,7 +138,7 @@ func (i *Issuer) devicePage(w http.ResponseWriter, _ *http.Request) {
 
 // approve takes the code that a person has typed, with his name and password: there is no session that another page could use.
 func (i *Issuer) approve(w http.ResponseWriter, r *http.Request) {
-	p, err := i.directory.Authenticate(r.Context(), directory.User, r.PostFormValue("username"), r.PostFormValue("password"))
+	p, err := i.directory.Authenticate(r.Context(), clientOf(r), directory.User, r.PostFormValue("username"), r.PostFormValue("password"))
 	if err != nil {
 		show(w, http.StatusForbidden, false, err.Error())
 		return

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +72,12 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	w.Header().Set("Cache-Control", "no-store")
 	i.mux.ServeHTTP(w, r)
+}
+
+// clientOf is the address of who asks.
+func clientOf(r *http.Request) netip.Addr {
+	a, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return a.Addr().Unmap()
 }
 
 // Serves reports whether a path is the issuer's. Its first segment may be anything, so the rest of it tells.
@@ -167,7 +174,7 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		if id, s, ok := r.BasicAuth(); ok {
 			client, secret = id, s
 		}
-		p, err := i.directory.Authenticate(r.Context(), directory.ServicePrincipal, client, secret)
+		p, err := i.directory.Authenticate(r.Context(), clientOf(r), directory.ServicePrincipal, client, secret)
 		if err != nil {
 			i.refuse(w, err, http.StatusUnauthorized, "invalid_client", 7000215, "Invalid client secret provided.")
 			return
@@ -181,7 +188,7 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	}
 	switch grant {
 	case "password":
-		p, err := i.directory.Authenticate(r.Context(), directory.User, f.Get("username"), f.Get("password"))
+		p, err := i.directory.Authenticate(r.Context(), clientOf(r), directory.User, f.Get("username"), f.Get("password"))
 		if err != nil {
 			i.refuse(w, err, http.StatusBadRequest, "invalid_grant", 50126, "Error validating credentials due to invalid username or password.")
 			return
