@@ -3,23 +3,23 @@ package server
 import (
 	"net"
 	"sync"
+
+	"github.com/blobd/blobd/internal/rest/framing"
 )
 
 // The most connections at a time of the addresses that are not for data.
 const (
-	maxManagers  = 1000 // of the resource manager
-	maxOperators = 100  // of the management address
+	maxManagers  = 1000 // of the resource manager, half of them from one client address
+	maxOperators = 100  // of the management address, which one machine has most often
 )
 
 // bounded is a listener with so many connections at a time; further ones are closed at once.
 type bounded struct {
 	net.Listener
-	free chan struct{}
+	quota *framing.Quota
 }
 
-func bound(ln net.Listener, most int) *bounded {
-	return &bounded{Listener: ln, free: make(chan struct{}, most)}
-}
+func bound(ln net.Listener, quota *framing.Quota) *bounded { return &bounded{ln, quota} }
 
 // Accept implements net.Listener.
 func (b *bounded) Accept() (net.Conn, error) {
@@ -28,12 +28,10 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case b.free <- struct{}{}:
-			return &boundedConn{Conn: c, give: sync.OnceFunc(func() { <-b.free })}, nil
-		default:
-			_ = c.Close()
+		if client := framing.ClientOf(c); b.quota.Acquire(client) {
+			return &boundedConn{Conn: c, give: sync.OnceFunc(func() { b.quota.Release(client) })}, nil
 		}
+		_ = c.Close()
 	}
 }
 

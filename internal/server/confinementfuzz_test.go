@@ -96,16 +96,7 @@ func newPrison(t testing.TB) *prison {
 		tags, container                           = "SECRETtag", "SECRETcontainer"
 	)
 	sign := func(service auth.Service, resource string, q authtest.Pairs) authtest.Pairs {
-		request := &auth.Request{Service: service, Method: "GET", Account: account.DevName, RawPath: "/x", PathStyle: true, Version: protocol.Newest,
-			Headers: authtest.Pairs{}, ContentLength: -1, Now: time.Now(), Query: append(q, authtest.Pair{Name: "sig", Value: "x"})}
-		request.Container, request.Blob, _ = strings.Cut(resource, "/")
-		if service == auth.Table {
-			request.Container, request.Table = "", resource
-		}
-		_, err := g.Authorize(context.Background(), owner, request, &anything)
-		_, text, ok := strings.Cut(fmt.Sprint(err), "String to sign used was ")
-		require.True(t, ok, "%v", err)
-		return append(q, authtest.Pair{Name: "sig", Value: owner.Keys[0].Sign([]byte(text))})
+		return signFor(t, service, resource, q)
 	}
 	const until = "2099-01-01"
 	none := func(string) bool { return false }
@@ -128,6 +119,20 @@ func newPrison(t testing.TB) *prison {
 		{"nobody on tables", auth.Table, nil, none, []string{"SECRET"}},
 	}
 	return p
+}
+
+// signFor signs for a resource by the account's key.
+func signFor(t testing.TB, service auth.Service, resource string, q authtest.Pairs) authtest.Pairs {
+	request := &auth.Request{Service: service, Method: "GET", Account: account.DevName, RawPath: "/x", PathStyle: true, Version: protocol.Newest,
+		Headers: authtest.Pairs{}, ContentLength: -1, Now: time.Now(), Query: append(q, authtest.Pair{Name: "sig", Value: "x"})}
+	request.Container, request.Blob, _ = strings.Cut(resource, "/")
+	if service == auth.Table {
+		request.Container, request.Table = "", resource
+	}
+	_, err := gate.New(gate.Options{}).Authorize(context.Background(), owner, request, &anything)
+	_, text, ok := strings.Cut(fmt.Sprint(err), "String to sign used was ")
+	require.True(t, ok, "%v", err)
+	return append(q, authtest.Pair{Name: "sig", Value: owner.Keys[0].Sign([]byte(text))})
 }
 
 // owner sends a request that is let in.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/rest/framing"
 )
 
 // management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub, /check and /reset. It carries no data and no keys, and
@@ -31,7 +32,7 @@ type management struct {
 }
 
 func manage(ln net.Listener, m *metrics, audit *AuditLog, profiling bool, domains []string, log *zap.Logger) *management {
-	g := &management{listener: bound(ln, maxOperators), done: make(chan struct{})}
+	g := &management{listener: bound(ln, framing.NewQuota(maxOperators, 0)), done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /healthz", g.healthz)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/internal/rest/framing"
 )
 
 // resourceManager is the address of the resource manager, which speaks HTTPS only. Connections wait until there is a handler, and are
@@ -20,7 +22,7 @@ type resourceManager struct {
 }
 
 func newResourceManager(ln net.Listener, config *tls.Config) *resourceManager {
-	return &resourceManager{listener: bound(ln, maxManagers), config: config}
+	return &resourceManager{listener: bound(ln, framing.NewQuota(maxManagers, maxManagers/2)), config: config}
 }
 
 func (m *resourceManager) addr() net.Addr {
