@@ -147,11 +147,14 @@ func (f *Front) answer(r *Request, service auth.Service) (s Service) {
 }
 
 // trapped answers a request whose handler has panicked.
-func (r *Request) trapped(v any, w ErrorWriter) {
+func (r *Request) trapped(v any, w ErrorWriter) { r.Fail(r.panicked(v), w) }
+
+// panicked makes an error of a panic.
+func (r *Request) panicked(v any) error {
 	if f := r.front; f.Panicked != nil {
 		f.Panicked(r, v, debug.Stack())
 	}
-	r.Fail(fmt.Errorf("panic: %v", v), w)
+	return fmt.Errorf("panic: %v", v)
 }
 
 // parse reads everything but the body. The headers that every answer has are set first.

@@ -126,8 +126,9 @@ func (r *Request) ReplyWhole(status int, length int64, body io.ReadCloser) error
 	return nil
 }
 
-// replyStream is the body of an answer on its way: it counts, it turns a panic of the source into a broken connection, and
-// its Close is the end of the request.
+// replyStream is the body of an answer on its way: it counts, it turns a panic of the source into an error and so into a broken
+// connection, and its Close is the end of the request. The library would recover as well, but close it only once the request is
+// forgotten.
 type replyStream struct {
 	r    *Request
 	body io.ReadCloser
@@ -135,6 +136,7 @@ type replyStream struct {
 
 // Read implements io.Reader.
 func (s *replyStream) Read(p []byte) (n int, err error) {
+	defer s.trap(&err)
 	n, err = s.body.Read(p)
 	s.r.sent += int64(n)
 	if err != nil && err != io.EOF {
@@ -145,6 +147,7 @@ func (s *replyStream) Read(p []byte) (n int, err error) {
 
 // WriteTo implements io.WriterTo, which the HTTP library prefers.
 func (s *replyStream) WriteTo(w io.Writer) (n int64, err error) {
+	defer s.trap(&err)
 	if wt, ok := s.body.(io.WriterTo); ok {
 		n, err = wt.WriteTo(w)
 	} else {
@@ -158,6 +161,13 @@ func (s *replyStream) WriteTo(w io.Writer) (n int64, err error) {
 		s.r.cause = err
 	}
 	return n, err
+}
+
+func (s *replyStream) trap(err *error) {
+	if v := recover(); v != nil {
+		s.r.cause = s.r.panicked(v)
+		*err = s.r.cause
+	}
 }
 
 // dropBody takes back the body of an answer that has begun, as another answer is to be sent. The request does not end with it.

@@ -63,7 +63,7 @@ func TestABrokenStreamNeverLooksComplete(t *testing.T) {
 			}
 		}
 		for name, body := range bodies {
-			done := make(chan error, 2)
+			done, panics := make(chan error, 2), make(chan any, 1)
 			var sent io.ReadCloser
 			s := resttest.Start(t, &rest.Front{
 				Blob: newEcho(func(r *rest.Request) error {
@@ -74,11 +74,22 @@ func TestABrokenStreamNeverLooksComplete(t *testing.T) {
 					r.ReplyStream(200, int64(length), sent)
 					return nil
 				}),
-				Done: func(r *rest.Request) { done <- r.Cause() },
+				Done: func(r *rest.Request) {
+					require.Equal(t, "/acct/c/b", r.Target())
+					done <- r.Cause()
+				},
+				Panicked: func(_ *rest.Request, v any, _ []byte) { panics <- v },
 			})
 			sent = body()
 			answer := s.Send("GET /acct/c/b HTTP/1.1\r\nHost: h\r\n\r\nGET /acct/c/next HTTP/1.1\r\nHost: h\r\n\r\n")
-			<-done
+			cause := <-done
+			switch {
+			case strings.HasPrefix(name, "fails"):
+				require.EqualError(t, cause, "disk gone", name)
+			case strings.HasPrefix(name, "panics"):
+				require.EqualError(t, cause, "panic: defect", name)
+				require.Equal(t, "defect", <-panics)
+			}
 			require.Empty(t, done, "%s of %d: another request was served", name, length)
 			head, content, _ := strings.Cut(answer, "\r\n\r\n")
 			if head != "" {
