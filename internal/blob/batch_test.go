@@ -173,3 +173,16 @@ func TestABatchThatCannotBeAnsweredIsNotDone(t *testing.T) {
 	require.Equal(t, 202, submit(lines[:10]...).Status)
 	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/b", "", v)
 }
+
+// TestPartsHaveTheirOwnTime: each part of a batch may name its timeout, and one that is none fails that part alone.
+func TestPartsHaveTheirOwnTime(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	h.must(t, 201, "PUT", "/acct/box/a", "x", v, isBlock)
+	h.must(t, 201, "PUT", "/acct/box/b", "x", v, isBlock)
+	r := h.must(t, 202, "POST", "/acct?comp=batch", batchBody("DELETE /acct/box/a?timeout=-1 HTTP/1.1", "DELETE /acct/box/b?timeout=30 HTTP/1.1"), v, "Content-Type: multipart/mixed; boundary=bb")
+	require.Contains(t, string(r.Body), "<QueryParameterName>timeout</QueryParameterName><QueryParameterValue>-1</QueryParameterValue>")
+	require.Contains(t, string(r.Body), "HTTP/1.1 202 Accepted\r\n")
+	h.must(t, 200, "HEAD", "/acct/box/a", "", v)
+	h.fails(t, 404, "BlobNotFound", "HEAD", "/acct/box/b", "", v)
+}

@@ -241,7 +241,7 @@ type VersionDefaulter interface {
 	DefaultVersion(r *Request) protocol.Version
 }
 
-// open finds the account and sets the deadline that the client asked for.
+// open finds the account and sets the deadline.
 func (r *Request) open(s Service) error {
 	if r.AccountName == "" {
 		return protocol.ErrInvalidUri
@@ -256,6 +256,11 @@ func (r *Request) open(s Service) error {
 			r.SetHeader("x-ms-version", string(v))
 		}
 	}
+	return r.limit()
+}
+
+// limit sets the deadline that the client asked for.
+func (r *Request) limit() error {
 	if t, ok := r.QueryOK("timeout"); ok && t != "" {
 		seconds, err := strconv.ParseUint(t, 10, 31)
 		if err != nil {

@@ -71,7 +71,7 @@ func (r *Request) Part(p *protocol.PartRequest) (*Request, error) {
 	return sub, nil
 }
 
-// AnswerPart has a part answered by serve, and tells the front of it. A panic is the part's own: it becomes InternalError.
+// AnswerPart has a part answered by serve, within the time that the part itself names, and tells the front of it. A panic is the part's own: it becomes InternalError.
 func (r *Request) AnswerPart(serve func()) {
 	began := time.Now()
 	func() {
@@ -80,8 +80,15 @@ func (r *Request) AnswerPart(serve func()) {
 				r.trapped(v, nil)
 			}
 		}()
+		if err := r.limit(); err != nil {
+			r.Fail(err, nil)
+			return
+		}
 		serve()
 	}()
+	if r.cancel != nil {
+		r.cancel()
+	}
 	if f := r.front; f.PartDone != nil {
 		f.PartDone(r, time.Since(began))
 	}
