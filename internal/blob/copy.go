@@ -27,9 +27,9 @@ func (s *Service) copyRequest(d *decoder, limit int64) store.CopyRequest {
 	if text := d.r.Header("x-ms-access-tier"); text != "" {
 		c.Tier = d.tier(text)
 	}
+	c.High = d.priority()
 	c.Seal = d.flag("x-ms-seal-blob")
 	d.flag("x-ms-requires-sync") // by which the operation was chosen, if it is one
-	d.priority()                 // of a source in the archive, which is copied at once
 	c.Source.CopyTags, c.Source.Archive = c.SourceTags, c.Tier != record.TierUnset && c.Tier != record.TierArchive
 	return c
 }

@@ -140,8 +140,18 @@ func TestCopyRefusals(t *testing.T) {
 	require.Equal(t, "1", h.must(t, 200, "HEAD", "/acct/con/tagged", "").Header.Get("x-ms-tag-count"))
 	h.must(t, 200, "PUT", "/acct/con/src?comp=tier", "", "x-ms-access-tier: Archive")
 	h.fails(t, 409, "CannotVerifyCopySource", "PUT", "/acct/con/dst", "", own)
-	h.must(t, 202, "PUT", "/acct/con/dst", "", own, "x-ms-access-tier: Hot")
-	require.Equal(t, "data", string(h.must(t, 200, "GET", "/acct/con/dst", "").Body))
+	for priority, after := range map[string]time.Duration{"High": time.Minute / 2, "Standard": time.Hour} {
+		h.must(t, 202, "PUT", "/acct/con/dst", "", own, "x-ms-access-tier: Hot", "x-ms-rehydrate-priority: "+priority)
+		rehydrating := h.must(t, 200, "HEAD", "/acct/con/dst", "").Header
+		require.Equal(t, []string{"success", "Archive", "rehydrate-pending-to-hot", priority}, []string{rehydrating.Get("x-ms-copy-status"),
+			rehydrating.Get("x-ms-access-tier"), rehydrating.Get("x-ms-archive-status"), rehydrating.Get("x-ms-rehydrate-priority")})
+		h.fails(t, 409, "BlobBeingRehydrated", "GET", "/acct/con/dst", "")
+		h.fails(t, 409, "BlobBeingRehydrated", "PUT", "/acct/con/dst", "", own, "x-ms-access-tier: Hot")
+		h.ahead.Store(int64(after))
+		require.Equal(t, "data", string(h.must(t, 200, "GET", "/acct/con/dst", "").Body))
+		h.ahead.Store(0)
+		h.must(t, 202, "DELETE", "/acct/con/dst", "")
+	}
 }
 
 // A page blob is copied with its map: what was not written stays so, and the chunks are shared.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/lease"
@@ -147,6 +148,19 @@ func (d *decoder) size(name string) int64 {
 		d.fail(protocol.InvalidHeader(name, text))
 	}
 	return n
+}
+
+// date reads a header that holds a date, the zero time if it is absent.
+func (d *decoder) date(name string) time.Time {
+	text := d.r.Header(name)
+	if text == "" {
+		return time.Time{}
+	}
+	t, ok := protocol.ParseDate(text)
+	if !ok {
+		d.fail(protocol.InvalidHeader(name, text))
+	}
+	return t
 }
 
 // flag reads a header that is a Boolean; absent is false.

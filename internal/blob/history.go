@@ -30,6 +30,10 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 func (d *decoder) delete() store.DeleteRequest {
 	q := store.DeleteRequest{Slot: d.slot(), Target: d.target()}
 	q.Snapshots = [...]store.SnapshotsToo{store.SnapshotsRefuse, store.SnapshotsInclude, store.SnapshotsOnly}[d.word("x-ms-delete-snapshots", []string{"", "include", "only"})]
+	q.TierModified, q.TierUnmodified = d.date("x-ms-access-tier-if-modified-since"), d.date("x-ms-access-tier-if-unmodified-since")
+	if !q.TierModified.IsZero() && !q.TierUnmodified.IsZero() {
+		d.fail(protocol.ErrMultipleConditionHeadersNotSupported)
+	}
 	if q.Snapshots != store.SnapshotsRefuse && !q.Slot.IsBase() {
 		name, what := "versionid", "Version id"
 		if q.Slot.Snapshot != 0 {

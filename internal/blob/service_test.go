@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,9 +28,10 @@ type house struct {
 	registry *account.Registry
 	accounts *account.Store
 	now      func() time.Time
-	private  bool      // copies may read from this machine
-	served   *sync.Map // if set, the names of the operations that were served
-	atOnce   int       // Options.AtOnce
+	ahead    atomic.Int64 // by how much requests come later than they do, in nanoseconds
+	private  bool         // copies may read from this machine
+	served   *sync.Map    // if set, the names of the operations that were served
+	atOnce   int          // Options.AtOnce
 	stall    time.Duration
 	master   []byte
 
@@ -82,11 +84,22 @@ func (h *house) serve(t testing.TB, on engine.Store, accounts ...*account.Accoun
 	} else {
 		h.svc.Authorize(h.authorizer(h.svc))
 	}
-	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: h.svc, Done: func(r *rest.Request) {
+	h.Server = resttest.Start(t, &rest.Front{Accounts: h.registry, Blob: ahead{h.svc, h}, Done: func(r *rest.Request) {
 		if h.served != nil {
 			h.served.Store(strings.Clone(r.Operation), true)
 		}
 	}})
+}
+
+// ahead is the service as it meets requests so much later than they come.
+type ahead struct {
+	*Service
+	h *house
+}
+
+func (a ahead) Serve(r *rest.Request) {
+	r.Now = r.Now.Add(time.Duration(a.h.ahead.Load()))
+	a.Service.Serve(r)
 }
 
 // restart closes service and store and opens them again.

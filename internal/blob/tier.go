@@ -36,9 +36,9 @@ func (d *decoder) tier(name string) record.Tier {
 	return tier
 }
 
-// priority reads x-ms-rehydrate-priority.
+// priority reads x-ms-rehydrate-priority, which came with a version.
 func (d *decoder) priority() (high bool) {
-	return d.word("x-ms-rehydrate-priority", []string{"", "Standard", "High"}) == 2
+	return d.r.Version >= protocol.V20190202 && d.word("x-ms-rehydrate-priority", []string{"", "Standard", "High"}) == 2
 }
 
 // setTier answers with the tier headers. Page and append blobs of a standard account have none.

@@ -1,10 +1,13 @@
 package blob
 
 import (
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/protocol"
@@ -82,4 +85,64 @@ func TestSetTierOnTheWire(t *testing.T) {
 	h.must(t, 202, "DELETE", "/acct/con/b", "")
 	h.must(t, 201, "PUT", "/acct/con/b", "over", "x-ms-blob-type: BlockBlob")
 	h.must(t, 200, "GET", "/acct/con/b", "")
+}
+
+// TestDeleteByTheTimeOfTheTier: a delete may be bound to when the tier was set last; a blob keeps the tier that it was made with.
+func TestDeleteByTheTimeOfTheTier(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	const modified, unmodified = "x-ms-access-tier-if-modified-since: ", "x-ms-access-tier-if-unmodified-since: "
+	began := time.Now()
+	for _, set := range []time.Duration{0, time.Hour} { // after the blob was made; 0 for never
+		at := func(after time.Duration) string { return began.Add(set + after).UTC().Format(http.TimeFormat) }
+		h.must(t, 201, "PUT", "/acct/box/b", "content", v, isBlock)
+		if set != 0 {
+			h.ahead.Store(int64(set))
+			h.must(t, 200, "PUT", "/acct/box/b?comp=tier", "", v, "x-ms-access-tier: Cool")
+		}
+		for _, unmet := range []string{modified + at(time.Minute), unmodified + at(-time.Minute)} {
+			h.fails(t, 412, "ConditionNotMet", "DELETE", "/acct/box/b", "", v, unmet)
+		}
+		h.fails(t, 400, "MultipleConditionHeadersNotSupported", "DELETE", "/acct/box/b", "", v, modified+at(-time.Minute), unmodified+at(time.Minute))
+		h.fails(t, 400, "InvalidHeaderValue", "DELETE", "/acct/box/b", "", v, modified+"yesterday")
+		h.fails(t, 404, "BlobNotFound", "DELETE", "/acct/box/none", "", v, modified+at(-time.Minute))
+		part := batchBody("DELETE /acct/box/b HTTP/1.1\r\n" + modified + at(time.Minute))
+		require.Contains(t, string(h.must(t, 202, "POST", "/acct?comp=batch", part, v, "Content-Type: multipart/mixed; boundary=bb").Body), "x-ms-error-code: ConditionNotMet")
+		snapshot := h.must(t, 201, "PUT", "/acct/box/b?comp=snapshot", "", v).Header.Get("x-ms-snapshot")
+		h.fails(t, 412, "ConditionNotMet", "DELETE", "/acct/box/b?snapshot="+snapshot, "", v, modified+at(time.Minute))
+		h.must(t, 202, "DELETE", "/acct/box/b?snapshot="+snapshot, "", v, modified+at(-time.Minute))
+		h.must(t, 202, "DELETE", "/acct/box/b", "", v, unmodified+at(time.Minute))
+	}
+}
+
+// TestARehydrationEndsWithItsBlob: what is rehydrated when it stops being the current version stays in the archive.
+func TestARehydrationEndsWithItsBlob(t *testing.T) {
+	h := newHouse(t, func(_ *house, a *account.Account) { a.Versioning = true })
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	version := h.must(t, 201, "PUT", "/acct/box/b", "content", v, isBlock, "x-ms-access-tier: Archive").Header.Get("x-ms-version-id")
+	h.must(t, 202, "PUT", "/acct/box/b?comp=tier", "", v, "x-ms-access-tier: Hot")
+	h.must(t, 202, "DELETE", "/acct/box/b", "", v)
+	h.ahead.Store(int64(time.Hour))
+	kept := h.must(t, 200, "HEAD", "/acct/box/b?versionid="+version, "", v).Header
+	require.Equal(t, []string{"Archive", ""}, []string{kept.Get("x-ms-access-tier"), kept.Get("x-ms-archive-status")})
+	h.fails(t, 409, "BlobArchived", "GET", "/acct/box/b?versionid="+version, "", v)
+}
+
+// TestThePriorityOfARehydration: before 2020-06-12 it could be set once, and before 2019-02-02 not at all.
+func TestThePriorityOfARehydration(t *testing.T) {
+	h := newHouse(t)
+	h.must(t, 201, "PUT", "/acct/box?restype=container", "", v)
+	for _, c := range []struct{ first, second, want string }{
+		{"2018-11-09", "2020-04-08", "Standard"}, {"2019-02-02", "2020-06-12", "High"}, {"2020-04-08", "2020-04-08", "Standard"},
+	} {
+		h.must(t, 201, "PUT", "/acct/box/b", "content", v, isBlock, "x-ms-access-tier: Archive")
+		first := "High"
+		if c.first != "2018-11-09" {
+			first = "Standard"
+		}
+		h.must(t, 202, "PUT", "/acct/box/b?comp=tier", "", "x-ms-version: "+c.first, "x-ms-access-tier: Hot", "x-ms-rehydrate-priority: "+first)
+		h.must(t, 202, "PUT", "/acct/box/b?comp=tier", "", "x-ms-version: "+c.second, "x-ms-access-tier: Hot", "x-ms-rehydrate-priority: High")
+		require.Equal(t, c.want, h.must(t, 200, "HEAD", "/acct/box/b", "", v).Header.Get("x-ms-rehydrate-priority"), "%+v", c)
+		h.must(t, 202, "DELETE", "/acct/box/b", "", v)
+	}
 }

@@ -25,6 +25,8 @@ var features = []struct {
 	{"Blobs", [][5]string{
 		{"Block, page and append blobs", "yes", "yes", "yes", "yes"},
 		{"Conditional headers", "yes", "yes", "yes", "yes"},
+		{"Deletes by the time of the tier (`x-ms-access-tier-if-modified-since`, `-if-unmodified-since`)", "yes; a tier never set is as old as the blob", "no", "no", "yes"},
+		{"What an answer tells, and what a request may ask for, by `x-ms-version`", "since the version that brought it", "whatever the version", "to 2019-07-07", "since the version that brought it"},
 		{"MD5 and CRC-64 checked and returned", "yes", "yes, but no CRC-64 of a range", "MD5", "yes"},
 		{"Structured message bodies (`x-ms-structured-body`)", "yes", "no", "no", "yes"},
 		{"Snapshots", "yes", "yes", "yes, at most 1 000", "yes"},
@@ -44,7 +46,7 @@ var features = []struct {
 		{"Put Blob, Put Page and Append Block from a URL", "yes", "no", "no", "yes"},
 		{"Put Block from a URL", "yes", "within the emulator", "no", "yes"},
 		{"Access tiers hot, cool, cold and archive", "yes; they change no cost", "yes", "no", "yes"},
-		{"Rehydration of archived blobs", "yes; takes a minute", "yes", "no", "yes; hours"},
+		{"Rehydration of archived blobs, in their place and by a copy", "yes; takes a minute, with high priority ten seconds", "yes", "no", "yes; hours"},
 		{"Tags and `x-ms-if-tags`", "yes", "yes", "no", "yes"},
 		{"Find Blobs by Tags, in the account and in a container", "yes, at once", "yes", "no", "yes, after a while"},
 		{"Batches of deletes and of tiers", "yes", "yes", "no", "yes"},

@@ -175,6 +175,12 @@ func listed(list string, s engine.Stamp) bool {
 	}
 }
 
+// ModifiedWithin evaluates a pair of dates on something that changed at s, a zero one being no condition.
+func ModifiedWithin(s engine.Stamp, modified, unmodified time.Time) error {
+	c := NewConditions("", "", modified, unmodified)
+	return c.Write(s, false)
+}
+
 // after compares at the grain of the wire: whole seconds.
 func after(s engine.Stamp, t time.Time) bool {
 	return uint64(s)/ticksPerSecond > uint64(engine.StampOf(t))/ticksPerSecond

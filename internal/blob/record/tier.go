@@ -91,6 +91,13 @@ func (t Tiering) Change(now engine.Stamp, to Tier, high bool, blobType Type, siz
 	return Tiering{Tier: to, Changed: now}, nil
 }
 
+// Cancel returns the tier of what no longer is the current blob of its name: a rehydration that is under way ends in the archive.
+func (t Tiering) Cancel(now engine.Stamp) Tiering {
+	t = t.At(now)
+	t.Pending, t.High = TierUnset, false
+	return t
+}
+
 // Effective returns the tier to show, and whether it is the account's default rather than set.
 func (t *Tiering) Effective(blobType Type) (tier Tier, inferred bool) {
 	if t.Tier != TierUnset {

@@ -30,8 +30,10 @@ type CopyRequest struct {
 	Tags     []protocol.Pair
 	// SourceTags tells that the source's tags go along.
 	SourceTags bool
-	Tier       record.Tier // TierUnset: the account's default
-	Seal       bool        // an append blob is sealed, whether its source is or not
+	// Tier is TierUnset for the account's default. A copy out of the archive is in the archive, and rehydrated there with this priority.
+	Tier record.Tier
+	High bool
+	Seal bool // an append blob is sealed, whether its source is or not
 
 	// Of a put from a URL: the content headers, which with fill the source's make up for, and the MD5 to be stored, empty for the
 	// source's.
@@ -58,10 +60,14 @@ func (c *CopyRequest) record(f *fetched) (*record.Blob, error) {
 		rec.Tags = f.tags
 	}
 	if c.Tier != record.TierUnset {
-		if err := c.Tier.Check(src.Type); err != nil {
+		from := record.Tiering{}
+		if src.Tier.At(c.Now).Tier == record.TierArchive {
+			from.Tier = record.TierArchive
+		}
+		var err error
+		if rec.Tier, err = from.Change(c.Now, c.Tier, c.High, src.Type, f.size); err != nil {
 			return nil, err
 		}
-		rec.Tier = record.Tiering{Tier: c.Tier, Changed: c.Now}
 	}
 	return rec, nil
 }

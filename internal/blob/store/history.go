@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/blob/lease"
@@ -33,7 +34,7 @@ func (t *txn) retire(old *record.Blob, inlineFollows bool) (kept bool, err error
 	var slot record.Slot
 	if t.account.Versioning {
 		slot = old.VersionSlot()
-		gone.Version = slot.Stamp
+		gone.Version, gone.Tier = slot.Stamp, gone.Tier.Cancel(t.Stamp())
 	} else if d, ok := t.softDelete(); ok {
 		slot, gone.Deleted = record.Slot{Stamp: d.At, Kind: record.SlotDeleted}, d
 		t.enqueueExpiry(slot, d.Until)
@@ -126,6 +127,21 @@ type DeleteRequest struct {
 	Slot      Selector
 	Snapshots SnapshotsToo
 	Permanent bool // a snapshot or version that is soft-deleted already goes for good
+
+	// TierModified and TierUnmodified are conditions on when the tier was set last, zero for none.
+	TierModified, TierUnmodified time.Time
+}
+
+// meet checks the terms of a delete of rec, which must exist.
+func (q *DeleteRequest) meet(rec *record.Blob) error {
+	if err := q.write(rec); err != nil {
+		return err
+	}
+	set := rec.Tier.At(q.Now).Changed
+	if set == 0 {
+		set = rec.Created // with the tier that it still has
+	}
+	return protocol.ModifiedWithin(set, q.TierModified, q.TierUnmodified)
 }
 
 // deleteBase deletes a blob, its snapshots, or both, from a snapshot on. next is the snapshot to go on with in another transaction,
@@ -136,7 +152,7 @@ func (t *txn) deleteBase(q *DeleteRequest, from record.Slot) (kept bool, next re
 	if err != nil {
 		return false, next, err
 	}
-	if err := q.write(rec); err != nil {
+	if err := q.meet(rec); err != nil {
 		return false, next, err
 	}
 	err = visitHistory(t, t.place, from, func(s record.Slot, snap *record.Blob) (bool, error) {
@@ -223,7 +239,7 @@ func (t *txn) deletePast(q *DeleteRequest) (kept bool, err error) {
 		rec = nil
 	}
 	q.Lease = lease.ID{} // what is past has none
-	if err := q.write(rec); err != nil {
+	if err := q.meet(rec); err != nil {
 		return false, err
 	}
 	return t.forget(slot, rec)

@@ -62,6 +62,9 @@ func (s *Service) SetTier(ctx context.Context, a *Target, slot Selector, to reco
 		if err := a.checkTags(rec); err != nil {
 			return err
 		}
+		if rec.Tier.At(a.Now).Pending != record.TierUnset && a.Version != "" && a.Version < protocol.V20200612 {
+			high = false // it could be set once
+		}
 		if rec.Tier, err = rec.Tier.Change(a.Now, to, high, rec.Type, rec.Size); err != nil {
 			return err
 		}
