@@ -65,7 +65,7 @@ func replyAppend(r *rest.Request, rec *record.Blob, n int64) {
 	setChanged(r, rec.Changed)
 	r.SetHeader("x-ms-blob-append-offset", strconv.FormatInt(rec.Size-n, 10))
 	r.SetHeader("x-ms-blob-committed-block-count", strconv.FormatUint(uint64(rec.Blocks), 10))
-	r.SetHeader("x-ms-request-server-encrypted", "true")
+	setEncrypted(r, true)
 }
 
 // sealBlob is Append Blob Seal.

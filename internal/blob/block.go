@@ -26,7 +26,7 @@ func (s *Service) putBlock(r *rest.Request) error {
 		return err
 	}
 	setSums(r, &up.Want, &got)
-	r.SetHeader("x-ms-request-server-encrypted", "true")
+	setEncrypted(r, true)
 	setStructured(r, &up)
 	r.Reply(201)
 	return nil

@@ -69,13 +69,17 @@ func (s *Service) getContainerProperties(r *rest.Request) error {
 	setMetadata(r, c.Metadata)
 	setLease(r, &c.Lease, record.StampOf(r.Now))
 	setPublic(r, c)
-	r.SetHeader("x-ms-has-immutability-policy", "false")
-	r.SetHeader("x-ms-has-legal-hold", "false")
+	if r.Version >= protocol.V20171109 {
+		r.SetHeader("x-ms-has-immutability-policy", "false")
+		r.SetHeader("x-ms-has-legal-hold", "false")
+	}
 	if r.Version >= protocol.V20200612 {
 		r.SetHeader("x-ms-immutable-storage-with-versioning-enabled", "false")
 	}
-	r.SetHeader("x-ms-default-encryption-scope", c.Scope())
-	r.SetHeader("x-ms-deny-encryption-scope-override", boolText(c.DenyScopeOverride))
+	if r.Version >= protocol.V20190202 {
+		r.SetHeader("x-ms-default-encryption-scope", c.Scope())
+		r.SetHeader("x-ms-deny-encryption-scope-override", boolText(c.DenyScopeOverride))
+	}
 	r.Reply(200)
 	return nil
 }
@@ -201,7 +205,7 @@ func (s *Service) listContainers(r *rest.Request) error {
 		case "metadata":
 			metadata = true
 		case "deleted":
-			if r.Version < protocol.V20130815 {
+			if r.Version < protocol.V20191212 {
 				return protocol.InvalidQuery("include", r.Query("include"), "")
 			}
 			q.Deleted = true
@@ -265,13 +269,21 @@ func appendContainer(b []byte, c *record.Container, name string, metadata bool, 
 	b = append(b, "</Last-Modified><Etag>\""...)
 	b = protocol.AppendETag(b, c.Changed)
 	b = append(b, "\"</Etag>"...)
-	b = appendLease(b, &c.Lease, now)
+	if c.Deleted.At != 0 { // whatever lease it had
+		b = append(b, "<LeaseStatus>unlocked</LeaseStatus><LeaseState>expired</LeaseState>"...)
+	} else {
+		b = appendLease(b, &c.Lease, now)
+	}
 	if c.Public != auth.PublicNever {
 		b = protocol.AppendElement(b, "PublicAccess", publicNames[c.Public])
 	}
-	b = protocol.AppendElement(b, "DefaultEncryptionScope", c.Scope())
-	b = protocol.AppendElement(b, "DenyEncryptionScopeOverride", boolText(c.DenyScopeOverride))
-	b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold>"...)
+	if version >= protocol.V20190202 {
+		b = protocol.AppendElement(b, "DefaultEncryptionScope", c.Scope())
+		b = protocol.AppendElement(b, "DenyEncryptionScopeOverride", boolText(c.DenyScopeOverride))
+	}
+	if version >= protocol.V20171109 {
+		b = append(b, "<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold>"...)
+	}
 	if version >= protocol.V20200612 {
 		b = append(b, "<ImmutableStorageWithVersioningEnabled>false</ImmutableStorageWithVersioningEnabled>"...)
 	}

@@ -62,9 +62,7 @@ func (s *Service) copyBlob(r *rest.Request) error {
 // setCopied answers a copy.
 func setCopied(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
-	if rec.Version != 0 {
-		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
-	}
+	setVersionID(r, rec)
 	if rec.Copy != nil {
 		r.SetHeader("x-ms-copy-id", lease.ID(rec.Copy.ID).String())
 		r.SetHeader("x-ms-copy-status", rec.Copy.Status.String())

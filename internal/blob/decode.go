@@ -103,10 +103,21 @@ func (d *decoder) blob(t record.Type) *record.Blob {
 // slot reads snapshot= and versionid=.
 func (d *decoder) slot() (s store.Selector) {
 	s = store.Selector{Snapshot: d.stamp("snapshot"), Version: d.stamp("versionid")}
+	if s.Version != 0 {
+		d.queryOf("versionid", protocol.V20191212)
+	}
 	if s.Snapshot != 0 && s.Version != 0 {
 		d.fail(protocol.InvalidQuery("versionid", d.r.Query("versionid"), ""))
 	}
 	return s
+}
+
+// queryOf refuses a parameter of the query in a version before the one that brought it: to overlook which blob is meant, or that it is
+// compared with another, would answer something else.
+func (d *decoder) queryOf(name string, since protocol.Version) {
+	if d.r.Version < since {
+		d.fail(protocol.ErrUnsupportedQueryParameter.With("QueryParameterName", name).With("QueryParameterValue", d.r.Query(name)))
+	}
 }
 
 // stamp reads a parameter that names a snapshot or a version; 0 if it is absent.

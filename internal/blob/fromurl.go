@@ -21,7 +21,7 @@ func (s *Service) putBlockFromURL(r *rest.Request) error {
 		return err
 	}
 	setSums(r, &src.Want, &got)
-	r.SetHeader("x-ms-request-server-encrypted", "true")
+	setEncrypted(r, true)
 	r.Reply(201)
 	return nil
 }

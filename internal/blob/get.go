@@ -49,7 +49,7 @@ func (s *Service) getBlob(r *rest.Request) error {
 		status = 206
 		var buf [80]byte
 		r.SetHeader("Content-Range", view.String(protocol.AppendContentRange(buf[:0], rd.Offset, rd.Length, rec.Size)))
-		if rec.MD5 != "" {
+		if rec.MD5 != "" && r.Version >= protocol.V20160531 {
 			r.SetHeader("x-ms-blob-content-md5", protocol.MD5(rec.MD5))
 		}
 	} else if rec.MD5 != "" {

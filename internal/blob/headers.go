@@ -23,17 +23,32 @@ func setChanged(r *rest.Request, changed record.Stamp) {
 // setWritten answers a write that makes a blob or its next version.
 func setWritten(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
-	r.SetHeader("x-ms-request-server-encrypted", "true")
-	if rec.Version != 0 {
+	setEncrypted(r, true)
+	setVersionID(r, rec)
+	setScope(r, rec)
+}
+
+// setEncrypted tells of a write whether what it brought is encrypted.
+func setEncrypted(r *rest.Request, on bool) {
+	if r.Version >= protocol.V20151211 {
+		r.SetHeader("x-ms-request-server-encrypted", boolText(on))
+	}
+}
+
+func setVersionID(r *rest.Request, rec *record.Blob) {
+	if rec.Version != 0 && r.Version >= protocol.V20191212 {
 		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
 	}
-	if rec.EncryptionScope != "" {
+}
+
+func setScope(r *rest.Request, rec *record.Blob) {
+	if rec.EncryptionScope != "" && r.Version >= protocol.V20190202 {
 		r.SetHeader("x-ms-encryption-scope", rec.EncryptionScope)
 	}
 }
 
 // setBlob answers with everything that GET and HEAD tell of a blob but length, range and MD5. current tells that it is the
-// current blob of its name.
+// current blob of its name. A header is there since the version that the reference of the operations names (sinceversion_test.go).
 func setBlob(r *rest.Request, rec *record.Blob, current bool) {
 	now := record.StampOf(r.Now)
 	setChanged(r, rec.Changed)
@@ -43,8 +58,12 @@ func setBlob(r *rest.Request, rec *record.Blob, current bool) {
 	}
 	setHTTP(r, &rec.HTTP)
 	r.SetHeader("x-ms-blob-type", rec.Type.String())
-	r.SetHeader("x-ms-creation-time", protocol.Date(rec.Created))
-	r.SetHeader("x-ms-server-encrypted", "true")
+	if r.Version >= protocol.V20171109 {
+		r.SetHeader("x-ms-creation-time", protocol.Date(rec.Created))
+	}
+	if r.Version >= protocol.V20151211 {
+		r.SetHeader("x-ms-server-encrypted", "true")
+	}
 	if current {
 		setLease(r, &rec.Lease, now)
 	}
@@ -53,26 +72,22 @@ func setBlob(r *rest.Request, rec *record.Blob, current bool) {
 		r.SetHeader("x-ms-blob-sequence-number", strconv.FormatInt(rec.Sequence, 10))
 	case record.AppendBlob:
 		r.SetHeader("x-ms-blob-committed-block-count", strconv.FormatUint(uint64(rec.Blocks), 10))
-		if rec.Sealed {
+		if rec.Sealed && r.Version >= protocol.V20191212 {
 			r.SetHeader("x-ms-blob-sealed", "true")
 		}
 	}
-	if rec.EncryptionScope != "" {
-		r.SetHeader("x-ms-encryption-scope", rec.EncryptionScope)
-	}
-	if len(rec.Tags) > 0 {
+	setScope(r, rec)
+	if len(rec.Tags) > 0 && r.Version >= protocol.V20191212 {
 		r.SetHeader("x-ms-tag-count", strconv.Itoa(len(rec.Tags)))
 	}
-	if rec.Copy != nil {
+	if rec.Copy != nil && r.Version >= protocol.V20120212 {
 		setCopy(r, rec.Copy)
 	}
-	if rec.Version != 0 {
-		r.SetHeader("x-ms-version-id", protocol.SnapshotID(rec.Version))
-		if current {
-			r.SetHeader("x-ms-is-current-version", "true")
-		}
+	setVersionID(r, rec)
+	if rec.Version != 0 && current && r.Version >= protocol.V20191212 {
+		r.SetHeader("x-ms-is-current-version", "true")
 	}
-	if r.Method == "HEAD" || r.Version >= protocol.V20261006 {
+	if r.Method == "HEAD" && r.Version >= protocol.V20170417 || r.Version >= protocol.V20261006 {
 		setTier(r, rec)
 	}
 }
@@ -93,7 +108,7 @@ func setHTTP(r *rest.Request, h *record.HTTPProperties) {
 		if f.override != "" {
 			f.stored = f.override
 		}
-		if f.stored != "" {
+		if f.stored != "" && (f.name != "Content-Disposition" || r.Version >= protocol.V20130815) {
 			r.SetHeader(f.name, f.stored)
 		}
 	}
@@ -129,7 +144,7 @@ func setCopy(r *rest.Request, c *record.Copy) {
 	if c.Description != "" {
 		r.SetHeader("x-ms-copy-status-description", c.Description)
 	}
-	if c.Incremental {
+	if c.Incremental && r.Version >= protocol.V20160531 {
 		r.SetHeader("x-ms-incremental-copy", "true")
 		if c.Snapshot != 0 {
 			r.SetHeader("x-ms-copy-destination-snapshot", protocol.SnapshotID(c.Snapshot))

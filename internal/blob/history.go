@@ -21,7 +21,7 @@ func (s *Service) snapshotBlob(r *rest.Request) error {
 		return err
 	}
 	setWritten(r, &snap)
-	r.SetHeader("x-ms-request-server-encrypted", "false") // as recorded of the service
+	setEncrypted(r, false) // as recorded of the service
 	r.SetHeader("x-ms-snapshot", protocol.SnapshotID(id))
 	r.Reply(201)
 	return nil
@@ -70,7 +70,9 @@ func (s *Service) deleteBlob(r *rest.Request) error {
 	if err != nil {
 		return err
 	}
-	r.SetHeader("x-ms-delete-type-permanent", boolText(!kept))
+	if r.Version >= protocol.V20170729 {
+		r.SetHeader("x-ms-delete-type-permanent", boolText(!kept))
+	}
 	r.Reply(202)
 	return nil
 }

@@ -14,10 +14,22 @@ import (
 	"github.com/blobd/blobd/internal/rest"
 )
 
-var includeNames = map[string]store.Include{
-	"snapshots": store.IncludeSnapshots, "metadata": store.IncludeMetadata, "uncommittedblobs": store.IncludeUncommitted, "copy": store.IncludeCopy,
-	"deleted": store.IncludeDeleted, "tags": store.IncludeTags, "versions": store.IncludeVersions, "deletedwithversions": store.IncludeDeletedWithVersions,
-	"immutabilitypolicy": store.IncludeNothing, "legalhold": store.IncludeNothing, "permissions": store.IncludeNothing,
+// includes are the words of include, each with the version that brought it.
+var includes = map[string]struct {
+	bit   store.Include
+	since protocol.Version
+}{
+	"snapshots":           {store.IncludeSnapshots, ""},
+	"metadata":            {store.IncludeMetadata, ""},
+	"uncommittedblobs":    {store.IncludeUncommitted, ""},
+	"copy":                {store.IncludeCopy, protocol.V20120212},
+	"deleted":             {store.IncludeDeleted, protocol.V20170729},
+	"tags":                {store.IncludeTags, protocol.V20191212},
+	"versions":            {store.IncludeVersions, protocol.V20191212},
+	"immutabilitypolicy":  {store.IncludeNothing, protocol.V20200612},
+	"legalhold":           {store.IncludeNothing, protocol.V20200612},
+	"permissions":         {store.IncludeNothing, protocol.V20200612},
+	"deletedwithversions": {store.IncludeDeletedWithVersions, protocol.V20201002},
 }
 
 // decodeMax reads maxresults.
@@ -55,14 +67,11 @@ func decodeList(r *rest.Request) (q store.ListRequest, err error) {
 		if item = strings.TrimSpace(item); item == "" {
 			continue
 		}
-		bit, ok := includeNames[strings.ToLower(item)]
-		if !ok {
+		known, ok := includes[strings.ToLower(item)]
+		if !ok || r.Version < known.since {
 			return q, protocol.InvalidQuery("include", r.Query("include"), "")
 		}
-		q.Include |= bit
-	}
-	if r.Version < protocol.V20130815 && q.Include&^oldIncludes(r.Version) != 0 {
-		return q, protocol.InvalidQuery("include", r.Query("include"), "")
+		q.Include |= known.bit
 	}
 	switch show := strings.ToLower(r.Query("showonly")); show {
 	case "", "files":

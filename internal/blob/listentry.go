@@ -11,7 +11,8 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7).
+// Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7), and
+// each is there since the version that the reference of List Blobs names (sinceversion_test.go).
 func (p *page) Blob(name string, e *store.Entry) {
 	if e.Blob.Type == record.AppendBlob && p.version < protocol.V20150221 {
 		p.err = protocol.ErrFeatureVersionMismatch.Saying("The type of a blob in the container is unrecognized by this version.")
@@ -28,7 +29,7 @@ func (p *page) Blob(name string, e *store.Entry) {
 		b = protocol.AppendSnapshotID(append(b, "<Snapshot>"...), e.Slot.Stamp)
 		b = append(b, "</Snapshot>"...)
 	}
-	if rec.Version != 0 && (p.include&store.IncludeVersions != 0 || e.Slot.Kind == record.SlotCurrent) && e.Slot.Kind != record.SlotSnapshot {
+	if p.version >= protocol.V20191212 && rec.Version != 0 && (p.include&store.IncludeVersions != 0 || e.Slot.Kind == record.SlotCurrent) && e.Slot.Kind != record.SlotSnapshot {
 		b = protocol.AppendSnapshotID(append(b, "<VersionId>"...), rec.Version)
 		b = append(b, "</VersionId>"...)
 		if e.Slot.Kind == record.SlotCurrent && rec.Deleted.At == 0 {
@@ -43,9 +44,12 @@ func (p *page) Blob(name string, e *store.Entry) {
 	}
 	b = append(b, "<Properties>"...)
 	if !e.Uncommitted {
-		b = append(b, "<Creation-Time>"...)
-		b = protocol.AppendDate(b, rec.Created)
-		b = append(b, "</Creation-Time><Last-Modified>"...)
+		if p.version >= protocol.V20171109 {
+			b = append(b, "<Creation-Time>"...)
+			b = protocol.AppendDate(b, rec.Created)
+			b = append(b, "</Creation-Time>"...)
+		}
+		b = append(b, "<Last-Modified>"...)
 		b = protocol.AppendDate(b, rec.Changed)
 		b = append(b, "</Last-Modified><Etag>"...)
 		b = protocol.AppendETag(b, rec.Changed)
@@ -55,7 +59,7 @@ func (p *page) Blob(name string, e *store.Entry) {
 	b = strconv.AppendInt(b, rec.Size, 10)
 	b = append(b, "</Content-Length>"...)
 	if !e.Uncommitted {
-		b = appendHTTP(b, rec)
+		b = appendHTTP(b, rec, p.version)
 	}
 	switch rec.Type {
 	case record.PageBlob:
@@ -67,7 +71,9 @@ func (p *page) Blob(name string, e *store.Entry) {
 	default:
 		b = append(b, "<BlobType>BlockBlob</BlobType>"...)
 	}
-	b = appendTier(b, rec, p.now, p.version)
+	if p.version >= protocol.V20170417 {
+		b = appendTier(b, rec, p.now, p.version)
+	}
 	switch {
 	case e.Slot.Kind == record.SlotCurrent && rec.Deleted.At != 0: // which has no lease, and says so
 		b = append(b, "<LeaseStatus />"...)
@@ -75,14 +81,16 @@ func (p *page) Blob(name string, e *store.Entry) {
 		b = appendLease(b, &rec.Lease, p.now)
 	}
 	if rec.Copy != nil && p.include&store.IncludeCopy != 0 {
-		b = appendCopy(b, rec.Copy)
+		b = appendCopy(b, rec.Copy, p.version)
 	}
-	if e.Uncommitted { // of which nothing but this is told
+	switch {
+	case p.version < protocol.V20151211:
+	case e.Uncommitted: // of which nothing but this is told
 		b = append(b, "<ServerEncrypted>false</ServerEncrypted>"...)
-	} else {
+	default:
 		b = append(b, "<ServerEncrypted>true</ServerEncrypted>"...)
 	}
-	if rec.EncryptionScope != "" {
+	if rec.EncryptionScope != "" && p.version >= protocol.V20190202 {
 		b = protocol.AppendElement(b, "EncryptionScope", rec.EncryptionScope)
 	}
 	if rec.Deleted.At != 0 {
@@ -92,12 +100,12 @@ func (p *page) Blob(name string, e *store.Entry) {
 		b = strconv.AppendInt(b, rec.Deleted.DaysLeft(p.now), 10)
 		b = append(b, "</RemainingRetentionDays>"...)
 	}
-	if n := len(rec.Tags); n > 0 {
+	if n := len(rec.Tags); n > 0 && p.version >= protocol.V20191212 {
 		b = append(b, "<TagCount>"...)
 		b = strconv.AppendInt(b, int64(n), 10)
 		b = append(b, "</TagCount>"...)
 	}
-	if rec.Sealed {
+	if rec.Sealed && p.version >= protocol.V20191212 {
 		b = append(b, "<Sealed>true</Sealed>"...)
 	}
 	b = append(b, "</Properties>"...)
@@ -116,12 +124,14 @@ func (p *page) Blob(name string, e *store.Entry) {
 }
 
 // appendHTTP appends the content headers, each even if it is empty.
-func appendHTTP(b []byte, rec *record.Blob) []byte {
+func appendHTTP(b []byte, rec *record.Blob, version protocol.Version) []byte {
 	h := &rec.HTTP
 	b = protocol.AppendElement(b, "Content-Type", h.ContentType)
 	b = protocol.AppendElement(b, "Content-Encoding", h.ContentEncoding)
 	b = protocol.AppendElement(b, "Content-Language", h.ContentLanguage)
-	b = append(b, "<Content-CRC64 />"...)
+	if version >= protocol.V20190202 {
+		b = append(b, "<Content-CRC64 />"...)
+	}
 	if rec.MD5 == "" {
 		b = append(b, "<Content-MD5 />"...)
 	} else {
@@ -172,7 +182,7 @@ func appendLease(b []byte, l *lease.Lease, now record.Stamp) []byte {
 	return b
 }
 
-func appendCopy(b []byte, c *record.Copy) []byte {
+func appendCopy(b []byte, c *record.Copy, version protocol.Version) []byte {
 	b = protocol.AppendElement(b, "CopyId", lease.ID(c.ID).String())
 	b = protocol.AppendElement(b, "CopySource", c.Source)
 	b = protocol.AppendElement(b, "CopyStatus", c.Status.String())
@@ -183,7 +193,7 @@ func appendCopy(b []byte, c *record.Copy) []byte {
 	if c.Description != "" {
 		b = protocol.AppendElement(b, "CopyStatusDescription", c.Description)
 	}
-	if c.Incremental {
+	if c.Incremental && version >= protocol.V20160531 {
 		b = append(b, "<IncrementalCopy>true</IncrementalCopy>"...)
 		if c.Snapshot != 0 {
 			b = protocol.AppendSnapshotID(append(b, "<CopyDestinationSnapshot>"...), c.Snapshot)

@@ -12,15 +12,6 @@ import (
 // Listings before 2013-08-15 name the address of what they list: one attribute holds that of the account or the container, and each
 // entry has its own. They tell what their version knew, and no more.
 
-// oldIncludes is what a listing of blobs in such a version may include.
-func oldIncludes(v protocol.Version) store.Include {
-	known := store.IncludeSnapshots | store.IncludeMetadata | store.IncludeUncommitted
-	if v >= protocol.V20120212 {
-		known |= store.IncludeCopy
-	}
-	return known
-}
-
 // oldBlob appends the <Blob> element.
 func (p *page) oldBlob(name string, e *store.Entry) {
 	rec := &e.Blob
@@ -64,7 +55,7 @@ func (p *page) oldBlob(name string, e *store.Entry) {
 		b = protocol.AppendElement(b, "LeaseStatus", rec.Lease.At(p.now).Status())
 	}
 	if rec.Copy != nil && p.include&store.IncludeCopy != 0 {
-		b = appendCopy(b, rec.Copy)
+		b = appendCopy(b, rec.Copy, p.version)
 	}
 	b = append(b, "</Properties>"...)
 	if p.include&store.IncludeMetadata != 0 {

@@ -104,7 +104,7 @@ func (s *Service) putPage(r *rest.Request) error {
 func replyPages(r *rest.Request, rec *record.Blob) {
 	setChanged(r, rec.Changed)
 	setSequence(r, rec)
-	r.SetHeader("x-ms-request-server-encrypted", "true")
+	setEncrypted(r, true)
 }
 
 // setPageProperties is Set Blob Properties with a new size or sequence number. The content headers change only if one of them is
@@ -197,6 +197,9 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 
 // previous reads which snapshot the answer is to be compared with; 0 for none.
 func (d *decoder) previous() record.Stamp {
+	if d.r.Query("prevsnapshot") != "" {
+		d.queryOf("prevsnapshot", protocol.V20150708)
+	}
 	from := d.r.Header("x-ms-previous-snapshot-url")
 	if from == "" {
 		return d.stamp("prevsnapshot")

@@ -15,6 +15,9 @@ func (s *Service) setBlobTier(r *rest.Request) error {
 	d := decoder{r: r}
 	to := d.tier(text)
 	high, a, slot := d.priority(), d.target(), d.slot()
+	if slot.Snapshot != 0 {
+		d.queryOf("snapshot", protocol.V20191212)
+	}
 	if d.err != nil {
 		return d.err
 	}

@@ -77,7 +77,7 @@ func (a *Target) write(rec *record.Blob) error {
 func (a *Target) create(rec *record.Blob, t record.Type) error {
 	if rec == nil {
 		switch {
-		case a.Lease != lease.ID{}:
+		case a.Lease != lease.ID{} && (a.Version == "" || a.Version >= protocol.V20130815): // before, it made the blob
 			return protocol.ErrLeaseNotPresentWithBlobOperation
 		case a.Tags != nil:
 			return protocol.ErrConditionNotMet
