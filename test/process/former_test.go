@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	enc "encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,12 +29,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/engine/crc64"
 )
 
 // The stores of former builds, as they lay on the disks: closed well, or left by a SIGKILL. Each has a sealed extent and one that is
-// not, small and large blobs of every type, a snapshot, tables, and an account of its own beside the development account.
+// not, small and large blobs of every type, a snapshot, tables, and an account of its own beside the development account; those of
+// version 2 and later of the format also have versions and uncommitted blocks.
 //
-// A store is named after the build that made it, its disks and its end. To add those of the build in bin/blobd:
+// A store is named after the version of its format, its disks and its end. To add those of the build in bin/blobd:
 //
 //	go -C test test ./process -run TestStoresOfFormerBuilds -former ../bin/blobd -former-name v2
 var (
@@ -62,25 +66,79 @@ func TestStoresOfFormerBuilds(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			unpackStore(t, path, dir)
-			disks, err := strconv.Atoi(strings.Split(name, "-")[1])
+			words := strings.Split(name, "-")
+			disks, err := strconv.Atoi(words[1])
 			require.NoError(t, err)
+			kept := formerParts // whose history and uncommitted blocks are there
+			if words[0] == "v1" {
+				kept = nil
+			}
 			// The first start migrates it; the second reads what the first wrote, and seals what it left.
 			for round := range 2 {
 				p := launch(t, formerArgs(dir, disks)...)
-				checkFormer(t, p)
+				checkFormer(t, p, formerParts, kept)
 				fillFormer(t, p, fmt.Sprintf("later%d", round))
 				p.stop()
 			}
 			p := launch(t, formerArgs(dir, disks)...)
-			checkFormer(t, p, "later0", "later1")
+			later := []string{"later0", "later1"}
+			checkFormer(t, p, slices.Concat(formerParts, later), slices.Concat(kept, later))
 			p.stop()
 		})
 	}
 }
 
+// TestANewerStoreIsRefused: a store of a version that this build does not know is refused in words that say so, and not touched, be it a
+// version of the store or of its log list.
+func TestANewerStoreIsRefused(t *testing.T) {
+	for _, file := range []string{"blobd.format", "meta/LOGS"} {
+		dir := t.TempDir()
+		unpackStore(t, filepath.Join(formerStores, "v2-3-closed.tar.gz"), dir)
+		paths, err := filepath.Glob(filepath.Join(dir, "d*", file))
+		require.NoError(t, err)
+		require.NotEmpty(t, paths)
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			records, length := []int{0, 4096}, 512 // both copies
+			if file != "blobd.format" {
+				records, length = []int{0}, 64
+			}
+			for _, at := range records {
+				r := b[at : at+length]
+				enc.BigEndian.PutUint32(r[8:], 3)
+				enc.BigEndian.PutUint64(r[length-8:], crc64.Sum(r[:length-8]))
+			}
+			require.NoError(t, os.WriteFile(path, b, 0o600))
+		}
+		seen := func() map[string]string {
+			all := map[string]string{}
+			require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() || d.Name() == "LOCK" || d.Name() == "reserve" {
+					return err
+				}
+				b, err := os.ReadFile(path)
+				all[path] = string(b)
+				return err
+			}))
+			return all
+		}
+		before := seen()
+		code, _, words := refuse(t, nil, formerArgs(dir, 3)...)
+		require.Equal(t, exitFailed, code, words)
+		require.Contains(t, words, "version 3")
+		require.Contains(t, words, "made by a newer version of blobd")
+		for path, b := range seen() {
+			if filepath.Base(path) != "blobd.format" || file == "blobd.format" { // it has promised a number for its epoch by then
+				require.True(t, b == before[path], "%s is another, refused for %s", path, file)
+			}
+		}
+	}
+}
+
 func formerArgs(dir string, disks int) []string {
 	args := []string{"--blob-addr", "127.0.0.1:0", "--table-addr", "127.0.0.1:0", "--management-addr", "127.0.0.1:0", "--access-log", "off",
-		"--dev-account", "--account", formerAccount + ":" + formerKey}
+		"--dev-account", "--account", formerAccount + ":" + formerKey, "--versioning"}
 	for i := range disks {
 		args = append(args, "--data", filepath.Join(dir, fmt.Sprintf("d%d", i)))
 	}
@@ -96,8 +154,11 @@ func makeFormerStores(t *testing.T) {
 	maker, err := filepath.Abs(*formerMaker)
 	require.NoError(t, err)
 	binary = maker
-	for _, disks := range []int{1, 2, 3, 4, 6} {
+	for _, disks := range []int{1, 2, 3, 6} {
 		for _, end := range []string{"closed", "killed"} {
+			if end == "closed" && disks%2 == 0 {
+				continue // each store takes a hundred KiB of the repository
+			}
 			dir := t.TempDir()
 			args := formerArgs(dir, disks)
 			for i, part := range formerParts {
@@ -174,6 +235,10 @@ func fillFormer(t *testing.T, p *process, part string) {
 	}
 	_, err = b.CommitBlockList(ctx, ids[:6], nil)
 	require.NoError(t, err)
+	for _, b := range []*blockblob.Client{b, cc.NewBlockBlobClient("staged")} {
+		_, err = b.StageBlock(ctx, ids[6], body(formerContent(part+"staged", 30_000)), nil)
+		require.NoError(t, err)
+	}
 
 	a := cc.NewAppendBlobClient("append")
 	_, err = a.Create(ctx, nil)
@@ -202,8 +267,8 @@ func fillFormer(t *testing.T, p *process, part string) {
 	}
 }
 
-// checkFormer reads every part of a store.
-func checkFormer(t *testing.T, p *process, more ...string) {
+// checkFormer reads every part of a store. Those in kept have versions and uncommitted blocks.
+func checkFormer(t *testing.T, p *process, parts, kept []string) {
 	ctx := context.Background()
 	c, tables := p.former(t)
 	get := func(b *blob.Client) []byte {
@@ -214,7 +279,7 @@ func checkFormer(t *testing.T, p *process, more ...string) {
 		require.NoError(t, err)
 		return got
 	}
-	for _, part := range append(slices.Clone(formerParts), more...) {
+	for _, part := range parts {
 		want := map[string][]byte{"changed": formerContent(part+"after", 30_000), "page": make([]byte, 256<<10)}
 		for name, n := range formerBlobs {
 			want[name] = formerContent(part+name, n)
@@ -231,19 +296,29 @@ func checkFormer(t *testing.T, p *process, more ...string) {
 
 		cc := c.ServiceClient().NewContainerClient(part)
 		names := map[string]bool{}
-		pages := cc.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Include: container.ListBlobsInclude{Snapshots: true, Metadata: true}})
+		pages := cc.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Include: container.ListBlobsInclude{Snapshots: true, Versions: true, UncommittedBlobs: true, Metadata: true}})
 		for pages.More() {
 			page, err := pages.NextPage(ctx)
 			require.NoError(t, err)
 			for _, item := range page.Segment.BlobItems {
 				b, content := cc.NewBlobClient(*item.Name), want[*item.Name]
-				if item.Snapshot != nil {
+				switch {
+				case *item.Name == "staged":
+					names["uncommitted"] = true
+					continue
+				case item.VersionID != nil && item.IsCurrentVersion == nil && item.Snapshot == nil:
+					require.Equal(t, "changed", *item.Name)
+					b, err = b.WithVersionID(*item.VersionID)
+					require.NoError(t, err)
+					content = formerContent(part+"before", 50_000)
+					names["a version"] = true
+				case item.Snapshot != nil:
 					require.Equal(t, "changed", *item.Name)
 					b, err = b.WithSnapshot(*item.Snapshot)
 					require.NoError(t, err)
 					content = formerContent(part+"before", 50_000)
 					names["a snapshot"] = true
-				} else {
+				default:
 					names[*item.Name] = true
 				}
 				require.True(t, bytes.Equal(content, get(b)), "%s/%s", part, *item.Name)
@@ -252,10 +327,21 @@ func checkFormer(t *testing.T, p *process, more ...string) {
 				}
 			}
 		}
-		require.Len(t, names, len(want)+1, "%s", part)
+		past := []string{"a snapshot"}
+		if slices.Contains(kept, part) {
+			past = []string{"a snapshot", "a version", "uncommitted"}
+			staged, err := cc.NewBlockBlobClient("staged").GetBlockList(ctx, blockblob.BlockListTypeAll, nil)
+			require.NoError(t, err)
+			require.Len(t, staged.UncommittedBlocks, 1)
+			require.EqualValues(t, 30_000, *staged.UncommittedBlocks[0].Size)
+		}
+		require.ElementsMatch(t, slices.Concat(slices.Collect(maps.Keys(want)), past), slices.Collect(maps.Keys(names)), "%s", part)
 		staged, err := cc.NewBlockBlobClient("blocks").GetBlockList(ctx, blockblob.BlockListTypeAll, nil)
 		require.NoError(t, err)
 		require.Len(t, staged.CommittedBlocks, 6)
+		if slices.Contains(kept, part) {
+			require.Len(t, staged.UncommittedBlocks, 1)
+		}
 		ranges := cc.NewPageBlobClient("page").NewGetPageRangesPager(&pageblob.GetPageRangesOptions{})
 		pr, err := ranges.NextPage(ctx)
 		require.NoError(t, err)
@@ -286,7 +372,7 @@ func checkFormer(t *testing.T, p *process, more ...string) {
 	require.NoError(t, err)
 }
 
-// packStore packs what lies under dir. Locks are left out.
+// packStore packs what lies under dir. Locks, sockets and the room held free are left out.
 func packStore(t *testing.T, dir, path string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -296,7 +382,7 @@ func packStore(t *testing.T, dir, path string) {
 	require.NoError(t, err)
 	w := tar.NewWriter(z)
 	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == "LOCK" {
+		if err != nil || !d.Type().IsRegular() || d.Name() == "LOCK" || d.Name() == "reserve" {
 			return err
 		}
 		b, err := os.ReadFile(name)
