@@ -92,6 +92,7 @@ type checker struct {
 	rep        *Report
 	containers map[record.Generation][2]string // account and name
 	chunks     map[engine.Ref]*chunk
+	only       map[engine.Ref]bool // if it is not nil, chunks but for these are passed by
 }
 
 // Check goes over a store.
@@ -230,6 +231,9 @@ func (c *checker) split(space engine.Space, key []byte) (p place, rest []byte, o
 }
 
 func (c *checker) refer(p place, ref engine.Ref, size int64, sum uint64) {
+	if c.only != nil && !c.only[ref] {
+		return
+	}
 	k := c.chunks[ref]
 	if k == nil {
 		k = &chunk{where: p}
@@ -420,7 +424,7 @@ func (c *checker) page(key, v []byte) error {
 		c.found(BadRecord, c.words(p), true, "a range of its pages: %v", err)
 	} else if r.Kind == record.PageChunk {
 		c.refer(p, r.Ref, 0, 0)
-		if k := c.chunks[r.Ref]; c.rep.Deep || k.parts == nil {
+		if k := c.chunks[r.Ref]; k != nil && (c.rep.Deep || k.parts == nil) {
 			k.parts = append(k.parts, [2]int64{r.Offset, r.To - r.From})
 		}
 	}
@@ -498,10 +502,14 @@ func readChunk(ctx context.Context, s Store, ref engine.Ref, offset, length int6
 	}
 }
 
-// Names tells what is kept in chunks.
+// Names tells what is kept in chunks. It reads all records, and holds no more in memory than the containers' names, about 200 bytes for
+// each, and what it was asked for.
 func Names(ctx context.Context, s Store, refs []engine.Ref) (map[engine.Ref][]string, error) {
 	names := make(map[engine.Ref][]string, len(refs))
-	c := &checker{ctx: ctx, rep: &Report{}, chunks: make(map[engine.Ref]*chunk)}
+	c := &checker{ctx: ctx, rep: &Report{}, chunks: make(map[engine.Ref]*chunk), only: make(map[engine.Ref]bool, len(refs))}
+	for _, ref := range refs {
+		c.only[ref] = true
+	}
 	err := s.Audit(ctx, func(r engine.Reader, _ func(func(engine.Ref, int64) error) error) error {
 		c.r = r
 		return c.references()

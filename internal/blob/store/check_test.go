@@ -195,4 +195,5 @@ func TestADeepCheckReadsContent(t *testing.T) {
 	names, err := check.Names(context.Background(), bad, []engine.Ref{bad.ref})
 	require.NoError(t, err)
 	require.Contains(t, names[bad.ref][0], "acct/con/chunks")
+	require.Len(t, names, 1)
 }
