@@ -248,6 +248,7 @@ func (s scrubTarget) Metadata(ctx context.Context, pace scrub.Pace) (f scrub.Fou
 	if err := s.scrubLogs(ctx, pace, &f); err != nil {
 		return f, err
 	}
+	s.scrubLogList(ctx, pace, &f)
 	s.scrubFormats(&f)
 	slices.Sort(lost)
 	lost = slices.Compact(lost)
@@ -379,18 +380,41 @@ func (s *Store) closedLogs() (logs []string) {
 	}
 	slices.Sort(numbers)
 	numbers = numbers[max(0, len(numbers)-live):]
-	var dirs []string
-	for i, d := range s.disks.disks {
-		if s.meta == nil && i == 0 || s.meta != nil && s.members()&(1<<i) != 0 {
-			dirs = append(dirs, s.opts.FS.PathJoin(d.dir, metaDir))
-		}
-	}
+	dirs := s.metaDirs()
 	for _, n := range numbers[:max(0, len(numbers)-1)] {
 		for _, dir := range dirs {
 			logs = append(logs, s.opts.FS.PathJoin(dir, wal.Name(n)))
 		}
 	}
 	return logs
+}
+
+// metaDirs lists the folders that hold the key space.
+func (s *Store) metaDirs() (dirs []string) {
+	for i, d := range s.disks.disks {
+		if s.meta == nil && i == 0 || s.meta != nil && s.members()&(1<<i) != 0 {
+			dirs = append(dirs, s.opts.FS.PathJoin(d.dir, metaDir))
+		}
+	}
+	return dirs
+}
+
+// scrubLogList looks at the list of the logs on each disk.
+func (s scrubTarget) scrubLogList(ctx context.Context, pace scrub.Pace, f *scrub.Found) {
+	if s.logs == nil || s.state.working() != nil {
+		return
+	}
+	n, found, err := s.logs.Scrub(s.opts.FS, s.metaDirs())
+	f.Bytes += n
+	pace(ctx, int(n))
+	f.Found += int64(found)
+	switch {
+	case err != nil:
+		s.log.Error("the list of logs was not repaired", zap.Error(err))
+	case found > 0:
+		f.Healed += int64(found)
+		s.log.Info("the list of logs was repaired", zap.Int("disks", found))
+	}
 }
 
 // scrubFormats looks at both copies of what says which disk a directory is.

@@ -107,6 +107,54 @@ func TestScrubFindsAndHeals(t *testing.T) {
 	}
 }
 
+// TestScrubWritesTheLogListAnew: the list of the logs, which only a start reads, is whole again where a bit in it is another or it is gone,
+// on one disk too.
+func TestScrubWritesTheLogListAnew(t *testing.T) {
+	for _, disks := range []int{1, 3} {
+		t.Run(fmt.Sprint(disks), func(t *testing.T) {
+			t.Parallel()
+			img := makeImage(t, disks, true)
+			o := img.clone()
+			s, err := local.Open(o)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.Close()) }()
+			s.Collected()
+			s.Idle()
+			found, err := s.ScrubPass(background)
+			require.NoError(t, err)
+			require.Zero(t, found.Found, "%+v", found)
+			name := o.Dirs[0] + "/meta/LOGS"
+			if disks > 1 {
+				name = o.Dirs[1] + "/meta/LOGS"
+			}
+			all := contents(t, o.FS)[name]
+			for at := 0; at < len(all)+12; at += 11 {
+				before := contents(t, o.FS)[name]
+				if at < len(before) {
+					require.NoError(t, flip(o.FS, name, at, 4))
+				} else {
+					require.NoError(t, o.FS.Remove(name))
+				}
+				found, err := s.ScrubPass(background)
+				require.NoError(t, err)
+				require.EqualValues(t, 1, found.Found, "byte %d of %d: %+v", at, len(before), found)
+				require.EqualValues(t, 1, found.Healed)
+				found, err = s.ScrubPass(background)
+				require.NoError(t, err)
+				require.Zero(t, found.Found, "byte %d of %d: %+v", at, len(before), found)
+			}
+			after := o
+			after.FS = o.FS.(interface {
+				CrashClone(vfs.CrashCloneCfg) *vfs.MemFS
+			}).CrashClone(vfs.CrashCloneCfg{})
+			again, err := local.Open(after)
+			require.NoError(t, err)
+			require.NoError(t, img.read(again))
+			require.NoError(t, again.Close())
+		})
+	}
+}
+
 // TestScrubNamesWhatIsLost: on one disk nothing can be healed but what vouches for the content. What a reader would be refused the scrub
 // has named before, once, also over a restart; what is deleted is forgotten.
 func TestScrubNamesWhatIsLost(t *testing.T) {

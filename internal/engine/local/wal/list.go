@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type List struct {
 	mu   sync.Mutex
 	logs map[uint64]int64 // by number: bytes that the file has at least
 	file vfs.File         // nil after a failure: the next change writes the list anew
-	size int
+
+	content []byte // of the file
 }
 
 // readList reads a list.
@@ -221,7 +223,7 @@ func (l *List) Rewrite() error {
 		}
 	}
 	b := l.encode()
-	size := len(b)
+	content := bytes.Clone(b)
 	name := l.fs.PathJoin(l.dir, ListName)
 	f, err := l.fs.Create(name+".tmp", vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -239,7 +241,7 @@ func (l *List) Rewrite() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	l.file, l.size = f, size
+	l.file, l.content = f, content
 	return nil
 }
 
@@ -264,20 +266,47 @@ func (l *List) gone(number uint64) error {
 
 // add appends a record, or writes the list anew if it is long.
 func (l *List) add(record []byte) error {
-	if l.file == nil || l.size+len(record) > listFull {
+	if l.file == nil || len(l.content)+len(record) > listFull {
 		return l.Rewrite()
 	}
+	written := len(l.content)
+	l.content = append(l.content, record...)
 	_, err := l.file.Write(record)
 	if err == nil {
 		err = l.file.SyncData()
 	}
 	if err != nil {
 		err = errors.Join(err, l.file.Close())
-		l.file = nil
+		l.file, l.content = nil, l.content[:written]
 		return err
 	}
-	l.size += len(record)
 	return nil
+}
+
+// Scrub holds the list's file to what was written, in each of the folders of fs that are to have it, and writes it anew if it is another in
+// any of them. read is how many bytes it read, found in how many folders the file was another.
+func (l *List) Scrub(fs vfs.FS, dirs []string) (read int64, found int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return 0, 0, nil // the store has said so, and the next change writes it anew
+	}
+	for _, dir := range dirs {
+		name := fs.PathJoin(dir, ListName)
+		if f, err := fs.Open(name); err == nil {
+			diskio.Uncache(f, 0, listFull)
+			_ = f.Close() // nothing was written
+		}
+		b, err := diskio.ReadFile(fs, name)
+		read += int64(len(b))
+		if errors.Is(err, os.ErrNotExist) || err == nil && !bytes.Equal(b, l.content) {
+			found++
+		}
+	}
+	if found > 0 {
+		err = l.Rewrite()
+	}
+	return read, found, err
 }
 
 // Close closes the file of the list.
