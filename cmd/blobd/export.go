@@ -11,12 +11,13 @@ import (
 
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/backup"
-	"github.com/blobd/blobd/internal/blob/files"
+	blobfiles "github.com/blobd/blobd/internal/blob/files"
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/table"
+	tablefiles "github.com/blobd/blobd/internal/table/files"
 )
 
-// filesCommand has a running server copy the blobs of an account to plain files, or from them.
+// filesCommand has a running server copy an account to plain files, or from them.
 type filesCommand struct {
 	Account        string `arg:"" help:"Which account."`
 	Dir            string `arg:"" help:"Directory with the files. The server reads or writes there."`
@@ -38,16 +39,16 @@ func (c *exportCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return err
 	}
-	if rep.History+rep.Blocks+rep.Tables > 0 {
-		if _, err := fmt.Fprintf(o.out, "left out: %d snapshots and versions, %d names with uncommitted blocks only, %d tables\n", rep.History, rep.Blocks, rep.Tables); err != nil {
+	if rep.Blobs.Blocks > 0 {
+		if _, err := fmt.Fprintf(o.out, "left out: %d names with uncommitted blocks only\n", rep.Blobs.Blocks); err != nil {
 			return err
 		}
 	}
-	for _, f := range rep.Failures {
+	for _, f := range rep.Blobs.Failures {
 		_, _ = fmt.Fprintln(o.err, f)
 	}
-	if rep.Failed > 0 {
-		return fmt.Errorf("%d blobs could not be copied", rep.Failed)
+	if rep.Blobs.Failed > 0 {
+		return fmt.Errorf("%d blobs could not be copied", rep.Blobs.Failed)
 	}
 	return nil
 }
@@ -58,10 +59,10 @@ func (c *importCommand) Run(ctx context.Context, o *output) error {
 	return err
 }
 
-// filesReport is what was copied, and the tables that were not.
+// filesReport is what was copied.
 type filesReport struct {
-	files.Report
-	Tables int64 `json:"tables"`
+	Blobs  blobfiles.Report  `json:"blobs"`
+	Tables tablefiles.Report `json:"tables"`
 }
 
 func (c *filesCommand) ask(ctx context.Context, o *output, command string) (*filesReport, error) {
@@ -76,12 +77,19 @@ func (c *filesCommand) ask(ctx context.Context, o *output, command string) (*fil
 	if a.Files == nil {
 		return nil, errors.New("the server's answer cannot be read")
 	}
-	_, err = fmt.Fprintf(o.out, "%d containers, %d blobs of %s\n", a.Files.Containers, a.Files.Blobs, amount(a.Files.Bytes))
+	b, t := &a.Files.Blobs, &a.Files.Tables
+	_, err = fmt.Fprintf(o.out, "%d containers, %d blobs, %d snapshots and versions of %s; %d tables of %d entities\n", b.Containers, b.Blobs, b.History, amount(b.Bytes), t.Tables, t.Entities)
 	return a.Files, err
 }
 
-// serveFiles copies blobs to files, or from them, for the operator.
-func serveFiles(do func(context.Context, files.Options) (*files.Report, error), registry *account.Registry, blobs *store.Service, tables *table.Service) http.HandlerFunc {
+// filesJob is an export or import under way in the server.
+type filesJob struct {
+	blobs  blobfiles.Options
+	tables tablefiles.Options
+}
+
+// serveFiles copies an account to files, or from them, for the operator.
+func serveFiles(do func(context.Context, *filesJob) (*filesReport, error), registry *account.Registry, blobs *store.Service, tables *table.Service) http.HandlerFunc {
 	return long(func(ctx context.Context, body io.Reader, show func(backup.Progress)) (*longAnswer, error) {
 		var q filesRequest
 		if err := json.NewDecoder(body).Decode(&q); err != nil || !filepath.IsAbs(q.Dir) {
@@ -92,19 +100,42 @@ func serveFiles(do func(context.Context, files.Options) (*files.Report, error), 
 			return nil, fmt.Errorf("there is no account %s", q.Account)
 		}
 		done := int64(0)
-		rep, err := do(ctx, files.Options{Blobs: blobs, Account: a, Dir: q.Dir, Progress: func(n int64) {
+		progress := func(n int64) {
 			done += n
 			show(backup.Progress{Doing: "copying", Done: done})
-		}})
+		}
+		rep, err := do(ctx, &filesJob{blobfiles.Options{Blobs: blobs, Account: a, Dir: q.Dir, Progress: progress}, tablefiles.Options{Tables: tables, Account: a.Name, Dir: q.Dir, Progress: progress}})
 		if err != nil {
 			return nil, err
 		}
-		all := &filesReport{Report: *rep}
-		for from := ""; ; {
-			from, err = tables.Tables(ctx, a.Name, from, func(string) bool { all.Tables++; return true })
-			if err != nil || from == "" {
-				return &longAnswer{Files: all}, err
-			}
-		}
+		return &longAnswer{Files: rep}, nil
 	})
+}
+
+func exportFiles(ctx context.Context, j *filesJob) (*filesReport, error) {
+	b, err := blobfiles.Export(ctx, j.blobs)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tablefiles.Export(ctx, j.tables)
+	if err != nil {
+		return nil, err
+	}
+	return &filesReport{*b, *t}, nil
+}
+
+// importFiles makes all that was exported, or nothing.
+func importFiles(ctx context.Context, j *filesJob) (*filesReport, error) {
+	t, undo, err := tablefiles.Import(ctx, j.tables)
+	if err != nil {
+		return nil, err
+	}
+	b, err := blobfiles.Import(ctx, j.blobs)
+	if err == nil && t.Tables == 0 && b.Containers == 0 {
+		err = fmt.Errorf("%s holds no container or table that was exported", j.blobs.Dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	return &filesReport{*b, *t}, nil
 }

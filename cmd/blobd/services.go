@@ -17,7 +17,6 @@ import (
 	"github.com/blobd/blobd/internal/auth/bearer"
 	"github.com/blobd/blobd/internal/auth/gate"
 	"github.com/blobd/blobd/internal/blob"
-	"github.com/blobd/blobd/internal/blob/files"
 	blobstore "github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/server"
@@ -88,8 +87,8 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	b = server.Backend{Accounts: registry, Blob: blobs, Table: tables, Store: store, Reset: resetter(configured, initials, accounts, blobs, tables)}
 	commands := http.NewServeMux()
 	commands.HandleFunc("/backup", serveBackup(store, log))
-	commands.HandleFunc("/export", serveFiles(files.Export, registry, blobs.Blobs(), tables))
-	commands.HandleFunc("/import", serveFiles(files.Import, registry, blobs.Blobs(), tables))
+	commands.HandleFunc("/export", serveFiles(exportFiles, registry, blobs.Blobs(), tables))
+	commands.HandleFunc("/import", serveFiles(importFiles, registry, blobs.Blobs(), tables))
 	if manager == nil {
 		commands.HandleFunc("/", noManager)
 	} else {

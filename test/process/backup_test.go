@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,11 +11,14 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/account"
 )
 
 // fillForBackup makes blobs of each way that content is kept, and returns what a client sees of them.
@@ -164,7 +168,8 @@ func TestBackupOfARunningServer(t *testing.T) {
 	p.stop()
 }
 
-// TestAnAccountIsMoved: exported to files and imported by another server, its current blobs are the same to a client but for their times.
+// TestAnAccountIsMoved: exported to files and imported by another server, its blobs, snapshots and tables are the same to a client but for their
+// times.
 func TestAnAccountIsMoved(t *testing.T) {
 	root, err := os.MkdirTemp("", "b") // the socket's path is short
 	require.NoError(t, err)
@@ -173,7 +178,7 @@ func TestAnAccountIsMoved(t *testing.T) {
 	current := func(c *azblob.Client) map[string]string {
 		all := seen(t, c, "docs")
 		for key, text := range all {
-			if all[key] = strings.SplitN(text, "\x00", 3)[min(2, strings.Count(text, "\x00"))]; key == "staged" || strings.Contains(key, "@") {
+			if all[key] = strings.SplitN(text, "\x00", 3)[min(2, strings.Count(text, "\x00"))]; key == "staged" {
 				delete(all, key)
 			}
 		}
@@ -182,11 +187,15 @@ func TestAnAccountIsMoved(t *testing.T) {
 	p := launch(t, anyPorts(filepath.Join(root, "p"))...)
 	fillForBackup(t, p.client(nil))
 	want := current(p.client(nil))
-	require.Len(t, want, 6)
+	require.Len(t, want, 7)
+	fillTable(t, p)
+	entities := tableSeen(t, p)
+	require.Len(t, entities, 2)
 	code, out, words := refuse(t, nil, "export", "devstoreaccount1", files, "--data", filepath.Join(root, "p"))
 	require.Zero(t, code, out+words)
-	require.Contains(t, out, "1 containers, 6 blobs")
-	require.Contains(t, out, "left out: 1 snapshots and versions, 1 names with uncommitted blocks only, 0 tables")
+	require.Contains(t, out, "1 containers, 6 blobs, 1 snapshots and versions")
+	require.Contains(t, out, "1 tables of 2 entities")
+	require.Contains(t, out, "left out: 1 names with uncommitted blocks only")
 	code, _, words = refuse(t, nil, "export", "nobody", files+"2", "--data", filepath.Join(root, "p"))
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, words, "there is no account nobody")
@@ -196,5 +205,41 @@ func TestAnAccountIsMoved(t *testing.T) {
 	code, out, words = refuse(t, nil, "import", "devstoreaccount1", files, "--data", filepath.Join(root, "q"))
 	require.Zero(t, code, out+words)
 	require.Equal(t, want, current(p.client(nil)))
+	require.Equal(t, entities, tableSeen(t, p))
 	p.stop()
+}
+
+func (p *process) rows(t *testing.T) *aztables.Client {
+	cred, err := aztables.NewSharedKeyCredential(account.DevName, account.DevKey)
+	require.NoError(t, err)
+	c, err := aztables.NewServiceClientWithSharedKey(p.Table+"/"+account.DevName, cred, nil)
+	require.NoError(t, err)
+	return c.NewClient("Rows")
+}
+
+func fillTable(t *testing.T, p *process) {
+	c := p.rows(t)
+	_, err := c.CreateTable(context.Background(), nil)
+	require.NoError(t, err)
+	for _, e := range []string{`{"PartitionKey":"p","RowKey":"1","N@odata.type":"Edm.Int64","N":"7"}`, `{"PartitionKey":"p","RowKey":"2","D@odata.type":"Edm.DateTime","D":"2020-02-03T04:05:06.7Z"}`} {
+		_, err := c.AddEntity(context.Background(), []byte(e), nil)
+		require.NoError(t, err)
+	}
+}
+
+// tableSeen returns the entities as a client gets them, but for their times.
+func tableSeen(t *testing.T, p *process) (all []map[string]any) {
+	pages := p.rows(t).NewListEntitiesPager(nil)
+	for pages.More() {
+		page, err := pages.NextPage(context.Background())
+		require.NoError(t, err)
+		for _, raw := range page.Entities {
+			var e map[string]any
+			require.NoError(t, json.Unmarshal(raw, &e))
+			delete(e, "Timestamp")
+			delete(e, "odata.etag")
+			all = append(all, e)
+		}
+	}
+	return all
 }

@@ -1,8 +1,9 @@
-// Package files copies the blobs of an account to plain files and back: of each container a folder with a file for each current blob, and
-// beside it container.jsonl, whose first line is the container and each other one a blob.
+// Package files copies the blobs of an account to plain files and back: of each container a folder with a file for each blob, snapshot and
+// version, and beside it container.jsonl, whose first line is the container and each other one a blob, what is past of it before what is
+// current.
 //
-// What a service call cannot make again is left out, and counted: snapshots, versions, what is soft-deleted, uncommitted blocks, leases.
-// ETags and times are new where blobs are imported.
+// Left out are uncommitted blocks, which are counted, what is soft-deleted, and leases. Snapshots and versions keep their ids; ETags and
+// times of the last change are new where blobs are imported.
 package files
 
 import (
@@ -21,6 +22,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/store"
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -30,9 +32,9 @@ const listEnd = ".jsonl"
 // Report counts what was copied, and names what was not.
 type Report struct {
 	Containers int64    `json:"containers"`
-	Blobs      int64    `json:"blobs"`
-	Bytes      int64    `json:"bytes"`
-	History    int64    `json:"history"`     // snapshots and versions left out
+	Blobs      int64    `json:"blobs"`       // current ones
+	History    int64    `json:"history"`     // snapshots and versions
+	Bytes      int64    `json:"bytes"`       // of all of them
 	Blocks     int64    `json:"uncommitted"` // names with uncommitted blocks only, left out
 	Failed     int64    `json:"failed"`      // blobs that could not be copied
 	Failures   []string `json:"failures,omitempty"`
@@ -59,6 +61,9 @@ type container struct {
 // blob is a line of a list.
 type blob struct {
 	Name     string                `json:"name"`
+	Snapshot string                `json:"snapshot,omitempty"`         // id, of a snapshot
+	Version  string                `json:"versionId,omitempty"`        // of a version, of a blob that is the current one, or of what a snapshot was taken of
+	Current  bool                  `json:"isCurrentVersion,omitempty"` // it is that
 	File     string                `json:"file"`
 	Type     string                `json:"type"`
 	Size     int64                 `json:"size"`
@@ -79,6 +84,41 @@ type blob struct {
 type block struct {
 	ID   []byte `json:"id"`
 	Size int64  `json:"size"`
+}
+
+// slot is where a blob of the list was, and which version; an error if there can be no such one.
+func (b *blob) slot() (slot record.Slot, version engine.Stamp, err error) {
+	parse := func(id string) (stamp engine.Stamp) {
+		ok := id == ""
+		if !ok {
+			stamp, ok = protocol.ParseSnapshotID(id)
+		}
+		if !ok {
+			err = fmt.Errorf("%q is the id of no snapshot or version", id)
+		}
+		return stamp
+	}
+	snapshot, version := parse(b.Snapshot), parse(b.Version)
+	switch {
+	case b.Current && (b.Snapshot != "" || b.Version == ""):
+		err = errors.New("it is not the current version of anything")
+	case b.Snapshot != "":
+		slot = record.Slot{Stamp: snapshot, Kind: record.SlotSnapshot}
+	case b.Version != "" && !b.Current:
+		slot = record.Slot{Stamp: version, Kind: record.SlotVersion}
+	}
+	return slot, version, err
+}
+
+// selector selects what is in a slot.
+func selector(slot record.Slot) (s store.Selector) {
+	switch slot.Kind {
+	case record.SlotSnapshot:
+		s.Snapshot = slot.Stamp
+	case record.SlotVersion:
+		s.Version = slot.Stamp
+	}
+	return s
 }
 
 func pairs(p []protocol.Pair) (l [][2]string) {
@@ -171,14 +211,13 @@ func (x *export) container(c container, rec *record.Container) error {
 		var next []byte
 		next, err = x.Blobs.List(x.ctx, rec, &store.ListRequest{Marker: marker, Max: 1000, Now: record.StampOf(time.Now()),
 			Include: store.IncludeSnapshots | store.IncludeVersions | store.IncludeUncommitted}, &page)
-		x.rep.History += page.history
 		x.rep.Blocks += page.uncommitted
-		for _, name := range page.names {
+		for _, e := range page.entries {
 			if err != nil {
 				break
 			}
 			var b *blob
-			if b, err = x.blob(c.Container, name); err == nil && b != nil {
+			if b, err = x.blob(c.Container, e.name, e.slot); err == nil && b != nil {
 				err = lines.Encode(b)
 			}
 		}
@@ -199,22 +238,24 @@ func (x *export) container(c container, rec *record.Container) error {
 	return x.root.Rename(c.Container+listEnd+".tmp", c.Container+listEnd)
 }
 
-// names takes the names of a page of a listing.
+// names takes the names of a page of a listing, and what of each.
 type names struct {
-	names                []string
-	history, uncommitted int64
+	entries     []entry
+	uncommitted int64
+}
+
+type entry struct {
+	name string
+	slot record.Slot
 }
 
 // Blob implements store.Listing.
 func (n *names) Blob(name string, e *store.Entry) {
-	switch {
-	case e.Uncommitted:
+	if e.Uncommitted {
 		n.uncommitted++
-	case e.Slot.Kind != record.SlotCurrent:
-		n.history++
-	default:
-		n.names = append(n.names, strings.Clone(name))
+		return
 	}
+	n.entries = append(n.entries, entry{strings.Clone(name), e.Slot})
 }
 
 // Prefix implements store.Listing.
@@ -227,9 +268,9 @@ func (n *names) Full() bool { return false }
 var errChanged = errors.New("it changes all the time")
 
 // blob copies a blob, nil if that cannot be done or it is gone.
-func (x *export) blob(container, name string) (b *blob, err error) {
+func (x *export) blob(container, name string, slot record.Slot) (b *blob, err error) {
 	for range 10 {
-		if b, err = x.tryBlob(container, name); !errors.Is(err, errChanged) {
+		if b, err = x.tryBlob(container, name, slot); !errors.Is(err, errChanged) {
 			break
 		}
 	}
@@ -240,23 +281,42 @@ func (x *export) blob(container, name string) (b *blob, err error) {
 	if errors.As(err, &refused) || errors.Is(err, errChanged) || errors.Is(err, errContent) {
 		x.rep.Failed++
 		if len(x.rep.Failures) < 1000 {
-			x.rep.Failures = append(x.rep.Failures, fmt.Sprintf("%s/%s: %v", container, name, err))
+			x.rep.Failures = append(x.rep.Failures, fmt.Sprintf("%s/%s%s: %v", container, name, words(slot), err))
 		}
 		return nil, nil
 	}
 	if err == nil {
-		x.rep.Blobs++
-		x.rep.Bytes += b.Size
+		x.rep.count(slot, b.Size)
 	}
 	return b, err
+}
+
+func (r *Report) count(slot record.Slot, size int64) {
+	if slot.Kind == record.SlotCurrent {
+		r.Blobs++
+	} else {
+		r.History++
+	}
+	r.Bytes += size
+}
+
+// words tells what of a blob is meant.
+func words(slot record.Slot) string {
+	switch slot.Kind {
+	case record.SlotSnapshot:
+		return " snapshot " + protocol.SnapshotID(slot.Stamp)
+	case record.SlotVersion:
+		return " version " + protocol.SnapshotID(slot.Stamp)
+	}
+	return ""
 }
 
 // errContent: content cannot be read.
 var errContent = errors.New("its content cannot be read")
 
-func (x *export) tryBlob(container, name string) (_ *blob, err error) {
-	at := x.on(container, name)
-	rd, err := x.Blobs.Open(x.ctx, &store.ReadRequest{Target: at})
+func (x *export) tryBlob(container, name string, slot record.Slot) (_ *blob, err error) {
+	at, which := x.on(container, name), selector(slot)
+	rd, err := x.Blobs.Open(x.ctx, &store.ReadRequest{Target: at, Slot: which})
 	if err != nil {
 		return nil, err
 	}
@@ -272,9 +332,15 @@ func (x *export) tryBlob(container, name string) (_ *blob, err error) {
 	if !inferred {
 		b.Tier = tier.String()
 	}
+	if rec.Version != 0 {
+		b.Version, b.Current = protocol.SnapshotID(rec.Version), slot.Kind == record.SlotCurrent
+	}
+	if slot.Kind == record.SlotSnapshot {
+		b.Snapshot = protocol.SnapshotID(slot.Stamp)
+	}
 	switch rec.Type {
 	case record.PageBlob:
-		after, _, err := x.Blobs.PageRanges(x.ctx, &store.PageQuery{Target: at, Limit: math.MaxInt}, func(from, to int64, _ bool) { b.Pages = append(b.Pages, [2]int64{from, to}) })
+		after, _, err := x.Blobs.PageRanges(x.ctx, &store.PageQuery{Target: at, Slot: which, Limit: math.MaxInt}, func(from, to int64, _ bool) { b.Pages = append(b.Pages, [2]int64{from, to}) })
 		if err != nil {
 			return nil, err
 		}
@@ -282,7 +348,7 @@ func (x *export) tryBlob(container, name string) (_ *blob, err error) {
 			return nil, errChanged
 		}
 	case record.BlockBlob:
-		list, err := x.Blobs.BlockList(x.ctx, &at, store.Selector{}, true, false)
+		list, err := x.Blobs.BlockList(x.ctx, &at, which, true, false)
 		if err != nil {
 			return nil, err
 		}
@@ -293,14 +359,14 @@ func (x *export) tryBlob(container, name string) (_ *blob, err error) {
 			b.Blocks = append(b.Blocks, block{[]byte(k.ID), k.Size})
 		}
 	}
-	f, file, err := create(x.root, container, place(name))
+	f, file, err := create(x.root, container, place(name, slot))
 	if err != nil {
 		return nil, err
 	}
 	b.File = file
 	sum := uint64(0)
 	if rec.Type == record.PageBlob {
-		sum, err = x.pages(f, at, b)
+		sum, err = x.pages(f, at, which, b)
 	} else {
 		sum, err = x.stream(f, rd)
 	}
@@ -338,12 +404,12 @@ func (x *export) stream(to io.Writer, rd *store.Reading) (sum uint64, err error)
 }
 
 // pages copies the written pages of a blob; the rest of the file is a hole.
-func (x *export) pages(f *os.File, at store.Target, b *blob) (sum uint64, err error) {
+func (x *export) pages(f *os.File, at store.Target, which store.Selector, b *blob) (sum uint64, err error) {
 	if err := f.Truncate(b.Size); err != nil {
 		return 0, err
 	}
 	for _, r := range b.Pages {
-		rd, err := x.Blobs.Open(x.ctx, &store.ReadRequest{Target: at, Ranged: true, Range: protocol.Range{First: r[0], Last: r[1] - 1}})
+		rd, err := x.Blobs.Open(x.ctx, &store.ReadRequest{Target: at, Slot: which, Ranged: true, Range: protocol.Range{First: r[0], Last: r[1] - 1}})
 		if err != nil {
 			return 0, err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/blobd/blobd/internal/blob/record"
 	"github.com/blobd/blobd/internal/blob/store"
 	"github.com/blobd/blobd/internal/blob/tagquery"
+	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -28,8 +29,8 @@ type importing struct {
 	made []string // containers
 }
 
-// Import makes the containers and blobs that Export has written. Containers that are there are refused, before anything is made; where it
-// fails later, the containers that it made are deleted.
+// Import makes the containers and blobs that Export has written, of which there may be none. Containers that are there are refused, before
+// anything is made; where it fails later, the containers that it made are deleted.
 func Import(ctx context.Context, o Options) (_ *Report, err error) {
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
@@ -37,6 +38,9 @@ func Import(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	x := &importing{Options: o, ctx: ctx, root: root, rep: &Report{}}
+	plain := *o.Account // what puts a blob together makes no versions
+	plain.Versioning = false
+	x.Account = &plain
 	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
 		return nil, err
@@ -53,9 +57,6 @@ func Import(ctx context.Context, o Options) (_ *Report, err error) {
 				return nil, errors.Join(err, fmt.Errorf("the account has a container %s already: nothing is imported", at.Container))
 			}
 		}
-	}
-	if len(lists) == 0 {
-		return nil, fmt.Errorf("%s holds no container that was exported", o.Dir)
 	}
 	for _, name := range lists {
 		if err := x.container(name); err != nil {
@@ -113,11 +114,17 @@ func (x *importing) container(list string) (err error) {
 		} else if err != nil {
 			return err
 		}
-		if err := x.blob(c.Container, &b); err != nil {
-			return fmt.Errorf("blob %q: %w", b.Name, err)
+		slot, version, err := b.slot()
+		if err == nil {
+			err = x.blob(c.Container, &b, slot, version)
 		}
-		x.rep.Blobs++
-		x.rep.Bytes += b.Size
+		if errors.Is(err, protocol.ErrUnauthorizedBlobOverwrite) || errors.Is(err, protocol.ErrBlobAlreadyExists) {
+			err = errors.New("the list has it twice, or what is past of it behind what is current")
+		}
+		if err != nil {
+			return fmt.Errorf("blob %q%s: %w", b.Name, words(slot), err)
+		}
+		x.rep.count(slot, b.Size)
 	}
 }
 
@@ -184,7 +191,7 @@ const (
 	maxPut   = 256 << 20
 )
 
-func (x *importing) blob(container string, b *blob) (err error) {
+func (x *importing) blob(container string, b *blob, slot record.Slot, version engine.Stamp) (err error) {
 	if !fs.ValidPath(b.File) || !strings.HasPrefix(b.File, container+"/") {
 		return fmt.Errorf("its file %q is not in the container's folder", b.File)
 	}
@@ -206,6 +213,7 @@ func (x *importing) blob(container string, b *blob) (err error) {
 	}
 	src := &source{File: file, read: x.Progress}
 	at := x.on(container, b.Name)
+	at.CreateOnly = true
 	rec := &record.Blob{HTTP: b.HTTP, MD5: string(b.MD5), Metadata: metadata, Tags: tags}
 	for _, t := range []record.Type{record.BlockBlob, record.PageBlob, record.AppendBlob} {
 		if t.String() == b.Type {
@@ -233,7 +241,15 @@ func (x *importing) blob(container string, b *blob) (err error) {
 	if err == nil && fmt.Sprintf("%016x", src.sum) != b.CRC64 {
 		return fmt.Errorf("%s is not of the sum that its line says", b.File)
 	}
-	return err
+	switch {
+	case err != nil:
+		return err
+	case slot.Kind != record.SlotCurrent:
+		return x.Blobs.Keep(x.ctx, &at, slot, version)
+	case version != 0:
+		return x.Blobs.SetVersion(x.ctx, &at, version)
+	}
+	return nil
 }
 
 func (x *importing) blocks(n *store.Creation, b *blob, src *source) error {

@@ -10,6 +10,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/blobd/blobd/internal/blob/record"
 )
 
 const (
@@ -18,17 +20,19 @@ const (
 )
 
 // place is where the file of a blob is best put under a container's folder. What means something to a file system is escaped by %, which
-// no other part of a path has; names that are long are cut. Two names may get one path: see create.
-func place(name string) string {
+// no other part of a path has; names that are long are cut. Snapshots and versions lie beside the blob, with their id behind a %. Two names
+// may get one path: see create.
+func place(name string, slot record.Slot) string {
+	past := strings.NewReplacer(" ", "%", ":", "").Replace(words(slot))
 	parts := strings.Split(name, "/")
 	for i, p := range parts {
 		parts[i] = part(p)
 	}
 	if p := path.Join(parts...); len(p) <= maxPath {
-		return p
+		return p + past
 	}
 	sum := sha256.Sum256([]byte(name))
-	return path.Join("%long", hex.EncodeToString(sum[:]))
+	return path.Join("%long", hex.EncodeToString(sum[:])) + past
 }
 
 func part(s string) string {
