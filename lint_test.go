@@ -39,6 +39,7 @@ var floors = [][]string{
 	{"internal/blob/files"},
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/arm"},
+	{"internal/keyspace"},
 	{"internal/server", "internal/devissuer"},
 	{"internal/compat"},
 	{"cmd", "bench", "test"},

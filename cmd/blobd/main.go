@@ -34,11 +34,12 @@ type cli struct {
 	Reset   resetCommand    `cmd:"" help:"Empty the emulator's account devstoreaccount1 of a running server, as between two tests; other accounts are left alone."`
 	Scrub   scrubCommand    `cmd:"" help:"How far a running server has read itself to find damage; start or pause that."`
 	Check   checkCommand    `cmd:"" help:"Hold a store, of a running server or with --offline, against itself: records, owners of content, indexes; with --deep all content. Exit status 0 when nothing is wrong."`
+	Inspect inspectCommand  `cmd:"" help:"Show in words what a file of a store holds, or with --data the keys of one that no server has open: for whoever looks for what is wrong with it."`
 	Disk    diskCommand     `cmd:"" help:"List the disks of a store, or replace one that is dead."`
 	Backup  backupCommand   `cmd:"" help:"Back up the store of a running server, or with --offline one that no server has open: one moment of all of it, and only what the backup before has not."`
 	Restore restoreCommand  `cmd:"" help:"Make a store from a backup, on as many disks as you like, and compare the two."`
-	Export  exportCommand   `cmd:"" help:"Copy the current blobs of an account of a running server to plain files, with their properties beside them."`
-	Import  importCommand   `cmd:"" help:"Make blobs in an account of a running server of what export has written."`
+	Export  exportCommand   `cmd:"" help:"Copy an account of a running server to plain files: blobs, snapshots and versions with their properties beside them, and tables."`
+	Import  importCommand   `cmd:"" help:"Make blobs and tables in an account of a running server of what export has written."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
 	operatorCommands `embed:""`

@@ -30,10 +30,14 @@ func (s *Store) version(id uint64) uint32 {
 // tag returns what marks the frame at a place as the store's own. Nobody else can know it before it is written, and a place is written
 // once: a copy of the frame, which a client may store, always comes to lie at another. In version 1 it is the same in all frames.
 func (s *Store) tag(id uint64, c int, off int64) uint64 {
-	if id < s.opts.Version2 {
-		return binary.BigEndian.Uint64(s.opts.StoreID[:])
+	return makeTag(&s.opts.StoreID, &s.opts.Secret, s.opts.Version2, id, c, off)
+}
+
+func makeTag(store *[16]byte, secret *siphash.Key, version2, id uint64, c int, off int64) uint64 {
+	if id < version2 {
+		return binary.BigEndian.Uint64(store[:])
 	}
-	return siphash.Sum(&s.opts.Secret, id, uint64(off)<<8|uint64(c))
+	return siphash.Sum(secret, id, uint64(off)<<8|uint64(c))
 }
 
 // handles keeps column files open between uses, those used last. Files that are appended to come on top of its limit: they cannot

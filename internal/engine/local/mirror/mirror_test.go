@@ -359,7 +359,7 @@ func TestOpenCopiesWhatAReplicaLacks(t *testing.T) {
 				fs := d.open(t)
 				assert.True(t, bytes.Equal(b, read(t, fs, "meta/000001.sst")))
 				assert.True(t, bytes.Equal(b, read(t, d.fs[replica], "disk/meta/000001.sst")))
-				_, err := inspect(fs.replicas[replica], "meta/000001.sst")
+				_, err := inFullLength(fs.replicas[replica], "meta/000001.sst")
 				assert.NoError(t, err)
 			})
 		}

@@ -179,7 +179,7 @@ func (fs *FS) alikeSealed(current []*replica, name string) error {
 	var good *sums
 	whole := make([]bool, len(current))
 	for i, r := range current {
-		s, err := inspect(r, name)
+		s, err := inFullLength(r, name)
 		if err == nil {
 			whole[i] = true
 			if good == nil {
@@ -201,8 +201,8 @@ func (fs *FS) alikeSealed(current []*replica, name string) error {
 	return nil
 }
 
-// inspect returns the checksums of a file that is there in its full length.
-func inspect(r *replica, name string) (*sums, error) {
+// inFullLength returns the checksums of a file that is there in its full length.
+func inFullLength(r *replica, name string) (*sums, error) {
 	b, err := diskio.ReadFile(r.FS, r.path(name+sumSuffix))
 	if err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func (fs *FS) fill(r *replica, names []string) error {
 		name := fs.opts.Dir + "/" + base
 		if sealed(name) {
 			if s := fs.sidecar(name); s != nil {
-				mine, err := inspect(r, name)
+				mine, err := inFullLength(r, name)
 				if err == nil && bytes.Equal(mine.raw, s.raw) && mine.size == s.size {
 					continue
 				}

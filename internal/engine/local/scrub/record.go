@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/blobd/blobd/internal/engine/inspect"
 )
 
 // record is what is kept of the scrub over restarts; docs/format.md, "Scrub", has its bytes.
@@ -75,4 +77,15 @@ func moment(v uint64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, int64(v))
+}
+
+// Tell tells of a record.
+func Tell(b []byte, i *inspect.Item) error {
+	var r record
+	if err := r.decode(b); err != nil {
+		return err
+	}
+	i.Add("pass", r.pass).Add("running", r.running).Add("paused", r.paused).Add("began", r.started).Add("last one ended", r.finished).
+		Add("goes on with extent", r.next).Add("ends with extent", r.last).Add("read", r.read.Bytes).Add("found", r.read.Found).Add("healed", r.read.Healed).Add("lost", r.read.Lost)
+	return nil
 }

@@ -61,30 +61,45 @@ func (l *Frames) header(b []byte, number uint64, at int) (synced uint64, ok bool
 		string(h[:4]) == frameMagic && binary.BigEndian.Uint64(h[frameMark:]) == l.mark(h, number, int64(at))
 }
 
+// next returns the payload of the frame at an offset of a log, where the next one begins, and what had been synced when it was written. If
+// there is no whole one the next begins at the same place.
+func (l *Frames) next(b []byte, number uint64, at int) (payload []byte, next int, synced uint64) {
+	synced, ok := l.header(b, number, at)
+	if !ok {
+		return nil, at, 0
+	}
+	from := at + frameHead
+	to := from + int(binary.BigEndian.Uint32(b[at+frameLength:]))
+	if to > len(b) || crc64nvme.Checksum(b[from:to]) != binary.BigEndian.Uint64(b[at+frameSum:]) {
+		return nil, at, 0
+	}
+	return b[from:to], to, synced
+}
+
 // content takes the payloads out of a log, for which it uses b. end is where the last whole frame ends. It fails with
 // engine.ErrCorrupt if a later frame says that more was synced.
 func (l *Frames) content(b []byte, number uint64) (content []byte, end int, err error) {
 	content = b[:0]
 	for {
-		if _, ok := l.header(b, number, end); !ok {
-			break
+		payload, next, _ := l.next(b, number, end)
+		if next == end {
+			return content, end, l.later(b, number, end)
 		}
-		from := end + frameHead
-		to := from + int(binary.BigEndian.Uint32(b[end+frameLength:]))
-		if to > len(b) || crc64nvme.Checksum(b[from:to]) != binary.BigEndian.Uint64(b[end+frameSum:]) {
-			break
-		}
-		content = append(content, b[from:to]...)
-		end = to
+		content = append(content, payload...)
+		end = next
 	}
+}
+
+// later fails with engine.ErrCorrupt if a frame behind the last whole one, which ends at end, says that more was synced.
+func (l *Frames) later(b []byte, number uint64, end int) error {
 	for at := end + 1; ; at++ {
 		n := bytes.Index(b[min(at, len(b)):], []byte(frameMagic))
 		if n < 0 {
-			return content, end, nil
+			return nil
 		}
 		at += n
 		if synced, ok := l.header(b, number, at); ok && synced > uint64(end) {
-			return content, end, fmt.Errorf("damaged at %d, before the end of what was synced: %w", end, engine.ErrCorrupt)
+			return fmt.Errorf("damaged at %d, before the end of what was synced: %w", end, engine.ErrCorrupt)
 		}
 	}
 }
