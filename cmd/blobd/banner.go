@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -123,14 +124,33 @@ func writeReadyFile(name string, e endpoints) error {
 	if name == "" {
 		return nil
 	}
-	text, err := json.Marshal(e)
+	text, err := e.text()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".new", append(text, '\n'), 0o644); err != nil {
+	if err := server.ReplaceFile(name, text, 0o644); err != nil {
 		return fmt.Errorf("ready file: %w", err)
 	}
-	return os.Rename(name+".new", name)
+	return nil
+}
+
+func (e endpoints) text() ([]byte, error) {
+	text, err := json.Marshal(e)
+	return append(text, '\n'), err
+}
+
+// removeReadyFile takes the file away, as it tells of a server that is gone, unless another's lies there by now.
+func removeReadyFile(name string, e endpoints) {
+	if name == "" {
+		return
+	}
+	ours, err := e.text()
+	if err != nil {
+		return
+	}
+	if there, err := server.ReadRegular(name); err == nil && bytes.Equal(there, ours) {
+		_ = os.Remove(name)
+	}
 }
 
 // connectionString is for the account's owner to paste; only the key that everybody knows is shown.

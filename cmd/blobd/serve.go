@@ -91,7 +91,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	giveProcessors("/")
 	giveHeapRoom()
 	log := newLogger(o.err)
-	access, err := c.openAccessLog(o.out)
+	access, err := c.openAccessLog(o.out, log)
 	if err != nil {
 		return err
 	}
@@ -162,9 +162,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 		err = srv.Serve(ctx, backend, func() error { return c.tellReady(ctx, reached) })
 	}
 	err = errors.Join(err, stopServices())
-	if c.ReadyFile != "" {
-		_ = os.Remove(c.ReadyFile) // it tells of a server that is gone
-	}
+	removeReadyFile(c.ReadyFile, reached)
 	if closeErr := store.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the data: %w", closeErr))
 	}
@@ -363,18 +361,18 @@ func newLogger(w io.Writer) *zap.Logger {
 // accessLog is the access log with the file behind it.
 type accessLog struct {
 	log  *server.AccessLog
-	file *os.File
+	file *server.LogFile
 }
 
-func (c *serveCommand) openAccessLog(stdout io.Writer) (a accessLog, err error) {
+func (c *serveCommand) openAccessLog(stdout io.Writer, log *zap.Logger) (a accessLog, err error) {
 	w := stdout
 	if c.AccessLogFile != "-" && c.AccessLog != "off" {
-		if a.file, err = os.OpenFile(c.AccessLogFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640); err != nil {
+		if a.file, err = server.OpenLogFile(c.AccessLogFile, 0o640); err != nil {
 			return a, fmt.Errorf("access log: %w", err)
 		}
 		w = a.file
 	}
-	a.log, err = server.NewAccessLog(w, c.AccessLog, c.AccessLogSample)
+	a.log, err = server.NewAccessLog(w, c.AccessLog, c.AccessLogSample, log)
 	return a, err
 }
 

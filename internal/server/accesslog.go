@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -22,14 +23,15 @@ import (
 type AccessLog struct {
 	log    *zap.Logger
 	buffer *zapcore.BufferedWriteSyncer
-	errors bool   // only what failed
-	sample uint64 // of what succeeded, one in so many
+	lost   atomic.Uint64 // lines
+	errors bool          // only what failed
+	sample uint64        // of what succeeded, one in so many
 	count  atomic.Uint64
 }
 
 // NewAccessLog writes to w: what is "all", "errors" (status 400 and up) or "off". With sample > 1 only one in so many
-// successful requests is written.
-func NewAccessLog(w io.Writer, what string, sample int) (*AccessLog, error) {
+// successful requests is written. log is told when lines begin to be lost.
+func NewAccessLog(w io.Writer, what string, sample int, log *zap.Logger) (*AccessLog, error) {
 	switch what {
 	case "off":
 		return nil, nil
@@ -41,9 +43,31 @@ func NewAccessLog(w io.Writer, what string, sample int) (*AccessLog, error) {
 		TimeKey: "time", EncodeTime: zapcore.RFC3339NanoTimeEncoder, EncodeDuration: zapcore.SecondsDurationEncoder, LineEnding: "\n",
 	}
 	a := &AccessLog{errors: what == "errors", sample: uint64(max(sample, 1))}
-	a.buffer = &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(w), Size: 64 << 10, FlushInterval: time.Second}
+	a.buffer = &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(&lossy{w: w, lost: &a.lost, log: log}), Size: 64 << 10, FlushInterval: time.Second}
 	a.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), a.buffer, zapcore.InfoLevel))
 	return a, nil
+}
+
+// lossy passes lines on, and counts those that cannot be written. It tells the buffer before it of no error, since after one that would
+// take no line any more.
+type lossy struct {
+	w       io.Writer
+	lost    *atomic.Uint64
+	log     *zap.Logger
+	failing bool // the buffer's lock holds it
+}
+
+// Write implements io.Writer.
+func (l *lossy) Write(p []byte) (int, error) {
+	n, err := l.w.Write(p)
+	if err != nil {
+		l.lost.Add(uint64(max(1, bytes.Count(p[min(n, len(p)):], []byte("\n")))))
+		if !l.failing {
+			l.log.Error("lines of the access log are lost", zap.Error(err))
+		}
+	}
+	l.failing = err != nil
+	return len(p), nil
 }
 
 // Close writes what is buffered.

@@ -91,7 +91,7 @@ func NewAuditLog(where string, log *zap.Logger) (*AuditLog, error) {
 	case strings.Contains(where, "://"):
 		return nil, fmt.Errorf("%q is neither a file, nor syslog, nor the URL of a webhook", where)
 	default:
-		f, err := os.OpenFile(where, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		f, err := OpenLogFile(where, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -267,7 +267,7 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // fileSink appends to a file.
-type fileSink struct{ *os.File }
+type fileSink struct{ *LogFile }
 
 func (f fileSink) write(_ context.Context, lines [][]byte) error {
 	_, err := f.Write(bytes.Join(lines, nil))

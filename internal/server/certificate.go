@@ -27,8 +27,9 @@ type Certificate struct {
 
 	mu      sync.Mutex
 	current *tls.Certificate
-	stamp   [2]fileStamp
-	checked time.Time
+	stamp   [2]fileStamp  // of whoever looks; there is one at a time
+	checked time.Time     // when the last look began
+	looking chan struct{} // closed when it ends; nil between looks
 }
 
 type fileStamp struct {
@@ -43,7 +44,7 @@ func LoadCertificate(certFile, keyFile string, log *zap.Logger) (*Certificate, e
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile) // also from pipes, as a shell's <(command) gives them
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate %s with key %s: %w", certFile, keyFile, err)
 	}
@@ -61,34 +62,62 @@ func SelfSignedInMemory(names []string, now time.Time) (*Certificate, error) {
 	return &Certificate{current: &pair}, err
 }
 
-// lookEvery is how often the files are looked at, while connections are made.
-const lookEvery = time.Second
+const (
+	lookEvery = time.Second            // how often the files are looked at, while connections are made
+	lookWait  = 500 * time.Millisecond // how long they wait for it: the disk may not answer
+)
 
 // Get returns the certificate for a connection.
 func (c *Certificate) Get() (*tls.Certificate, error) {
+	if c.certFile == "" {
+		return c.current, nil
+	}
+	c.mu.Lock()
+	if now := time.Now(); c.looking == nil && now.Sub(c.checked) >= lookEvery {
+		c.checked, c.looking = now, make(chan struct{})
+		go c.reload()
+	}
+	looking, began := c.looking, c.checked
+	c.mu.Unlock()
+	if looking != nil {
+		late := time.NewTimer(time.Until(began.Add(lookWait)))
+		defer late.Stop()
+		select {
+		case <-looking:
+		case <-late.C:
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); c.certFile != "" && now.Sub(c.checked) >= lookEvery {
-		c.checked = now
-		c.reload()
-	}
 	return c.current, nil
 }
 
-// reload takes up changed files. The stamp is kept also when they cannot be used, so that the log has it once.
+// reload takes up changed files.
 func (c *Certificate) reload() {
+	pair := c.changed()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if pair != nil {
+		c.current = pair
+	}
+	close(c.looking)
+	c.looking = nil
+}
+
+// changed reads files that have changed; nil if they have not, or cannot be used. The stamp is kept also then, so that the log has it once.
+func (c *Certificate) changed() *tls.Certificate {
 	stamp, err := c.look()
 	if err != nil || stamp == c.stamp {
-		return // files being replaced may be away for a moment
+		return nil // files being replaced may be away for a moment
 	}
 	c.stamp = stamp
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := loadPair(c.certFile, c.keyFile)
 	if err != nil {
 		c.log.Error("the changed TLS certificate cannot be used; the old one stays", zap.String("file", c.certFile), zap.Error(err))
-		return
+		return nil
 	}
-	c.current = &pair
 	c.log.Info("the TLS certificate was renewed", zap.String("file", c.certFile))
+	return &pair
 }
 
 func (c *Certificate) look() (stamps [2]fileStamp, err error) {
@@ -116,14 +145,27 @@ func SelfSigned(dir string, names []string, now time.Time) (certFile, keyFile st
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", err
 	}
-	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+	if err := ReplaceFile(keyFile, key, 0o600); err != nil {
 		return "", "", err
 	}
-	return certFile, keyFile, os.WriteFile(certFile, cert, 0o644)
+	return certFile, keyFile, ReplaceFile(certFile, cert, 0o644)
+}
+
+// loadPair reads a certificate and its key from regular files.
+func loadPair(certFile, keyFile string) (pair tls.Certificate, err error) {
+	cert, err := ReadRegular(certFile)
+	if err != nil {
+		return pair, err
+	}
+	key, err := ReadRegular(keyFile)
+	if err != nil {
+		return pair, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 func usable(certFile, keyFile string, names []string, now time.Time) bool {
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	pair, err := loadPair(certFile, keyFile)
 	if err != nil || now.After(pair.Leaf.NotAfter.AddDate(0, -1, 0)) {
 		return false
 	}

@@ -60,6 +60,7 @@ var (
 	auditWritten   = counter("blobd_audit_lines_total", "Lines of the audit log that were written; absent without --audit-log.")
 	auditDropped   = counter("blobd_audit_dropped_total", "Lines of the audit log that were dropped, as they could not be written fast enough or at all; absent without --audit-log.")
 	auditWaiting   = gauge("blobd_audit_lines_waiting", "Lines of the audit log that wait to be written; absent without --audit-log.")
+	accessLost     = counter("blobd_access_log_lost_total", "Lines of the access log that were lost, as they could not be written: the disk is full, or a pipe's reader does not take them; absent without the log.")
 	certificateEnd = gauge("blobd_certificate_not_after_seconds", "When the TLS certificate in use expires, in Unix time; absent without HTTPS.")
 )
 
@@ -79,7 +80,7 @@ func newMetrics() *metrics {
 }
 
 // watch adds what is read at every scrape.
-func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limits, certificate func() (*tls.Certificate, error), audit *AuditLog) {
+func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limits, certificate func() (*tls.Certificate, error), audit *AuditLog, access *AccessLog) {
 	m.registry.MustRegister(atScrape(func(show shower) {
 		for _, f := range fronts {
 			name := f.service.String()
@@ -102,6 +103,9 @@ func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limi
 			show(auditWritten, float64(audit.written.Load()))
 			show(auditDropped, float64(audit.dropped.Load()))
 			show(auditWaiting, float64(len(audit.queue)))
+		}
+		if access != nil {
+			show(accessLost, float64(access.lost.Load()))
 		}
 		if certificate != nil {
 			if c, err := certificate(); err == nil && c.Leaf != nil {

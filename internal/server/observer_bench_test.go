@@ -16,7 +16,7 @@ import (
 func BenchmarkObserver(b *testing.B) {
 	for _, what := range []string{"all", "errors"} {
 		b.Run("access log "+what, func(b *testing.B) {
-			access, err := NewAccessLog(io.Discard, what, 1)
+			access, err := NewAccessLog(io.Discard, what, 1, zap.NewNop())
 			require.NoError(b, err)
 			o := &observer{metrics: newMetrics(), access: access, log: zap.NewNop()}
 			s := resttest.Start(b, &rest.Front{Blob: newService(func(r *rest.Request) error {

@@ -194,7 +194,7 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 		Strict: s.options.Strict, Domains: s.options.Domains, Context: requests,
 		Begin: s.metrics.begin, Done: obs.done, PartDone: obs.part, Panicked: obs.panicked,
 	}
-	s.metrics.watch(b.Store, s.fronts, &s.options.Limits, s.options.Certificate, s.options.Audit)
+	s.metrics.watch(b.Store, s.fronts, &s.options.Limits, s.options.Certificate, s.options.Audit, s.options.Access)
 	var serving errgroup.Group
 	failed := make(chan error, len(s.fronts))
 	for _, fr := range s.fronts {

@@ -384,7 +384,7 @@ func (l *lines) all(t *testing.T) (out []map[string]any) {
 
 func TestAccessLog(t *testing.T) {
 	var w lines
-	access, err := NewAccessLog(&w, "all", 1)
+	access, err := NewAccessLog(&w, "all", 1, zap.NewNop())
 	require.NoError(t, err)
 	s := start(t, Options{Access: access}, Backend{Blob: newService(ok)})
 	raw := func(request string) {
@@ -420,7 +420,7 @@ func TestAccessLog(t *testing.T) {
 // A batch is one line, and one for each of its parts, which names it.
 func TestAccessLogOfABatch(t *testing.T) {
 	var w lines
-	access, err := NewAccessLog(&w, "all", 1)
+	access, err := NewAccessLog(&w, "all", 1, zap.NewNop())
 	require.NoError(t, err)
 	s := start(t, Options{Access: access}, Backend{Blob: newService(func(r *rest.Request) error {
 		if r.Blob != "batch" {
@@ -451,7 +451,7 @@ func TestAccessLogChoosesWhatToWrite(t *testing.T) {
 		ok, bad int
 	}{{"all", 1, 10, 3}, {"errors", 1, 0, 3}, {"off", 1, 0, 0}, {"all", 5, 2, 3}} {
 		var w lines
-		access, err := NewAccessLog(&w, c.what, c.sample)
+		access, err := NewAccessLog(&w, c.what, c.sample, zap.NewNop())
 		require.NoError(t, err)
 		s := start(t, Options{Access: access}, Backend{Blob: newService(ok)})
 		for range 10 {
@@ -472,14 +472,14 @@ func TestAccessLogChoosesWhatToWrite(t *testing.T) {
 		}
 		require.Equal(t, [2]int{c.ok, c.bad}, [2]int{good, bad}, "%+v", c)
 	}
-	_, err := NewAccessLog(io.Discard, "some", 1)
+	_, err := NewAccessLog(io.Discard, "some", 1, zap.NewNop())
 	require.Error(t, err)
 }
 
 // A request writes no line of many times its size, whatever bytes it is made of.
 func TestLinesAreBounded(t *testing.T) {
 	var w lines
-	access, err := NewAccessLog(&w, "all", 1)
+	access, err := NewAccessLog(&w, "all", 1, zap.NewNop())
 	require.NoError(t, err)
 	s := start(t, Options{Access: access}, Backend{Blob: newService(ok)})
 	for _, junk := range []string{"\xff", "\xc3\xa9", "%00", `"`, `\`, "a"} {

@@ -196,6 +196,7 @@ var troubles = map[string]struct {
 	blobd_requests_total{instance="i",service="blob",operation="GetBlob",status="503"} 0+2x40`, 10 * time.Minute, 12 * time.Minute},
 	"BlobdTurnsAway":          {`blobd_connections_turned_away_total{instance="i",service="blob"} 0+1x40`, 10 * time.Minute, 12 * time.Minute},
 	"BlobdAuditDropped":       {`blobd_audit_dropped_total{instance="i"} 0 0 3x20`, time.Minute, 3 * time.Minute},
+	"BlobdAccessLogLost":      {`blobd_access_log_lost_total{instance="i"} 0 0 3x20`, time.Minute, 3 * time.Minute},
 	"BlobdDefect":             {`blobd_panics_total{instance="i"} 0 0 1x20`, time.Minute, 3 * time.Minute},
 	"BlobdCertificateExpires": {`blobd_certificate_not_after_seconds{instance="i"} 1200000x100`, 59 * time.Minute, 62 * time.Minute},
 }
