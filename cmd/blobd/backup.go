@@ -296,7 +296,7 @@ func (c *restoreCommand) Run(ctx context.Context, o *output) error {
 	if c.Rate < 0 {
 		return usageError{errors.New("--rate takes 0 or more")}
 	}
-	files, err := descriptors()
+	files, err := descriptors(len(c.Data))
 	if err != nil {
 		return err
 	}

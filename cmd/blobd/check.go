@@ -66,7 +66,7 @@ func (c *checkCommand) online(ctx context.Context, _ *output) (*check.Report, er
 
 // openStill opens a store that nobody serves, without a change to its disks.
 func openStill(dirs []string, o *output) (*local.Store, error) {
-	files, err := descriptors()
+	files, err := descriptors(len(dirs))
 	if err != nil {
 		return nil, err
 	}

@@ -13,17 +13,18 @@ type fileBudget struct {
 	connections int // of clients; 0 is no limit
 }
 
-// otherFiles are what neither is: logs, listeners, directories being synced, files being written, sources of copies.
+// otherFiles are what neither is, beside what a store holds of each of its disks: logs, listeners, directories being synced, files being written, sources of copies.
 const otherFiles = 64
 
-// shareFiles divides a limit of so many descriptors.
-func shareFiles(limit uint64) (fileBudget, error) {
+// shareFiles divides a limit of so many descriptors, for a store on so many disks.
+func shareFiles(limit uint64, disks int) (fileBudget, error) {
 	const most = 1 << 30
 	n := int(min(limit, most))
 	store := max(local.MinMaxFiles, min(local.DefaultMaxFiles, n/3))
-	if n < store+2*otherFiles {
+	other := otherFiles + disks*local.FilesPerDisk
+	if n < store+otherFiles+other {
 		return fileBudget{}, fmt.Errorf("this process may have %d open files, %d are needed: raise the limit (ulimit -n, LimitNOFILE)",
-			n, store+2*otherFiles)
+			n, store+otherFiles+other)
 	}
-	return fileBudget{store: store, connections: n - store - otherFiles}, nil
+	return fileBudget{store: store, connections: n - store - other}, nil
 }

@@ -5,4 +5,4 @@ package main
 import "github.com/blobd/blobd/internal/engine/local"
 
 // descriptors: the system has no limit that is known.
-func descriptors() (fileBudget, error) { return fileBudget{store: local.DefaultMaxFiles}, nil }
+func descriptors(int) (fileBudget, error) { return fileBudget{store: local.DefaultMaxFiles}, nil }

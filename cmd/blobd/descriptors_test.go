@@ -15,11 +15,16 @@ func TestDescriptorsAreSharedOut(t *testing.T) {
 		20_000:     {store: local.DefaultMaxFiles, connections: 18_400},
 		^uint64(0): {store: local.DefaultMaxFiles, connections: 1<<30 - local.DefaultMaxFiles - otherFiles},
 	} {
-		got, err := shareFiles(limit)
+		got, err := shareFiles(limit, 0)
 		require.NoError(t, err)
 		require.Equal(t, want, got, "of %d", limit)
 		require.LessOrEqual(t, uint64(got.store+got.connections), limit)
 	}
-	_, err := shareFiles(200)
+	got, err := shareFiles(1024, 16)
+	require.NoError(t, err)
+	require.Equal(t, fileBudget{store: 341, connections: 619 - 16*local.FilesPerDisk}, got, "what is held of each disk is no connection's")
+	_, err = shareFiles(300, 16)
+	require.ErrorContains(t, err, "raise the limit")
+	_, err = shareFiles(200, 0)
 	require.ErrorContains(t, err, "raise the limit")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // descriptors shares out what the hard limit allows: the soft one is for programs that keep descriptors in sets of 1024.
-func descriptors() (fileBudget, error) {
+func descriptors(disks int) (fileBudget, error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fileBudget{store: local.DefaultMaxFiles}, fmt.Errorf("read the limit of open files: %w", err)
@@ -21,5 +21,5 @@ func descriptors() (fileBudget, error) {
 			limit = raised
 		}
 	}
-	return shareFiles(uint64(limit.Cur))
+	return shareFiles(uint64(limit.Cur), disks)
 }

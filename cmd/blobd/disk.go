@@ -65,7 +65,7 @@ type diskReplaceCommand struct {
 
 // Run takes the directories in.
 func (c *diskReplaceCommand) Run(ctx context.Context, o *output) (err error) {
-	files, err := descriptors()
+	files, err := descriptors(len(c.Data))
 	if err != nil {
 		return err
 	}

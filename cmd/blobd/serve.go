@@ -109,7 +109,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--account: %w", err)}
 	}
-	files, err := descriptors()
+	files, err := descriptors(len(c.Data))
 	if err != nil {
 		return err
 	}

@@ -75,10 +75,12 @@ type Options struct {
 // Memory is an empty file system for Options.FS that keeps all in memory.
 func Memory() vfs.FS { return vfs.NewMem() }
 
-// DefaultMaxFiles is what a store keeps open where it may, MinMaxFiles what it needs.
+// DefaultMaxFiles is what a store keeps open where it may, MinMaxFiles what it needs. FilesPerDisk is how many locks and folders
+// it keeps open on a disk at most, which are not among them.
 const (
 	DefaultMaxFiles = 1536
 	MinMaxFiles     = 160
+	FilesPerDisk    = 16
 )
 
 func (o Options) withDefaults() Options {
