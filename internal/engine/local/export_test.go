@@ -77,5 +77,11 @@ const (
 	StartFiles = startFiles
 )
 
+// Lagging is how many of the disks that are to have the metadata have it not.
+func (s *Store) Lagging() int { return s.disks.lagging() }
+
+// Replicas is how many of so many disks have the metadata.
+func Replicas(disks int) int { return int(widths[disks][1]) + 1 }
+
 // Keep is what writers leave free on each disk.
 func (s *Store) Keep() int64 { return s.room.keep }

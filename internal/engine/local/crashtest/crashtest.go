@@ -63,6 +63,8 @@ type Config[V any] struct {
 	// Check compares a store opened after a power cut with the states that its keys may be in. It may change the store. n
 	// numbers the cuts, so that costly checks can be made on some of them.
 	Check func(s *local.Store, want map[string][]V, n int) error
+	// Closed, if there is one, checks what lies on the disks when that store is closed.
+	Closed func(o local.Options) error
 }
 
 // Run makes the power cuts. It reports the seed of the run and the place of the cut with each failure.
@@ -131,6 +133,9 @@ func check[V any](c Config[V], o local.Options, want map[string][]V, n int) (err
 	defer func() {
 		if cerr := s.Close(); cerr != nil && err == nil {
 			err = cerr
+		}
+		if err == nil && c.Closed != nil {
+			err = c.Closed(o)
 		}
 	}()
 	return c.Check(s, want, n)

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,12 +309,12 @@ func (fs *FS) Remove(name string) error {
 	var missing error
 	there := false
 	err := fs.each(func(r *replica) error {
-		err := r.FS.Remove(r.path(name))
-		if sealed(name) {
-			if serr := r.FS.Remove(r.path(name + sumSuffix)); serr != nil && !errors.Is(serr, os.ErrNotExist) && err == nil {
-				err = serr
+		if sealed(name) { // first: nobody would look for one without a file
+			if err := r.FS.Remove(r.path(name + sumSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
 			}
 		}
+		err := r.FS.Remove(r.path(name))
 		if errors.Is(err, os.ErrNotExist) {
 			missing = err
 			return nil
@@ -384,19 +385,31 @@ func (fs *FS) first(op func(r *replica) error) error {
 	return first
 }
 
-// List implements vfs.FS. The sidecars are not shown.
-func (fs *FS) List(dir string) (names []string, err error) {
-	err = fs.first(func(r *replica) (err error) {
-		names, err = r.FS.List(r.path(dir))
-		return err
-	})
-	shown := names[:0]
-	for _, name := range names {
-		if !strings.HasSuffix(name, sumSuffix) && !strings.HasSuffix(name, tmpSuffix) {
-			shown = append(shown, name)
+// List implements vfs.FS. It shows what any replica has: a file that a crash left half made on one of them is nobody's, and who opens the
+// store removes what it sees only. The sidecars are not shown.
+func (fs *FS) List(dir string) ([]string, error) {
+	var all []string
+	var first error
+	listed := false
+	for _, r := range fs.alive() {
+		names, err := r.FS.List(r.path(dir))
+		if err != nil {
+			if first == nil || errors.Is(first, os.ErrNotExist) {
+				first = err
+			}
+			continue
 		}
+		listed = true
+		all = append(all, names...)
 	}
-	return shown, err
+	if !listed {
+		return nil, first
+	}
+	all = slices.DeleteFunc(all, func(name string) bool {
+		return strings.HasSuffix(name, sumSuffix) || strings.HasSuffix(name, tmpSuffix)
+	})
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // Stat implements vfs.FS.

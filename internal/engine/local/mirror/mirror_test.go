@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -377,6 +378,36 @@ func TestRemoveOfWhatOneReplicaLacks(t *testing.T) {
 			require.Equal(t, []bool{true, true}, fs.Members(), "%s on %d", name, replica)
 			require.Empty(t, d.dropped)
 			require.ErrorIs(t, fs.Remove("meta/"+name), os.ErrNotExist)
+		}
+	}
+}
+
+// TestHalfMadeFilesGoOnEveryReplica: what a crash has left on one replica alone is seen, and removed with all that belongs to it. Nobody else
+// ever looks for it.
+func TestHalfMadeFilesGoOnEveryReplica(t *testing.T) {
+	for _, left := range [][]string{{"000001.sst"}, {"000001.sst.sum"}, {"000001.sst", "000001.sst.sum"}, {"temporary.000001.dbtmp"}, {"000001.log"}} {
+		for replica := range 2 {
+			d := newDisks(2)
+			write(t, d.open(t), "meta/000002.sst", random(100))
+			for _, name := range left {
+				write(t, d.fs[replica], "disk/meta/"+name, random(100))
+			}
+			fs := d.open(t)
+			names, err := fs.List("meta")
+			require.NoError(t, err)
+			for _, name := range names {
+				if name != "000002.sst" { // what Pebble does with what it does not know
+					require.NoError(t, fs.Remove("meta/"+name))
+				}
+			}
+			for i := range d.fs {
+				names, err := d.fs[i].List("disk/meta")
+				require.NoError(t, err)
+				require.ElementsMatch(t, []string{"000002.sst", "000002.sst.sum"}, slices.DeleteFunc(names, func(name string) bool {
+					return len(left) == 1 && name == "000001.sst.sum" // of no file: nobody reads it
+				}), "%v on %d", left, replica)
+			}
+			require.Empty(t, d.dropped)
 		}
 	}
 }

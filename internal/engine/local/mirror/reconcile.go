@@ -188,7 +188,8 @@ func (fs *FS) alikeSealed(current []*replica, name string) error {
 		}
 	}
 	if good == nil {
-		// Half made on all of them, so nothing refers to it. Alike or not, Pebble removes it, and Remove minds no replica without it.
+		// Half made on all of them, so nothing refers to it. Alike or not, Pebble removes it: List shows what any of them has, and Remove
+		// minds no replica without it.
 		return nil
 	}
 	for i, r := range current {
