@@ -222,14 +222,24 @@ func (p privateFS) Lock(name string) (io.Closer, error) {
 	if err := os.Chmod(name, privateFile); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	dir, err := lockDirectory(filepath.Dir(name))
+	dir, err := p.LockReading(name)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	if err := p.owned.lock(filepath.Dir(name)); err != nil {
-		return nil, errors.Join(err, c.Close(), dir.Close())
+	return both{c, dir}, nil
+}
+
+// LockReading implements overlay.Reading: it locks the directory alone, in which nothing can be written.
+func (p privateFS) LockReading(name string) (io.Closer, error) {
+	name = filepath.Dir(name)
+	dir, err := lockDirectory(name)
+	if err != nil {
+		return nil, err
 	}
-	return both{c, both{dir, unlock(func() { p.owned.unlock(filepath.Dir(name)) })}}, nil
+	if err := p.owned.lock(name); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return both{dir, unlock(func() { p.owned.unlock(name) })}, nil
 }
 
 // both closes two.

@@ -5,11 +5,13 @@
 package overlay
 
 import (
+	"errors"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -179,12 +181,25 @@ func (fs *FS) MkdirAll(dir string, _ os.FileMode) error {
 	return nil
 }
 
-// Lock implements vfs.FS. A lock file that is there is locked, so that nobody else changes what is below meanwhile; none is made.
+// Reading is a file system that locks a directory in which nothing can be written.
+type Reading interface {
+	LockReading(name string) (io.Closer, error)
+}
+
+// Lock implements vfs.FS. A lock file that is there is locked, so that nobody else changes what is below meanwhile; none is made. A disk that
+// the system has made read-only is looked at as well: then it is most needed.
 func (fs *FS) Lock(name string) (io.Closer, error) {
 	if _, err := fs.FS.Stat(name); err != nil {
 		return io.NopCloser(nil), nil
 	}
-	return fs.FS.Lock(name)
+	lock, err := fs.FS.Lock(name)
+	if !errors.Is(err, syscall.EROFS) {
+		return lock, err
+	}
+	if r, ok := fs.FS.(Reading); ok {
+		return r.LockReading(name)
+	}
+	return io.NopCloser(nil), nil
 }
 
 // List implements vfs.FS.
