@@ -153,6 +153,11 @@ func (s *Store) forward(ref engine.Ref) (next engine.Ref, ok bool, err error) {
 
 // owned tells whether somebody owns a chunk, in doubt yes.
 func (s *Store) owned(ref engine.Ref) bool {
+	s.reopening.RLock()
+	defer s.reopening.RUnlock()
+	if s.db == nil {
+		return true
+	}
 	r := &reader{src: s.db}
 	defer r.release()
 	n, err := r.integer(sysRef, ref[:])

@@ -175,11 +175,7 @@ func (s *Store) rescue() error {
 	}
 	lack := s.room.lacks(need)
 	if lack == nil {
-		err := s.db.Close()
-		if s.db = nil; err != nil {
-			return fmt.Errorf("open the key space: %w", kind(err))
-		}
-		if err := s.openKeys(); err != nil {
+		if err := s.reopenKeys(); err != nil {
 			return err
 		}
 	}
@@ -190,6 +186,17 @@ func (s *Store) rescue() error {
 		_ = s.state.Fail(fmt.Errorf("%w: %w to start: make room there by other means and start again; until then everything can be read", engine.ErrNoSpace, lack))
 	}
 	return nil
+}
+
+// reopenKeys opens the key space for writing after it was opened for reading.
+func (s *Store) reopenKeys() error {
+	s.reopening.Lock()
+	defer s.reopening.Unlock()
+	err := s.db.Close()
+	if s.db = nil; err != nil {
+		return fmt.Errorf("open the key space: %w", kind(err))
+	}
+	return s.openKeys()
 }
 
 // dropDead drops the extents in which nothing lives.

@@ -141,7 +141,8 @@ type Store struct {
 	state     *state
 	room      *room
 
-	readOnly bool // while a start on a full disk has not found room
+	readOnly  bool         // while a start on a full disk has not found room
+	reopening sync.RWMutex // held for writing while such a start opens the key space anew: extents ask already who owns a chunk
 
 	incomplete incomplete
 	healDue    chan struct{}    // receives when there may be something to heal
