@@ -291,15 +291,15 @@ func (fs *FS) FreeFiles(path string) (n int64, known bool) {
 	if count == nil {
 		return 0, false
 	}
-	err := fs.on("statfs", path, false, func() error {
-		free, ok := count(path)
-		n, known = free, ok
+	var free int64 // not n: nobody may wait any more when it is set
+	var ok bool
+	if err := fs.on("statfs", path, false, func() error {
+		free, ok = count(path)
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return 0, false
 	}
-	return n, known
+	return free, ok
 }
 
 // freeFilesOf finds who counts inodes below fs, nil if nobody does.
