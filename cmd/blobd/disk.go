@@ -61,6 +61,7 @@ type diskReplaceCommand struct {
 	Disks    []string `arg:"" name:"disk" help:"Disks that are lost for good, by the names that disk list has for them. Empty directories among --data take their places in this order."`
 	dataFlag `embed:""`
 	Wait     bool `help:"Rebuild everything now, and end when nothing is missing."`
+	Lossy    bool `help:"Take the directories in although not all content can be rebuilt there: what the lost disks alone had is given up."`
 }
 
 // Run takes the directories in.
@@ -69,7 +70,7 @@ func (c *diskReplaceCommand) Run(ctx context.Context, o *output) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := local.Open(local.Options{Dirs: c.Data, Existing: true, Replace: c.Disks, Logger: newLogger(o.err), MaxFiles: files.store, ScrubRate: -1})
+	store, err := local.Open(local.Options{Dirs: c.Data, Existing: true, Replace: c.Disks, Lossy: c.Lossy, Logger: newLogger(o.err), MaxFiles: files.store, ScrubRate: -1})
 	if err != nil {
 		return fmt.Errorf("open the data in %s: %w", strings.Join(c.Data, ", "), err)
 	}

@@ -114,7 +114,7 @@ func openDisks(fs vfs.FS, log *zap.Logger, o Options) (_ *diskSet, err error) {
 	case newest.epoch == 0:
 		return set, set.begin(newest, found)
 	}
-	return set, set.adopt(newest, found, o.AcceptMissing, o.Replace)
+	return set, set.adopt(newest, found, o)
 }
 
 // inspect locks a directory and reads its format file. Nothing is made: a directory that is not there may be one that is not mounted.
@@ -313,7 +313,8 @@ func (set *diskSet) fresh() bool { return set.epoch == 0 }
 func (set *diskSet) replicas() uint32 { return 1<<(set.m+1) - 1 }
 
 // adopt takes the disks of an existing store.
-func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []string) error {
+func (set *diskSet) adopt(newest *format, found []*disk, o Options) error {
+	accepted, replaced := o.AcceptMissing, o.Replace
 	set.setFormat(newest)
 	var strays []*disk
 	for _, d := range found {
@@ -345,6 +346,11 @@ func (set *diskSet) adopt(newest *format, found []*disk, accepted, replaced []st
 	}
 	if err := set.newerColumns(newest, accepted); err != nil {
 		return err
+	}
+	if len(replaced) > 0 && !o.Lossy {
+		if err := set.rebuildable(); err != nil {
+			return err
+		}
 	}
 	before := set.left
 	if err := set.leave(append(slices.Clone(accepted), replaced...)); err != nil {

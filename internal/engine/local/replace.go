@@ -11,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
 // replace takes empty directories in the place of disks that are lost for good, by the operator's word, and returns the directories that are
@@ -40,6 +41,42 @@ func (set *diskSet) replace(strays []*disk, words []string) ([]*disk, error) {
 		set.disks[i] = d
 	}
 	return strays, nil
+}
+
+// rebuildable refuses replacements after which content could not be rebuilt: of the disks that stay too few have all that was written. One may be
+// out of date, or have been replaced before and lack columns still. That is seen from without, before anything is changed.
+func (set *diskSet) rebuildable() error {
+	whole := 0
+	columns := make(map[uint64]int)
+	for _, d := range set.disks {
+		if !d.usable() || d.blank {
+			continue
+		}
+		if d.format.Load().epoch == set.epoch {
+			whole++
+		}
+		names, err := set.fs.List(set.fs.PathJoin(d.dir, extentDir))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("list %s in data directory %s: %w", extentDir, d.dir, kind(err))
+		}
+		for _, name := range names {
+			if id, ok := extent.Number(name); ok {
+				columns[id]++
+			}
+		}
+	}
+	short := 0
+	for _, n := range columns {
+		if n < set.k {
+			short++
+		}
+	}
+	if whole >= set.k && short == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of the disks that stay are up to date, and %d extents have fewer than %d parts on them, so that not all could be rebuilt: give the old disks for now, "+
+		"start, and replace one when blobd health says that nothing waits to be healed. If they are lost for good, --lossy takes the new ones in and gives up what they alone had: %w",
+		whole, short, set.k, engine.ErrUnavailable)
 }
 
 // DiskInfo is what is known of one disk of a store, from the outside.

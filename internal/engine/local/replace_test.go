@@ -3,11 +3,16 @@ package local_test
 import (
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -179,4 +184,119 @@ func TestARebuildThatIsInterrupted(t *testing.T) {
 		require.Zero(t, found.Found+found.Lost, "%d: %+v", i, found)
 		require.NoError(t, s.Close())
 	}
+}
+
+// TestReplacedTwiceInARow: a disk is replaced, and its replacement before anything is rebuilt there. All is read meanwhile; either of the
+// former ones is out of date when it comes back, and filled.
+func TestReplacedTwiceInARow(t *testing.T) {
+	for d := range 3 {
+		img := makeImage(t, 3, true)
+		o := img.clone()
+		list, err := local.Disks(o)
+		require.NoError(t, err)
+		dir := o.Dirs[d]
+		for _, former := range []string{"first", "second"} {
+			require.NoError(t, o.FS.Rename(dir, former))
+			require.NoError(t, o.FS.MkdirAll(dir, 0o700))
+			o.Replace = []string{list[d].Name}
+			s, err := local.Open(o)
+			require.NoError(t, err)
+			require.NoError(t, img.read(s))
+			require.NoError(t, s.Close())
+		}
+		o.Replace = nil
+		for _, former := range []string{"second", "first", dir} {
+			with := o
+			with.Dirs = slices.Clone(o.Dirs)
+			with.Dirs[d] = former
+			s, err := local.Open(with)
+			require.NoError(t, err, former)
+			require.NoError(t, s.Heal(background))
+			require.False(t, s.Health().Degraded, "%s: %+v", former, s.Health())
+			found, err := s.ScrubPass(background)
+			require.NoError(t, err)
+			require.Zero(t, found.Found+found.Lost, "%s: %+v", former, found)
+			requireKept(t, s, img.objects, former)
+			writeMore(t, s)
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
+// TestReplacingTooMany: before what was on replaced disks is rebuilt, no other is given up that it is to be rebuilt from, but by the operator's
+// word. Nothing is changed by the refusal.
+func TestReplacingTooMany(t *testing.T) {
+	for n, m := range map[int]int{2: 1, 3: 1, 4: 2, 6: 2} {
+		img := makeImage(t, n, true)
+		o := img.clone()
+		list, err := local.Disks(o)
+		require.NoError(t, err)
+		take := func(d int) {
+			t.Helper()
+			require.NoError(t, o.FS.Rename(o.Dirs[d], fmt.Sprint("old", d)))
+			require.NoError(t, o.FS.MkdirAll(o.Dirs[d], 0o700))
+			o.Replace = append(o.Replace, list[d].Name)
+		}
+		for d := range m {
+			take(d)
+		}
+		with := o
+		with.FS = errorfs.Wrap(o.FS, errorfs.InjectorFunc(func(op errorfs.Op) error { // nothing is rebuilt
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.Contains(op.Path, "/extents/") && slices.ContainsFunc(o.Dirs[:m], func(dir string) bool { return strings.HasPrefix(op.Path, dir) }) {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		s, err := local.Open(with)
+		require.NoError(t, err)
+		require.NoError(t, img.read(s))
+		require.NoError(t, s.Close())
+
+		o.Replace = nil
+		take(m)
+		f, err := o.FS.Create(o.Dirs[m]+"/LOCK", "") // it is made by whoever looks
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		lossy := o
+		lossy.FS, lossy.Lossy = o.FS.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}), true
+		before := contents(t, o.FS)
+		_, err = local.Open(o)
+		if n > 2 {
+			require.ErrorIs(t, err, engine.ErrUnavailable, "%d+%d", n-m, m)
+			require.ErrorContains(t, err, "--lossy")
+			require.Equal(t, before, contents(t, o.FS))
+			s, err = local.Open(lossy)
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		} else { // no part is left
+			require.ErrorContains(t, err, "is on no disk")
+		}
+
+		require.NoError(t, o.FS.RemoveAll(o.Dirs[m]))
+		require.NoError(t, o.FS.Rename(fmt.Sprint("old", m), o.Dirs[m]))
+		o.Replace = nil
+		s, err = local.Open(o)
+		require.NoError(t, err)
+		require.NoError(t, s.Heal(background))
+		require.False(t, s.Health().Degraded, "%+v", s.Health())
+		require.NoError(t, img.read(s))
+		require.NoError(t, s.Close())
+	}
+
+	// A disk that is back, and out of date, does not have what was written since.
+	img := makeImage(t, 3, true)
+	o := img.clone()
+	list, err := local.Disks(o)
+	require.NoError(t, err)
+	without := o
+	without.Dirs = o.Dirs[:2]
+	s, err := local.Open(without)
+	require.NoError(t, err)
+	writeMore(t, s)
+	require.NoError(t, s.Close())
+	o.Replace = []string{list[0].Name}
+	require.NoError(t, o.FS.Rename("d0", "old"))
+	require.NoError(t, o.FS.MkdirAll("d0", 0o700))
+	_, err = local.Open(o)
+	require.ErrorContains(t, err, "1 of the disks that stay are up to date")
 }

@@ -50,8 +50,9 @@ type Options struct {
 	// AcceptMissing names what the store is to go on without, as the error that refused the start did: disks, logs, columns.
 	AcceptMissing []string
 	// Replace names disks that are lost for good, as Disks does. For each an empty directory is taken in their order, and what was on the
-	// disk is rebuilt there.
+	// disk is rebuilt there, and where that cannot be they are refused, unless Lossy says that what is left is all there is.
 	Replace []string
+	Lossy   bool
 
 	// Restore makes a new store that is to be filled: see engine.Restorer. Where there is one it is refused.
 	Restore bool
