@@ -21,7 +21,7 @@ var restoreMark = []byte{byte(engine.SpaceRestore), 0}
 const lostExtent = 1
 
 // errUnfinished: a restore did not come to its end.
-var errUnfinished = errors.New("the restore that made the store was interrupted, and it holds a part of the backup only: remove what is in its directories and restore again")
+var errUnfinished = errors.New("the restore that made the store was interrupted, or ran out of room, and it holds a part of the backup only: remove what is in its directories and restore again")
 
 // errOccupied: the directories to restore to are not empty.
 var errOccupied = errors.New("there is a store already")
