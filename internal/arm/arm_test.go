@@ -59,8 +59,10 @@ func newHouse(t testing.TB) *house {
 }
 
 // someone makes a user and returns its object id.
-func (h *house) someone(name string) string {
-	p, err := h.Directory.AddPrincipal(ctx, directory.User, name, secret)
+func (h *house) someone(name string) string { return h.principal(directory.User, name) }
+
+func (h *house) principal(kind directory.Kind, name string) string {
+	p, err := h.Directory.AddPrincipal(ctx, kind, name, secret)
 	require.NoError(h.t, err)
 	return p.ObjectID
 }
@@ -76,11 +78,15 @@ func (h *house) assign(who, role, scope string) {
 	require.NoError(h.t, err)
 }
 
-// token signs a user in.
+// token signs somebody in.
 func (h *house) token(who, audience string) string {
 	key := who + " " + audience
 	if h.tokens[key] == "" {
-		form := url.Values{"grant_type": {"password"}, "client_id": {uuid.NewString()}, "username": {h.Directory.Principal(who).Name}, "password": {secret}, "scope": {audience + "/.default"}}
+		p := h.Directory.Principal(who)
+		form := url.Values{"grant_type": {"password"}, "client_id": {uuid.NewString()}, "username": {p.Name}, "password": {secret}, "scope": {audience + "/.default"}}
+		if p.Kind == directory.ServicePrincipal {
+			form = url.Values{"grant_type": {"client_credentials"}, "client_id": {p.AppID}, "client_secret": {secret}, "scope": {audience + "/.default"}}
+		}
 		r := httptest.NewRequest("POST", base+"/adfs/oauth2/token", strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := httptest.NewRecorder()
@@ -190,12 +196,16 @@ func (h *house) everything() string {
 	return all.String()
 }
 
-// Two tenants: whatever the operation, neither finds, changes, keys, lists or can tell of anything of the other's, and nobody without a
-// token gets anywhere. The operations are those of the table, so a new one is asked too.
+// Two tenants: whatever the operation, neither's user nor program finds, changes, keys, lists or can tell of anything of the other's, and
+// nobody without a token gets anywhere. The operations are those of the table, so a new one is asked too.
 func TestNobodySeesAnothers(t *testing.T) {
 	h := newHouse(t)
 	ours, theirs := h.tenant("ours"), h.tenant("theirs")
 	stranger := h.someone("stranger@example") // with no subscription at all
+	program := h.principal(directory.ServicePrincipal, "ours-program")
+	h.assign(program, "Owner", ours.sub)
+	h.assign(program, "Storage Blob Data Owner", ours.account)
+	h.assign(theirs.user, "Reader", theirs.account)
 	missing := "/subscriptions/" + uuid.NewString()
 	h.ok(200, theirs.user, "GET", theirs.sub, "")
 	before := h.everything()
@@ -221,7 +231,7 @@ func TestNobodySeesAnothers(t *testing.T) {
 				h.ServeHTTP(w, r)
 				require.Equal(t, 401, w.Code, "%s with a token for storage", o.name)
 			}
-			for _, who := range []string{ours.user, stranger} {
+			for _, who := range []string{ours.user, program, stranger} {
 				a := h.do(who, o.method, target, body)
 				require.NotContains(t, strings.ReplaceAll(a.text, target, ""), "theirsacct", "%s: %s", o.name, a.text)
 				require.NotContains(t, a.text, `"displayName":"theirs"`, o.name)
@@ -237,8 +247,36 @@ func TestNobodySeesAnothers(t *testing.T) {
 				// Nor does the caller's own subscription lead there.
 				across := h.do(who, o.method, strings.ReplaceAll(target, theirs.sub, ours.sub), "")
 				require.NotContains(t, across.text, `"name":"theirs`, o.name)
+				// Nor does the caller's own group: there an account of theirs is told from one that nobody has by nothing but that it cannot be made.
+				if who == stranger || !strings.Contains(target, "theirsacct") || o.name == "StorageAccounts_Create" {
+					continue
+				}
+				inOurs := strings.ReplaceAll(strings.ReplaceAll(target, theirs.sub, ours.sub), "theirsGroup", "oursGroup")
+				borrowed, absent := h.do(who, o.method, inOurs, body), h.do(who, o.method, strings.ReplaceAll(inOurs, "theirsacct", "nobodyacct"), body)
+				require.Equal(t, absent.status, borrowed.status, "%s: %s", o.name, borrowed.text)
+				require.Equal(t, strings.ReplaceAll(absent.text, "nobodyacct", "theirsacct"), borrowed.text, o.name)
 			}
 		}
+	}
+	require.Equal(t, before, h.everything(), "somebody else changed something")
+	// What the signature makers are told to sign is in the account that signs.
+	for _, resource := range []string{"/blob/theirsacct/con", "/blob/theirsacct/con/b", "/table/theirsacct/Tab", "/blob/oursacct/../theirsacct/con"} {
+		a := h.do(ours.user, "POST", ours.account+"/ListServiceSas", `{"canonicalizedResource":"`+resource+`","signedResource":"c","signedPermission":"r","signedExpiry":"2030-01-01T00:00:00Z"}`)
+		require.Equal(t, 400, a.status, "%s: %s", resource, a.text)
+	}
+	// Filters select among the caller's own.
+	for _, filter := range []string{"name eq 'theirsacct'", "resourceGroup eq 'theirsGroup'", "resourceType eq 'Microsoft.Storage/storageAccounts' and name eq 'theirsacct'"} {
+		require.Empty(t, h.ok(200, ours.user, "GET", ours.sub+"/resources?$filter="+url.QueryEscape(filter), "").body["value"])
+	}
+	require.NotContains(t, h.ok(200, ours.user, "GET", ours.sub+"/providers/Microsoft.Authorization/roleAssignments?$filter="+url.QueryEscape("principalId eq '"+theirs.user+"'"), "").text, theirs.sub)
+	// A role of theirs is not found at a scope of ours, nor taken away there, though its id is known.
+	held := h.Directory.Held(theirs.user, theirs.account)
+	require.NotEmpty(t, held)
+	for _, a := range held {
+		at := ours.sub + "/providers/Microsoft.Authorization/roleAssignments/" + a.ID
+		require.Equal(t, 404, h.do(ours.user, "GET", at, "").status)
+		require.Equal(t, 204, h.do(ours.user, "DELETE", at, "").status)
+		require.Equal(t, 404, h.do(ours.user, "DELETE", theirs.account+"/providers/Microsoft.Authorization/roleAssignments/"+a.ID, "").status)
 	}
 	require.Equal(t, before, h.everything(), "somebody else changed something")
 	require.Equal(t, list([]any{})["value"], h.ok(200, stranger, "GET", "/subscriptions", "").body["value"])
