@@ -11,7 +11,7 @@ PKGS     := ./...
 TESTS    := $(GO) -C test
 
 .DEFAULT_GOAL := help
-.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk connections usage
+.PHONY: help build release run test tools unit model invariants plain damage hostile presence scrub lint docs faults test-clients fuzz bench bench-quick bench-scale bench-micro pgo soak clean collections full-disk connections usage accounts
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ connections: ## 10,000 idle, 2,000 slow and 800 lying connections at a time: mem
 
 test-clients: ## The clients in Python, Java and Rust, Go's built on the SDKs, az CLI, rclone, restic, OpenTofu against the real binary; what is missing is installed
 	test/clients/run.sh
+
+accounts: ## What is asked of a server with 10 000 accounts in 1000 subscriptions costs, beside one with 100 in 10; and its start
+	$(GO) test -run '^$$' -bench '^BenchmarkManyAccounts$$' -timeout 30m ./internal/arm
 
 docs: ## Generate docs/compatibility.md from the operation tables, docs/metrics.md from the definitions of the metrics
 	$(GO) generate ./internal/compat ./internal/server/metricspage

@@ -3,6 +3,8 @@ package account
 
 import (
 	"encoding/json"
+	"hash/maphash"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -99,10 +101,19 @@ func (r *Resource) ID(account string) string {
 	return "/subscriptions/" + r.Subscription + "/resourceGroups/" + r.Group + "/providers/Microsoft.Storage/storageAccounts/" + account
 }
 
-// Registry finds accounts by name. Reading takes no lock.
+// Registry finds accounts by name. Reading takes no lock. Accounts are in shards by their names, and a change makes a new map of one shard:
+// it does not copy what the others have.
 type Registry struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+// shards is how many there are: few enough to be nothing in memory, and so many that ten thousand accounts are twenty in each.
+const shards = 512
+
+type shard struct {
 	mu       sync.Mutex
-	accounts atomic.Pointer[map[string]entry]
+	accounts atomic.Pointer[map[string]entry] // nil for none
 }
 
 type entry struct {
@@ -112,19 +123,28 @@ type entry struct {
 
 // NewRegistry returns a registry of the given accounts.
 func NewRegistry(accounts ...*Account) *Registry {
-	r := &Registry{}
-	r.accounts.Store(&map[string]entry{})
+	r := &Registry{seed: maphash.MakeSeed()}
 	r.Put(accounts...)
 	return r
 }
 
+func (r *Registry) shard(name string) *shard { return &r.shards[maphash.String(r.seed, name)%shards] }
+
+// all is what the shard has, not to be changed.
+func (s *shard) all() map[string]entry {
+	if m := s.accounts.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
 // Lookup returns the account of that name, nil if there is none.
-func (r *Registry) Lookup(name string) *Account { return (*r.accounts.Load())[name].Account }
+func (r *Registry) Lookup(name string) *Account { return r.shard(name).all()[name].Account }
 
 // Enter returns the account of that name for a request, nil if there is none. The request calls Leave when it has ended: until then
 // the account's name is not given to another.
 func (r *Registry) Enter(name string) (*Account, *Uses) {
-	e := (*r.accounts.Load())[name]
+	e := r.shard(name).all()[name]
 	if e.Account == nil || !e.uses.enter() {
 		return nil, nil
 	}
@@ -133,21 +153,21 @@ func (r *Registry) Enter(name string) (*Account, *Uses) {
 
 // Put adds or replaces accounts.
 func (r *Registry) Put(accounts ...*Account) {
-	r.change(func(m map[string]entry) {
-		for _, a := range accounts {
+	for _, a := range accounts {
+		r.shard(a.Name).change(func(m map[string]entry) {
 			e := m[a.Name]
 			if e.uses == nil {
 				e.uses = newUses()
 			}
 			e.Account = a
 			m[a.Name] = e
-		}
-	})
+		})
+	}
 }
 
 // Remove takes an account out: no request enters it any more. It returns the uses that there still are, nil for no account.
 func (r *Registry) Remove(name string) (left *Uses) {
-	r.change(func(m map[string]entry) {
+	r.shard(name).change(func(m map[string]entry) {
 		left = m[name].uses
 		delete(m, name)
 	})
@@ -158,23 +178,21 @@ func (r *Registry) Remove(name string) (left *Uses) {
 }
 
 // All returns every account, in no order.
-func (r *Registry) All() []*Account {
-	m := *r.accounts.Load()
-	all := make([]*Account, 0, len(m))
-	for _, e := range m {
-		all = append(all, e.Account)
+func (r *Registry) All() (all []*Account) {
+	for i := range r.shards {
+		for _, e := range r.shards[i].all() {
+			all = append(all, e.Account)
+		}
 	}
 	return all
 }
 
-func (r *Registry) change(f func(map[string]entry)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old := *r.accounts.Load()
+func (s *shard) change(f func(map[string]entry)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.all()
 	m := make(map[string]entry, len(old)+1)
-	for k, v := range old {
-		m[k] = v
-	}
+	maps.Copy(m, old)
 	f(m)
-	r.accounts.Store(&m)
+	s.accounts.Store(&m)
 }

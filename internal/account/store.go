@@ -229,6 +229,13 @@ func (s *Store) Owned(subscription string) []*Account {
 	return slices.SortedFunc(maps.Values(s.owned[subscription]), func(a, b *Account) int { return strings.Compare(a.Name, b.Name) })
 }
 
+// CountOwned is how many accounts a subscription has.
+func (s *Store) CountOwned(subscription string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.owned[subscription])
+}
+
 // All returns every account by their names' order, also those that are not served.
 func (s *Store) All() []*Account {
 	s.mu.Lock()

@@ -234,7 +234,7 @@ func (c *call) listUsages() error {
 		return errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.", c.param["location"], accountType, c.Location)
 	}
 	all := []object{{
-		"unit": "Count", "currentValue": len(c.Accounts.Owned(c.sub.ID)), "limit": c.sub.MaxAccounts, "name": object{"value": "StorageAccounts", "localizedValue": "Storage Accounts"},
+		"unit": "Count", "currentValue": c.Accounts.CountOwned(c.sub.ID), "limit": c.sub.MaxAccounts, "name": object{"value": "StorageAccounts", "localizedValue": "Storage Accounts"},
 	}}
 	// A number of bytes is beyond the description's 32 bits: what is held is told in GB, begun ones too.
 	const gb = 1 << 30

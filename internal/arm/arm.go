@@ -253,7 +253,7 @@ func (c *call) authorize() error {
 		return errorf(http.StatusBadRequest, "InvalidSubscriptionId", "The provided subscription identifier '%s' is malformed or invalid.", id)
 	}
 	c.sub = c.Directory.Subscription(id)
-	if c.sub == nil || len(c.Directory.Held(c.principal.ObjectID, "/subscriptions/"+c.sub.ID)) == 0 {
+	if c.sub == nil || !c.Directory.Sees(c.principal.ObjectID, c.sub.ID) {
 		return errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", id)
 	}
 	if !c.op.filtered && !c.allowed(c.op.action, c.scope()) {

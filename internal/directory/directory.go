@@ -41,10 +41,13 @@ type Directory struct {
 	tenant        string
 	principals    map[string]*Principal // by object id
 	logins        map[string]*Principal // by user name or application id, in lower case
+	names         map[string]*Principal // by name, folded
 	subscriptions map[string]*Subscription
+	called        map[string]*Subscription     // by name, folded
 	groups        map[string]map[string]*Group // by subscription and by name in lower case
 	assignments   map[string]*Assignment       // by id
-	held          map[string][]*Assignment     // by principal
+	assigned      *scopes                      // all of them
+	held          map[string]*scopes           // by principal
 	signers       []*Signer                    // the newest last
 }
 
@@ -69,9 +72,9 @@ const (
 // Open reads the directory; a store without one gets a new tenant id.
 func Open(ctx context.Context, e engine.Store, sealer Sealer, now func() time.Time) (*Directory, error) {
 	d := &Directory{
-		engine: e, sealer: sealer, now: now, hashes: newHashing(), principals: map[string]*Principal{}, logins: map[string]*Principal{},
-		subscriptions: map[string]*Subscription{}, groups: map[string]map[string]*Group{},
-		assignments: map[string]*Assignment{}, held: map[string][]*Assignment{},
+		engine: e, sealer: sealer, now: now, hashes: newHashing(), principals: map[string]*Principal{}, logins: map[string]*Principal{}, names: map[string]*Principal{},
+		subscriptions: map[string]*Subscription{}, called: map[string]*Subscription{}, groups: map[string]map[string]*Group{},
+		assignments: map[string]*Assignment{}, assigned: newScopes(), held: map[string]*scopes{},
 	}
 	err := e.View(ctx, nil, func(r engine.Reader) error {
 		it := r.Scan(engine.SpaceResource, nil, nil)
@@ -133,7 +136,7 @@ func (d *Directory) load(key string, value []byte) error {
 		if err := read(s); err != nil {
 			return err
 		}
-		d.subscriptions[s.ID] = s
+		d.noteSubscription(s)
 	case keptGroup:
 		g := new(Group)
 		if err := read(g); err != nil {

@@ -26,6 +26,11 @@ func TestFoldIsAsEqualFold(t *testing.T) {
 		}
 	}
 	require.Equal(t, "films-1", Fold("FilmS-1"))
-	require.True(t, covers("/subscriptions/1/resourceGroups/filmſ", "/subscriptions/1/resourceGroups/films/x"))
-	require.False(t, covers("/subscriptions/1/resourceGroups/film", "/subscriptions/1/resourceGroups/filmſ"))
+	const at = "/subscriptions/1/resourceGroups/filmſ"
+	index := newScopes()
+	index.add(&Assignment{Scope: at, folded: Fold(at)})
+	require.Len(t, index.around(Fold("/subscriptions/1/resourceGroups/films/x"), false), 1)
+	require.Empty(t, index.around(Fold("/subscriptions/1/resourceGroups/film"), false))
+	require.Empty(t, index.around(Fold("/subscriptions/1/resourceGroups/filmsy"), true))
+	require.Len(t, index.around("/subscriptions/1", true), 1)
 }

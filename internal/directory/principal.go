@@ -56,6 +56,7 @@ func (p *Principal) login() string {
 func (d *Directory) note(p *Principal) {
 	d.principals[p.ObjectID] = p
 	d.logins[p.login()] = p
+	d.names[Fold(p.Name)] = p
 }
 
 // Principal finds a principal by its object id, nil if there is none.
@@ -76,12 +77,7 @@ func (d *Directory) Find(who string) *Principal {
 	if p := d.logins[who]; p != nil {
 		return p
 	}
-	for _, p := range d.principals {
-		if strings.ToLower(p.Name) == who {
-			return p
-		}
-	}
-	return nil
+	return d.names[Fold(who)]
 }
 
 // Principals returns all, by their names' order.
@@ -133,10 +129,8 @@ func (d *Directory) AddPrincipal(ctx context.Context, kind Kind, name, secret st
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, q := range d.principals {
-		if strings.EqualFold(q.Name, name) {
-			return nil, fmt.Errorf("%s: %w", name, ErrExists)
-		}
+	if d.names[Fold(name)] != nil {
+		return nil, fmt.Errorf("%s: %w", name, ErrExists)
 	}
 	if err := d.keep(ctx, keptPrincipal, p.ObjectID, p); err != nil {
 		return nil, err
@@ -198,8 +192,9 @@ func (d *Directory) RemovePrincipal(ctx context.Context, objectID string) error 
 	}
 	delete(d.principals, objectID)
 	delete(d.logins, p.login())
+	delete(d.names, Fold(p.Name))
 	// An assignment that is left by a failure is good for nobody: object ids are not used again.
-	for _, a := range slices.Clone(d.held[objectID]) {
+	for _, a := range d.held[objectID].all() {
 		if err := d.unassign(ctx, a); err != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/blobd/blobd/internal/invariants"
 )
 
 // Role is a built-in role, with Azure's id, actions and data actions.
@@ -102,12 +104,8 @@ type Assignment struct {
 	Scope     string    `json:"scope"`     // as written, without a slash at its end
 	Created   time.Time `json:"created"`
 	By        string    `json:"by,omitempty"` // object id
-}
 
-// covers reports whether a scope is at or below another. Both are paths of resources; case is without meaning, whole segments count.
-func covers(above, scope string) bool {
-	rest, ok := strings.CutPrefix(Fold(scope), Fold(above))
-	return ok && (rest == "" || rest[0] == '/')
+	folded string // Scope, as scopes are compared
 }
 
 // SubscriptionOf is the id of the subscription that a scope lies in, empty for none.
@@ -120,8 +118,15 @@ func SubscriptionOf(scope string) string {
 }
 
 func (d *Directory) hold(a *Assignment) {
+	a.folded = Fold(a.Scope)
 	d.assignments[a.ID] = a
-	d.held[a.Principal] = append(d.held[a.Principal], a)
+	d.assigned.add(a)
+	held := d.held[a.Principal]
+	if held == nil {
+		held = newScopes()
+		d.held[a.Principal] = held
+	}
+	held.add(a)
 }
 
 // Assign gives a role. One that the principal has there already is ErrExists, and an id that is used for another assignment too. The scope
@@ -135,9 +140,11 @@ func (d *Directory) Assign(ctx context.Context, a Assignment) (*Assignment, erro
 		return nil, ErrMissing
 	}
 	a.Role = role.ID
-	for _, b := range d.held[a.Principal] {
-		if b.Role == a.Role && strings.EqualFold(b.Scope, a.Scope) {
-			return b, ErrExists
+	if held := d.held[a.Principal]; held != nil {
+		for _, b := range held.at[Fold(a.Scope)] {
+			if b.Role == a.Role {
+				return b, ErrExists
+			}
 		}
 	}
 	if d.assignments[a.ID] != nil {
@@ -173,7 +180,11 @@ func (d *Directory) unassign(ctx context.Context, a *Assignment) error {
 		return err
 	}
 	delete(d.assignments, a.ID)
-	d.held[a.Principal] = slices.DeleteFunc(slices.Clone(d.held[a.Principal]), func(b *Assignment) bool { return a == b })
+	d.assigned.remove(a)
+	held := d.held[a.Principal]
+	if held.remove(a); len(held.at) == 0 {
+		delete(d.held, a.Principal)
+	}
 	return nil
 }
 
@@ -185,10 +196,7 @@ func (d *Directory) UnassignUnder(ctx context.Context, scope string) error {
 }
 
 func (d *Directory) unassignUnder(ctx context.Context, scope string) error {
-	for _, a := range d.assignments {
-		if !covers(scope, a.Scope) {
-			continue
-		}
+	for _, a := range slices.Clone(d.assigned.under(Fold(scope))) {
 		if err := d.unassign(ctx, a); err != nil {
 			return err
 		}
@@ -200,52 +208,63 @@ func (d *Directory) unassignUnder(ctx context.Context, scope string) error {
 func (d *Directory) Assignments(scope string, below bool) []*Assignment {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var all []*Assignment
-	for _, a := range d.assignments {
-		if covers(a.Scope, scope) || below && covers(scope, a.Scope) {
-			all = append(all, a)
-		}
-	}
+	all := d.assigned.around(Fold(scope), below)
 	slices.SortFunc(all, func(a, b *Assignment) int { return strings.Compare(a.ID, b.ID) })
 	return all
+}
+
+// heldBy is what a principal holds, nil if it may do nothing. The lock is held.
+func (d *Directory) heldBy(objectID string) *scopes {
+	p := d.principals[strings.ToLower(objectID)]
+	if p == nil || p.Disabled {
+		return nil
+	}
+	return d.held[p.ObjectID]
 }
 
 // Held returns the assignments of a principal that hold at a scope or below it.
 func (d *Directory) Held(objectID, scope string) []*Assignment {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	p := d.principals[strings.ToLower(objectID)]
-	if p == nil || p.Disabled {
-		return nil
-	}
-	var held []*Assignment
-	for _, a := range d.held[p.ObjectID] {
-		if covers(a.Scope, scope) || covers(scope, a.Scope) {
-			held = append(held, a)
-		}
-	}
-	return held
+	return d.heldBy(objectID).around(Fold(scope), true)
+}
+
+// Sees reports whether a principal has any role in a subscription.
+func (d *Directory) Sees(objectID, subscription string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	held := d.heldBy(objectID)
+	return held != nil && len(held.below["/subscriptions/"+strings.ToLower(subscription)]) > 0
 }
 
 // Allowed reports whether a principal may do an action at a scope.
 func (d *Directory) Allowed(objectID, action, scope string) bool {
-	for _, a := range d.Held(objectID, scope) {
-		if covers(a.Scope, scope) && FindRole(a.Role).Allows(action) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for a := range d.heldBy(objectID).over(Fold(scope)) {
+		if FindRole(a.Role).Allows(action) {
 			return true
 		}
 	}
 	return false
 }
 
-// Visible returns the subscriptions in which a principal has any role.
+// Visible returns the subscriptions in which a principal has any role, by their names' order.
 func (d *Directory) Visible(objectID string) []*Subscription {
-	var all []*Subscription
-	for _, s := range d.Subscriptions() {
-		if len(d.Held(objectID, "/subscriptions/"+s.ID)) > 0 {
-			all = append(all, s)
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	held := d.heldBy(objectID)
+	if held == nil {
+		return nil
+	}
+	seen := map[string]*Subscription{}
+	for scope := range held.at {
+		if id := SubscriptionOf(scope); d.subscriptions[id] != nil {
+			seen[id] = d.subscriptions[id]
 		}
 	}
-	return all
+	invariants.Look(len(held.at))
+	return byName(seen)
 }
 
 // String is for logs and the operator.

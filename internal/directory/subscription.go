@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,17 +43,21 @@ func (d *Directory) AddSubscription(ctx context.Context, name string, maxAccount
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range d.subscriptions {
-		if strings.EqualFold(s.Name, name) {
-			return nil, fmt.Errorf("subscription %s: %w", name, ErrExists)
-		}
+	if d.called[Fold(name)] != nil {
+		return nil, fmt.Errorf("subscription %s: %w", name, ErrExists)
 	}
 	s := &Subscription{ID: uuid.NewString(), Name: name, Created: d.now().UTC(), MaxAccounts: maxAccounts}
 	if err := d.keep(ctx, keptSubscription, s.ID, s); err != nil {
 		return nil, err
 	}
-	d.subscriptions[s.ID] = s
+	d.noteSubscription(s)
 	return s, nil
+}
+
+// noteSubscription is called with the lock held, or before anybody knows the directory.
+func (d *Directory) noteSubscription(s *Subscription) {
+	d.subscriptions[s.ID] = s
+	d.called[Fold(s.Name)] = s
 }
 
 // SetSubscription changes how much a subscription may have, and whether it is disabled: then it is read only.
@@ -65,11 +70,11 @@ func (d *Directory) SetSubscription(ctx context.Context, id string, change func(
 	}
 	s := *old
 	change(&s)
-	s.ID = old.ID
+	s.ID, s.Name = old.ID, old.Name
 	if err := d.keep(ctx, keptSubscription, s.ID, &s); err != nil {
 		return err
 	}
-	d.subscriptions[s.ID] = &s
+	d.noteSubscription(&s)
 	return nil
 }
 
@@ -77,7 +82,8 @@ func (d *Directory) SetSubscription(ctx context.Context, id string, change func(
 func (d *Directory) RemoveSubscription(ctx context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.subscriptions[id] == nil {
+	s := d.subscriptions[id]
+	if s == nil {
 		return ErrMissing
 	}
 	if len(d.groups[id]) > 0 {
@@ -90,6 +96,7 @@ func (d *Directory) RemoveSubscription(ctx context.Context, id string) error {
 		return err
 	}
 	delete(d.subscriptions, id)
+	delete(d.called, Fold(s.Name))
 	return nil
 }
 
@@ -102,24 +109,24 @@ func (d *Directory) Subscription(id string) *Subscription {
 
 // FindSubscription finds one by its id or name, nil if there is none.
 func (d *Directory) FindSubscription(which string) *Subscription {
-	for _, s := range d.Subscriptions() {
-		if strings.EqualFold(s.ID, which) || strings.EqualFold(s.Name, which) {
-			return s
-		}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if s := d.subscriptions[strings.ToLower(which)]; s != nil {
+		return s
 	}
-	return nil
+	return d.called[Fold(which)]
 }
 
 // Subscriptions returns all, by their names' order.
 func (d *Directory) Subscriptions() []*Subscription {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	all := make([]*Subscription, 0, len(d.subscriptions))
-	for _, s := range d.subscriptions {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *Subscription) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
-	return all
+	return byName(d.subscriptions)
+}
+
+// byName orders subscriptions; no two have one name.
+func byName(of map[string]*Subscription) []*Subscription {
+	return slices.SortedFunc(maps.Values(of), func(a, b *Subscription) int { return strings.Compare(a.Name, b.Name) })
 }
 
 var groupName = regexp.MustCompile(`^[\p{L}\p{N}_().-]{1,90}$`)
