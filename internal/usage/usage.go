@@ -14,6 +14,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -235,6 +237,13 @@ func (l *Ledger) Account(name string) *Meter { return l.meter(l.meters, name) }
 
 // Subscription returns the meter of a subscription, which has one from when it is first asked for.
 func (l *Ledger) Subscription(id string) *Meter { return l.meter(l.owners, id) }
+
+// Subscriptions are those that have a meter.
+func (l *Ledger) Subscriptions() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.owners))
+}
 
 func (l *Ledger) meter(of map[string]*Meter, name string) *Meter {
 	l.mu.Lock()
