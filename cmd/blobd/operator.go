@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,12 +28,13 @@ type operatorCommands struct {
 	Subscription subscriptionCommand `cmd:"" help:"Subscriptions of a running server."`
 	Role         roleCommand         `cmd:"" help:"Who has what role where, on a running server."`
 	Account      accountCommand      `cmd:"" help:"Storage accounts of a running server."`
+	Usage        usageCommand        `cmd:"" help:"Show what each subscription has used, day by day, for billing."`
 }
 
 // operated reaches a running server by its operator's socket.
 type operated struct {
 	OperatorSocket string `help:"Socket of the running server (default: ${default})." default:"${default_data}/operator.sock" placeholder:"FILE"`
-	Output         string `short:"o" help:"How to print: ${enum}." enum:"table,json" default:"table"`
+	Output         string `short:"o" help:"How to print: ${enum}." enum:"table,csv,json" default:"table"`
 }
 
 // ask has the server carry out a command.
@@ -78,11 +80,15 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t, comma := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0), csv.NewWriter(w)
 	row := func(cells ...any) {
 		texts := make([]string, len(cells))
 		for i, cell := range cells {
 			texts[i] = fmt.Sprint(cell)
+		}
+		if c.Output == "csv" {
+			_ = comma.Write(texts) // Flush tells
+			return
 		}
 		fmt.Fprintln(t, strings.TrimRight(strings.Join(texts, "\t"), "\t"))
 	}
@@ -105,9 +111,9 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		}
 	}
 	if len(r.Subscriptions) > 0 {
-		row("SUBSCRIPTION", "ID", "ACCOUNTS", "OF", "BYTES", "OF", "")
+		row("SUBSCRIPTION", "ID", "ACCOUNTS", "OF", "BYTES", "OF", "REQUESTS/S", "EGRESS/S", "")
 		for _, s := range r.Subscriptions {
-			row(s.Name, s.ID, s.Accounts, s.MaxAccounts, s.Held, most(s.Capacity), off(s.Disabled))
+			row(s.Name, s.ID, s.Accounts, s.MaxAccounts, s.Held, most(s.Capacity), most(s.Requests), most(s.Egress), off(s.Disabled))
 		}
 	}
 	if len(r.Roles) > 0 {
@@ -123,12 +129,20 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 		}
 	}
 	if len(r.Usage) > 0 {
-		row("ACCOUNT", "SUBSCRIPTION", "BLOB BYTES", "BLOBS", "TABLE BYTES", "ENTITIES", "CAPACITY")
+		row("ACCOUNT", "SUBSCRIPTION", "BLOB BYTES", "BLOBS", "TABLE BYTES", "ENTITIES", "CAPACITY", "REQUESTS/S", "EGRESS/S", "REQUESTS", "RECEIVED", "SENT")
 		for _, u := range r.Usage {
-			row(u.Account, u.Subscription, u.BlobBytes, u.Blobs, u.TableBytes, u.Entities, most(u.Capacity))
+			row(u.Account, u.Subscription, u.BlobBytes, u.Blobs, u.TableBytes, u.Entities, most(u.Limits.Capacity), most(u.Limits.Requests), most(u.Limits.Egress),
+				u.Passed.Requests, u.Passed.Received, u.Passed.Sent)
 		}
 	}
-	if err := t.Flush(); err != nil {
+	if len(r.Days) > 0 {
+		row("DAY", "SUBSCRIPTION", "ID", "ACCOUNTS", "HOURS", "BLOB BYTE HOURS", "TABLE BYTE HOURS", "BLOB BYTES", "BLOBS", "TABLE BYTES", "ENTITIES", "REQUESTS", "RECEIVED", "SENT")
+		for _, d := range r.Days {
+			row(d.Day, d.Name, d.Subscription, d.Accounts, d.Hours, d.BlobByteHours, d.TableByteHours, d.BlobBytes, d.Blobs, d.TableBytes, d.Entities, d.Requests, d.Received, d.Sent)
+		}
+	}
+	comma.Flush()
+	if err := errors.Join(t.Flush(), comma.Error()); err != nil {
 		return err
 	}
 	for _, u := range r.Users {
@@ -207,6 +221,22 @@ func (c *initCommand) Run(ctx context.Context, o *output) error {
 	return err
 }
 
+type usageCommand struct {
+	operated     `embed:""`
+	Subscription string `help:"Of this one only." placeholder:"NAME"`
+	From         string `help:"From this day on, of UTC; default: the first of this month." placeholder:"YYYY-MM-DD"`
+	To           string `help:"Up to this day; default: today." placeholder:"YYYY-MM-DD"`
+}
+
+// Run prints the daily records.
+func (c *usageCommand) Run(ctx context.Context, o *output) error {
+	r, err := c.ask(ctx, "usage", operator.Request{Subscription: c.Subscription, From: c.From, To: c.To})
+	if err != nil {
+		return err
+	}
+	return c.print(o.out, r)
+}
+
 type named struct {
 	Name string `arg:"" help:"Which."`
 }
@@ -273,7 +303,7 @@ func (c *userSecret) Run(ctx context.Context, o *output, k *kong.Context) error 
 type subscriptionCommand struct {
 	Create  subscriptionCreate `cmd:"" help:"Make a subscription for somebody."`
 	List    listing            `cmd:"" help:"List them."`
-	Limit   subscriptionLimit  `cmd:"" help:"Set how many accounts and bytes it may have."`
+	Limit   subscriptionLimit  `cmd:"" help:"Set how many accounts, bytes, requests and answers it may have, at once."`
 	Disable simple             `cmd:"" help:"Make it read only for the resource manager."`
 	Enable  simple             `cmd:"" help:"Make it writable again."`
 	Delete  simple             `cmd:"" help:"Remove one that has no resource groups."`
@@ -292,13 +322,20 @@ func (c *subscriptionCreate) Run(ctx context.Context, o *output, k *kong.Context
 
 type subscriptionLimit struct {
 	simple      `embed:""`
-	MaxAccounts *int   `help:"How many accounts it may have." placeholder:"N"`
-	Capacity    *int64 `help:"How many bytes its accounts may hold together; 0 for any number." placeholder:"BYTES"`
+	MaxAccounts *int `help:"How many accounts it may have." placeholder:"N"`
+	limits      `embed:""`
+}
+
+// limits are of an account, or of all accounts of a subscription together.
+type limits struct {
+	Capacity *int64 `help:"How many bytes may be held; 0 for any number." placeholder:"BYTES"`
+	Requests *int64 `help:"How many requests may come in a second; 0 for any number." placeholder:"N"`
+	Egress   *int64 `help:"How many bytes of answers may go in a second; 0 for any number." placeholder:"BYTES"`
 }
 
 // Run sets the limit.
 func (c *subscriptionLimit) Run(ctx context.Context, o *output, k *kong.Context) error {
-	return c.do(ctx, o, k, operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts, Capacity: c.Capacity})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, MaxAccounts: c.MaxAccounts, Capacity: c.Capacity, Requests: c.Requests, Egress: c.Egress})
 }
 
 type roleCommand struct {
@@ -323,7 +360,7 @@ type accountCommand struct {
 	Create  accountCreate `cmd:"" help:"Make an account in a subscription."`
 	List    listing       `cmd:"" help:"List them, those of the configuration too."`
 	Usage   listing       `cmd:"" help:"Show what each holds, as counted with every write."`
-	Limit   accountLimit  `cmd:"" help:"Set how many bytes an account may hold, at once."`
+	Limit   accountLimit  `cmd:"" help:"Set how many bytes, requests and answers an account may have, at once."`
 	Keys    simple        `cmd:"" help:"Show the keys of an account."`
 	Disable simple        `cmd:"" help:"Refuse all requests to an account, at once."`
 	Enable  simple        `cmd:"" help:"Serve an account again."`
@@ -331,13 +368,13 @@ type accountCommand struct {
 }
 
 type accountLimit struct {
-	simple   `embed:""`
-	Capacity int64 `required:"" help:"How many bytes it may hold; 0 for any number." placeholder:"BYTES"`
+	simple `embed:""`
+	limits `embed:""`
 }
 
 // Run sets the limit.
 func (c *accountLimit) Run(ctx context.Context, o *output, k *kong.Context) error {
-	return c.do(ctx, o, k, operator.Request{Name: c.Name, Capacity: &c.Capacity})
+	return c.do(ctx, o, k, operator.Request{Name: c.Name, Capacity: c.Capacity, Requests: c.Requests, Egress: c.Egress})
 }
 
 type accountCreate struct {

@@ -21,6 +21,7 @@ import (
 	"github.com/blobd/blobd/internal/directory/issuer"
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/server"
+	"github.com/blobd/blobd/internal/usage/daily"
 )
 
 // managerSettings are those of the resource manager, which is off unless it has an address.
@@ -92,6 +93,7 @@ type manager struct {
 	directory *directory.Directory
 	issuer    *issuer.Issuer
 	base      string
+	daily     *daily.Book
 }
 
 // openManager opens the directory; nil if there is no resource manager.
@@ -104,9 +106,12 @@ func (c *serveCommand) openManager(ctx context.Context, store engine.Store, acco
 		return nil, err
 	}
 	for _, s := range d.Subscriptions() {
-		accounts.Usage().Subscription(s.ID).Limit(s.Capacity)
+		accounts.Usage().Subscription(s.ID).Limit(s.Limits)
 	}
 	m := &manager{directory: d, base: c.managerBase(srv)}
+	if m.daily, err = daily.Open(ctx, store, accounts.Usage(), accounts.CountOwned, time.Now); err != nil {
+		return nil, err
+	}
 	m.issuer = issuer.New(m.base, d, time.Now)
 	return m, nil
 }
@@ -123,5 +128,5 @@ func (m *manager) tokens() *bearer.Config {
 
 // commands carries out the operator's commands.
 func (m *manager) commands(c *serveCommand, accounts *account.Store, resources *arm.Server, log *zap.Logger) http.Handler {
-	return &operator.Operator{Directory: m.directory, Accounts: accounts, KnownScope: resources.KnownScope, Base: m.base, Location: c.ArmLocation, Log: log}
+	return &operator.Operator{Directory: m.directory, Accounts: accounts, Daily: m.daily, KnownScope: resources.KnownScope, Base: m.base, Location: c.ArmLocation, Log: log}
 }

@@ -54,6 +54,7 @@ type serveCommand struct {
 	TLSKey        string `name:"tls-key" help:"The key of --tls-cert (PEM)." placeholder:"FILE" group:"HTTPS"`
 	TLSSelfSigned bool   `name:"tls-self-signed" help:"Serve HTTPS with a certificate made in the first data directory." group:"HTTPS"`
 
+	MetricsAccounts int    `help:"Show requests, bytes in and out and bytes held by account on /metrics, for so many accounts with the most requests (default: ${default}, none)." default:"0" placeholder:"N" group:"Logs"`
 	Profiling       bool   `help:"Add /debug/pprof/ to the management address." group:"Logs"`
 	AccessLog       string `help:"Requests to log: ${enum}." enum:"all,errors,off" default:"all" group:"Logs"`
 	AccessLogFile   string `help:"Where to: a file, or - for standard output." default:"-" placeholder:"FILE" group:"Logs"`
@@ -117,7 +118,7 @@ func (c *serveCommand) Run(ctx context.Context, o *output) error {
 	srv, err := server.Listen(server.Options{
 		BlobAddr: off(c.BlobAddr), TableAddr: off(c.TableAddr), ManagementAddr: off(c.ManagementAddr), ResourceManagerAddr: c.ArmAddr,
 		Certificate: certificate.source(c), Limits: c.limits(files), Domains: c.Domain, Strict: c.StrictVersions,
-		Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log, Audit: audit,
+		AccountMetrics: c.MetricsAccounts, Profiling: c.Profiling, StopWithin: c.StopTimeout, Log: log, Access: access.log, Audit: audit,
 	})
 	if err != nil {
 		return err

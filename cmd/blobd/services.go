@@ -70,7 +70,14 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 		operators.close()
 		eraser.Close()
 		tables.Close()
-		return blobs.Close()
+		err := blobs.Close()
+		if manager != nil {
+			err = errors.Join(err, manager.daily.Close())
+		}
+		return err
+	}
+	if manager != nil {
+		manager.daily.Start(log)
 	}
 	for _, a := range configured {
 		err := accounts.Erased(ctx, a.Name)

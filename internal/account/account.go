@@ -40,8 +40,8 @@ type Account struct {
 
 	// Network is from where the account may be reached, nil for anywhere. It is not written through.
 	Network *Network
-	// Capacity is how many bytes the account may hold in all services, 0 for any number.
-	Capacity int64
+	// Limits are what the account may use, in all services together.
+	usage.Limits
 	// Meter is what the account uses, nil for one that is not in a Store.
 	Meter *usage.Meter
 

@@ -81,8 +81,8 @@ type record struct {
 	Sealed  string   `json:"sealed,omitempty"`
 
 	Switches
-	Disabled bool      `json:"disabled,omitempty"`
-	Capacity int64     `json:"capacity,omitempty"`
+	Disabled bool `json:"disabled,omitempty"`
+	usage.Limits
 	Network  *Network  `json:"network,omitempty"`
 	Resource *Resource `json:"resource,omitempty"`
 	// Deleted tells that the account is gone and its content is not yet; nothing but the name goes with it.
@@ -294,7 +294,7 @@ func (s *Store) save(a *Account) {
 		subscription = a.Resource.Subscription
 	}
 	a.Meter = s.usage.Assign(a.Name, subscription)
-	a.Meter.Limit(a.Capacity)
+	a.Meter.Limit(a.Limits)
 	if a.Resource == nil {
 		return
 	}
@@ -326,7 +326,7 @@ func partition(name string) []byte { return []byte("account/" + name + "/") }
 func (s *Store) encode(a *Account) ([]byte, error) {
 	r := record{
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
-		Switches: a.Switches, Disabled: a.Disabled, Capacity: a.Capacity, Network: a.Network, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
+		Switches: a.Switches, Disabled: a.Disabled, Limits: a.Limits, Network: a.Network, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
 	}
 	sec := secrets{Delegation: a.Delegation.Base64()}
 	for _, k := range a.Keys {
@@ -372,7 +372,7 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
-		Switches: r.Switches, Disabled: r.Disabled, Capacity: r.Capacity, Network: r.Network, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
+		Switches: r.Switches, Disabled: r.Disabled, Limits: r.Limits, Network: r.Network, Resource: r.Resource, Blob: r.Blob, Table: r.Table,
 	}
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)

@@ -10,16 +10,18 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/blobd/blobd/internal/usage"
 )
 
 // Subscription is what accounts belong to. It is immutable, as is a Group.
 type Subscription struct {
-	ID          string    `json:"id"`
-	Name        string    `json:"name"`
-	Created     time.Time `json:"created"`
-	MaxAccounts int       `json:"maxAccounts"`
-	Capacity    int64     `json:"capacity,omitempty"` // bytes that its accounts may hold together, 0 for any number
-	Disabled    bool      `json:"disabled,omitempty"`
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	Created      time.Time `json:"created"`
+	MaxAccounts  int       `json:"maxAccounts"`
+	usage.Limits           // of its accounts together
+	Disabled     bool      `json:"disabled,omitempty"`
 }
 
 // DefaultMaxAccounts is how many accounts a subscription may have if nothing else is said, as in Azure.

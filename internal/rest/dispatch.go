@@ -37,6 +37,9 @@ func dispatch[S any](rt *Router[S], level Level, s S, authorizer auth.Authorizer
 	if err := rt.meet(r); err != nil {
 		return err
 	}
+	if err := r.pass(); err != nil {
+		return err
+	}
 	if level == Blob && !op.Slots {
 		if err := r.refuseSlot(); err != nil {
 			return err

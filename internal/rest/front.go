@@ -285,6 +285,9 @@ func (r *Request) finish() {
 	if f := r.front; f.Done != nil {
 		f.Done(r)
 	}
+	if r.passed {
+		r.Account.Meter.Leave(r.Received(), r.sent, r.Now)
+	}
 	if r.uses != nil {
 		r.uses.Leave()
 	}

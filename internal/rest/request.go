@@ -71,6 +71,7 @@ type Request struct {
 	sent     int64  // bytes of the answer's body
 	added    int    // headers of the answer by AddHeader
 	cause    error  // what the log has to know
+	passed   bool   // it was let in, and counts
 	finished bool
 }
 

@@ -39,6 +39,8 @@ type Options struct {
 	Domains []string
 	// Strict refuses versions newer than the newest known one.
 	Strict bool
+	// AccountMetrics is of how many accounts /metrics shows what each does.
+	AccountMetrics int
 	// Profiling adds /debug/pprof/ to the management address.
 	Profiling bool
 	// StopWithin is how long requests under way may take to finish after the stop.
@@ -195,6 +197,9 @@ func (s *Server) Serve(ctx context.Context, b Backend, started func() error) err
 		Begin: s.metrics.begin, Done: obs.done, PartDone: obs.part, Panicked: obs.panicked,
 	}
 	s.metrics.watch(b.Store, s.fronts, &s.options.Limits, s.options.Certificate, s.options.Audit, s.options.Access)
+	if most := s.options.AccountMetrics; most > 0 {
+		s.metrics.registry.MustRegister(atScrape(func(show shower) { showAccounts(b.Accounts, most, show) }))
+	}
 	var serving errgroup.Group
 	failed := make(chan error, len(s.fronts))
 	for _, fr := range s.fronts {

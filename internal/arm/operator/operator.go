@@ -19,12 +19,14 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/directory"
 	"github.com/blobd/blobd/internal/usage"
+	"github.com/blobd/blobd/internal/usage/daily"
 )
 
 // Operator is an http.Handler: POST /<command> with a Request, answered by a Reply.
 type Operator struct {
 	Directory *directory.Directory
 	Accounts  *account.Store
+	Daily     *daily.Book
 	// KnownScope returns a scope in the case of what is there, or what is not there.
 	KnownScope func(ctx context.Context, scope string) (string, error)
 	// Base is where clients reach the resource manager, Location its region.
@@ -43,7 +45,12 @@ type Request struct {
 	Role         string `json:"role,omitempty"`
 	Scope        string `json:"scope,omitempty"`
 	MaxAccounts  *int   `json:"maxAccounts,omitempty"`
-	Capacity     *int64 `json:"capacity,omitempty"` // bytes, 0 for any number
+	From         string `json:"from,omitempty"` // days, as 2026-11-28; default: the first of this month, and today
+	To           string `json:"to,omitempty"`
+	// Limits to set, 0 for any number; those that are absent stay as they are.
+	Capacity *int64 `json:"capacity,omitempty"`
+	Requests *int64 `json:"requests,omitempty"`
+	Egress   *int64 `json:"egress,omitempty"`
 }
 
 // Reply has what the command has made or found: the members of one kind.
@@ -56,6 +63,13 @@ type Reply struct {
 	Roles         []Role         `json:"roles,omitempty"`
 	Accounts      []Account      `json:"accounts,omitempty"`
 	Usage         []Usage        `json:"usage,omitempty"`
+	Days          []Day          `json:"days,omitempty"`
+}
+
+// Day is what a subscription has used in a day. Name is that of one that is still there.
+type Day struct {
+	Name string `json:"name,omitempty"`
+	daily.Record
 }
 
 // User is a user or service principal. Secret is there once, when it was made.
@@ -74,9 +88,9 @@ type Subscription struct {
 	ID          string `json:"id"`
 	Accounts    int    `json:"accounts"`
 	MaxAccounts int    `json:"maxAccounts"`
-	Capacity    int64  `json:"capacity,omitempty"`
 	Held        int64  `json:"held"` // bytes
 	Disabled    bool   `json:"disabled,omitempty"`
+	usage.Limits
 }
 
 // Role is a role assignment.
@@ -101,6 +115,7 @@ type Account struct {
 
 var commands = map[string]func(*Operator, context.Context, *Request, *Reply) error{
 	"init":         (*Operator).begin,
+	"usage":        (*Operator).usage,
 	"user/create":  (*Operator).createUser,
 	"user/list":    (*Operator).listUsers,
 	"user/secret":  (*Operator).setSecret,
@@ -276,8 +291,8 @@ func (o *Operator) deleteUser(ctx context.Context, q *Request, _ *Reply) error {
 }
 
 func (o *Operator) counted(s *directory.Subscription) Subscription {
-	return Subscription{Name: s.Name, ID: s.ID, Accounts: len(o.Accounts.Owned(s.ID)), MaxAccounts: s.MaxAccounts, Disabled: s.Disabled,
-		Capacity: s.Capacity, Held: o.Accounts.Usage().Subscription(s.ID).Bytes()}
+	return Subscription{Name: s.Name, ID: s.ID, Accounts: o.Accounts.CountOwned(s.ID), MaxAccounts: s.MaxAccounts, Disabled: s.Disabled,
+		Limits: s.Limits, Held: o.Accounts.Usage().Subscription(s.ID).Bytes()}
 }
 
 func (o *Operator) createSubscription(ctx context.Context, q *Request, r *Reply) error {
@@ -312,26 +327,45 @@ func (o *Operator) limitSubscription(ctx context.Context, q *Request, _ *Reply) 
 	if q.MaxAccounts != nil && *q.MaxAccounts < 0 {
 		return refuse("a subscription may have 0 or more accounts")
 	}
-	if err := checkCapacity(q); err != nil {
+	if q.MaxAccounts == nil && !q.limits() {
+		return errNoLimit
+	}
+	if err := q.limit(&usage.Limits{}); err != nil {
 		return err
 	}
+	var limits usage.Limits
 	err = o.Directory.SetSubscription(ctx, s.ID, func(s *directory.Subscription) {
 		if q.MaxAccounts != nil {
 			s.MaxAccounts = *q.MaxAccounts
 		}
-		if q.Capacity != nil {
-			s.Capacity = *q.Capacity
-		}
+		_ = q.limit(&s.Limits) // which was tried before
+		limits = s.Limits
 	})
-	if err == nil && q.Capacity != nil {
-		o.Accounts.Usage().Subscription(s.ID).Limit(*q.Capacity)
+	if err == nil {
+		o.Accounts.Usage().Subscription(s.ID).Limit(limits)
 	}
 	return err
 }
 
-func checkCapacity(q *Request) error {
-	if q.Capacity != nil && *q.Capacity < 0 {
-		return refuse("a capacity is 0 (no limit) or more bytes")
+var errNoLimit = refuse("a limit is missing: --capacity, --requests or --egress")
+
+func (q *Request) limits() bool { return q.Capacity != nil || q.Requests != nil || q.Egress != nil }
+
+// limit sets the limits that the command names.
+func (q *Request) limit(l *usage.Limits) error {
+	for _, set := range []struct {
+		to   *int64
+		from *int64
+		what string
+	}{{&l.Capacity, q.Capacity, "a capacity is 0 (no limit) or more bytes"}, {&l.Requests, q.Requests, "a request rate is 0 (no limit) or more a second"},
+		{&l.Egress, q.Egress, "an egress is 0 (no limit) or more bytes a second"}} {
+		if set.from == nil {
+			continue
+		}
+		if *set.from < 0 {
+			return refuse("%s", set.what)
+		}
+		*set.to = *set.from
 	}
 	return nil
 }
@@ -340,34 +374,61 @@ func (o *Operator) limitAccount(ctx context.Context, q *Request, _ *Reply) error
 	if _, err := o.find(q.Name); err != nil {
 		return err
 	}
-	if q.Capacity == nil {
-		return refuse("a capacity is missing")
+	if !q.limits() {
+		return errNoLimit
 	}
-	if err := checkCapacity(q); err != nil {
-		return err
-	}
-	return o.Accounts.Change(ctx, q.Name, func(a *account.Account) error {
-		a.Capacity = *q.Capacity
-		return nil
-	})
+	return o.Accounts.Change(ctx, q.Name, func(a *account.Account) error { return q.limit(&a.Limits) })
 }
 
-// Usage is what an account holds.
+// Usage is what an account holds, what has come and gone since the start, and what it may.
 type Usage struct {
-	Account      string `json:"account"`
-	Subscription string `json:"subscription,omitempty"`
-	BlobBytes    int64  `json:"blobBytes"`
-	Blobs        int64  `json:"blobs"` // with snapshots, versions and soft-deleted ones
-	TableBytes   int64  `json:"tableBytes"`
-	Entities     int64  `json:"entities"`
-	Capacity     int64  `json:"capacity,omitempty"`
+	Account      string       `json:"account"`
+	Subscription string       `json:"subscription,omitempty"`
+	BlobBytes    int64        `json:"blobBytes"`
+	Blobs        int64        `json:"blobs"` // with snapshots, versions and soft-deleted ones
+	TableBytes   int64        `json:"tableBytes"`
+	Entities     int64        `json:"entities"`
+	Passed       usage.Passed `json:"sinceStart"`
+	Limits       usage.Limits `json:"limits"`
 }
 
 func (o *Operator) accountUsage(_ context.Context, _ *Request, r *Reply) error {
 	for _, a := range o.Accounts.All() {
 		blobs, tables := a.Meter.Held(usage.Blobs), a.Meter.Held(usage.Tables)
 		r.Usage = append(r.Usage, Usage{Account: a.Name, Subscription: o.account(a).Subscription, BlobBytes: blobs.Bytes, Blobs: blobs.Objects,
-			TableBytes: tables.Bytes, Entities: tables.Objects, Capacity: a.Capacity})
+			TableBytes: tables.Bytes, Entities: tables.Objects, Passed: a.Meter.Passed(), Limits: a.Limits})
+	}
+	return nil
+}
+
+// usage are the daily records.
+func (o *Operator) usage(ctx context.Context, q *Request, r *Reply) error {
+	today := time.Now().UTC()
+	from, to, only := q.From, q.To, q.Subscription
+	if from == "" {
+		from = today.AddDate(0, 0, 1-today.Day()).Format(time.DateOnly)
+	}
+	if to == "" {
+		to = today.Format(time.DateOnly)
+	}
+	if s := o.Directory.FindSubscription(only); s != nil {
+		only = s.ID
+	} else if only != "" && uuid.Validate(only) != nil { // one that was deleted is known by its id
+		return refuse("there is no subscription %q", only)
+	}
+	records, err := o.Daily.Between(ctx, from, to, only)
+	if errors.Is(err, daily.ErrDay) {
+		return refusal{err}
+	}
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		d := Day{Record: rec}
+		if s := o.Directory.Subscription(rec.Subscription); s != nil {
+			d.Name = s.Name
+		}
+		r.Days = append(r.Days, d)
 	}
 	return nil
 }

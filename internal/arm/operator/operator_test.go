@@ -16,6 +16,8 @@ import (
 	"github.com/blobd/blobd/internal/account"
 	"github.com/blobd/blobd/internal/directory"
 	"github.com/blobd/blobd/internal/engine/enginetest"
+	"github.com/blobd/blobd/internal/usage"
+	"github.com/blobd/blobd/internal/usage/daily"
 )
 
 // What an operator does, and what is refused with a word on what to do.
@@ -27,7 +29,9 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, accounts.Configure(ctx, account.New("configured", time.Now(), account.GenerateKey())))
 	d, err := directory.Open(ctx, e, accounts, time.Now)
 	require.NoError(t, err)
-	o := &Operator{Directory: d, Accounts: accounts, Base: "https://management.example",
+	book, err := daily.Open(ctx, e, accounts.Usage(), accounts.CountOwned, time.Now)
+	require.NoError(t, err)
+	o := &Operator{Directory: d, Accounts: accounts, Daily: book, Base: "https://management.example",
 		KnownScope: func(_ context.Context, scope string) (string, error) { return "", errors.New("is not there") }, Location: "local", Log: zap.NewNop()}
 	do := func(status int, command, body string) Reply {
 		t.Helper()
@@ -79,12 +83,40 @@ func TestCommands(t *testing.T) {
 	require.False(t, accounts.Lookup("made").Meter.Admits(61))
 	require.True(t, accounts.Lookup("made").Meter.Admits(60))
 	require.True(t, accounts.Lookup("configured").Meter.Admits(1000))
-	require.Contains(t, do(409, "account/limit", `{"name":"made","capacity":-1}`).Error, "0 (no limit) or more bytes")
-	require.Equal(t, []Usage{{Account: "configured"}, {Account: "made", Subscription: sub, Capacity: 100}}, do(200, "account/usage", `{}`).Usage)
+	for body, words := range map[string]string{`"capacity":-1`: "0 (no limit) or more bytes", `"requests":-1`: "0 (no limit) or more a second", `"capacity":7,"egress":-5`: "more bytes a second", `"x":1`: "a limit is missing"} {
+		for _, command := range []string{"account/limit", "subscription/limit"} {
+			name := map[string]string{"account/limit": "made", "subscription/limit": "main"}[command]
+			require.Contains(t, do(409, command, `{"name":"`+name+`",`+body+`}`).Error, words, command)
+		}
+	}
+	require.True(t, accounts.Lookup("made").Meter.Admits(60), "a refused command changes nothing")
+	require.Equal(t, []Usage{{Account: "configured"}, {Account: "made", Subscription: sub, Limits: usage.Limits{Capacity: 100}}}, do(200, "account/usage", `{}`).Usage)
 	require.Equal(t, 1, do(200, "subscription/list", `{}`).Subscriptions[0].MaxAccounts)
 	again, err := account.OpenStore(ctx, e, account.NewRegistry(), nil)
 	require.NoError(t, err)
 	require.Equal(t, int64(100), again.Get("made").Capacity)
+	do(200, "account/limit", `{"name":"made","requests":3,"egress":4}`)
+	do(200, "subscription/limit", `{"name":"main","requests":2}`)
+	require.Equal(t, usage.Limits{Capacity: 100, Requests: 3, Egress: 4}, accounts.Lookup("made").Limits)
+	require.Equal(t, usage.Limits{Capacity: 60, Requests: 2}, do(200, "subscription/list", `{}`).Subscriptions[0].Limits)
+	m, now := accounts.Lookup("made").Meter, time.Now()
+	for i := range 3 {
+		over, subscription, _ := m.Enter(now)
+		require.Equal(t, i == 2, over == usage.OverRequests && subscription)
+	}
+	do(200, "subscription/limit", `{"name":"main","requests":0}`)
+	over, _, _ := m.Enter(now) // the third of its own
+	require.Equal(t, usage.OverRequests, over, "of its own")
+	do(200, "account/limit", `{"name":"made","requests":0}`)
+	over, _, _ = m.Enter(now)
+	require.Equal(t, usage.Within, over)
+	accounts.Lookup("made").Meter.Leave(7, 8, now)
+	days := do(200, "usage", `{"subscription":"MAIN"}`).Days
+	require.Equal(t, []any{"main", sub, 1, usage.Passed{Requests: 3, Received: 7, Sent: 8}}, []any{days[0].Name, days[0].Subscription, days[0].Accounts, days[0].Passed})
+	require.Equal(t, days, do(200, "usage", `{"subscription":"`+sub+`","from":"2020-01-01","to":"2099-01-01"}`).Days)
+	require.Empty(t, do(200, "usage", `{"to":"2020-01-01"}`).Days)
+	require.Contains(t, do(409, "usage", `{"from":"monday"}`).Error, "YYYY-MM-DD")
+	require.Contains(t, do(409, "usage", `{"subscription":"nothing"}`).Error, "no subscription")
 	do(200, "account/delete", `{"name":"made"}`)
 	require.Nil(t, accounts.Lookup("made"))
 	do(200, "subscription/disable", `{"name":"main"}`)

@@ -18,6 +18,7 @@ import (
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/enginetest"
 	"github.com/blobd/blobd/internal/protocol"
+	"github.com/blobd/blobd/internal/usage"
 	"github.com/blobd/blobd/internal/usage/usagetest"
 )
 
@@ -166,7 +167,7 @@ func TestCapacity(t *testing.T) {
 		if limited == "subscription" {
 			meter = accounts.Usage().Subscription("sub")
 		}
-		meter.Limit(100)
+		meter.Limit(usage.Limits{Capacity: 100})
 		put := func(name string, size int) error {
 			_, err := r.Put(ctx, r.new(name, record.BlockBlob), uploadOf(strings.Repeat("c", size)))
 			return err
@@ -181,7 +182,7 @@ func TestCapacity(t *testing.T) {
 		r.delete("a", 0)
 		require.NoError(t, put("c", 61))
 		require.ErrorIs(t, put("d", 1), protocol.ErrInsufficientStorage)
-		meter.Limit(101)
+		meter.Limit(usage.Limits{Capacity: 101})
 		require.NoError(t, put("d", 1))
 		require.NoError(t, r.DeleteContainer(ctx, &Target{Account: a, Container: "con", Version: protocol.Newest, Now: r.now()}))
 		require.Zero(t, meter.Bytes())

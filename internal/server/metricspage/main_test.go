@@ -43,7 +43,7 @@ func (answering) Serve(r *rest.Request) { r.ReplyBytes(200, "text/plain", []byte
 func scrape(t *testing.T, store engine.Store, requests bool) map[string]*dto.MetricFamily {
 	limits := framing.DefaultLimits()
 	limits.Headers, limits.Bodies, limits.Quota = framing.NewBudget(1<<20), framing.NewBudget(1<<20), framing.NewQuota(10, 0)
-	s, err := server.Listen(server.Options{BlobAddr: "127.0.0.1:0", ManagementAddr: "127.0.0.1:0", Limits: limits, Log: zap.NewNop()})
+	s, err := server.Listen(server.Options{BlobAddr: "127.0.0.1:0", ManagementAddr: "127.0.0.1:0", Limits: limits, AccountMetrics: 1, Log: zap.NewNop()})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
