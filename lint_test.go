@@ -156,6 +156,7 @@ func TestHandlersOpenNoEngine(t *testing.T) {
 var rooms = map[string][]string{
 	"crashtest":  {"."},
 	"diskio":     {},
+	"diskspace":  {"diskio"},
 	"extent":     {"diskio"},
 	"goldentest": {},
 	"guard":      {"diskio", "tablefile"},

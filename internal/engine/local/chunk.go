@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
@@ -22,19 +23,26 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 	if err := s.writable(); err != nil {
 		return engine.Chunk{}, err
 	}
-	n := s.chunkRoom(size)
-	if err := s.room.take(n); err != nil {
+	n := s.chunkSpace(size)
+	if err := s.space.Admit(n); err != nil {
 		return engine.Chunk{}, err
 	}
-	if size >= chargedFrom {
-		c := &charged{r: r, room: s.room, size: size, lag: int64(max(4, s.disks.k)) * 64 << 10, all: n}
+	if size >= diskspace.ChargedFrom {
+		c := s.space.Charge(r, size, int64(max(4, s.disks.k))*64<<10, n)
+		defer c.Done()
 		r = c
-		defer func() { s.room.done(n - c.gave) }()
 	} else {
-		defer s.room.done(n)
+		defer s.space.Done(n)
 	}
 	c, err := s.extents.Put(ctx, r, size)
 	return c, kind(err)
+}
+
+// chunkSpace is what a chunk takes on a disk, at most: its part of the rows, with their headers and some of what the file system needs.
+// One of a block or less lies whole on one disk.
+func (s *Store) chunkSpace(size int64) int64 {
+	part := max(size/int64(s.disks.k), min(size, 64<<10))
+	return part + part/32 + 16<<10
 }
 
 // Forget implements engine.Store.

@@ -140,7 +140,7 @@ func (x *survey) alive() float64 { return float64(x.live) / float64(max(1, x.inf
 
 // collectExtent frees an extent if that is worth it. One that is still open is closed to new chunks.
 func (s *Store) collectExtent(ctx context.Context, x *survey, sealed *bool) error {
-	full := s.room.short()
+	full := s.space.Short()
 	mostly := x.alive() < collectThreshold || full && x.alive() < fullThreshold
 	switch {
 	case x.info.Data == 0 && (x.info.Open || x.newest):
@@ -159,10 +159,10 @@ func (s *Store) collectExtent(ctx context.Context, x *survey, sealed *bool) erro
 		return nil
 	case x.live == 0:
 		return s.extents.Drop(x.info.ID)
-	case mostly && s.room.fits(s.chunkRoom(x.live)): // the copies take room before the extent gives it back
+	case mostly && s.space.Fits(s.chunkSpace(x.live)): // the copies take room before the extent gives it back
 		err := s.empty(ctx, x)
 		if full {
-			s.room.look() // there may be enough now
+			s.space.Look() // there may be enough now
 		}
 		return err
 	}
@@ -497,14 +497,14 @@ func (s *Store) runCollector(ctx context.Context) {
 	var freed uint64 // s.freed when room was last made on a full disk
 	again := true    // it was not finished then
 	for first := true; ; first = false {
-		if now := s.freed.Load(); s.room.short() && (again || now != freed) {
+		if now := s.freed.Load(); s.space.Short() && (again || now != freed) {
 			freed = now
 			s.released.Store(false)
 			begun := time.Now()
 			again = s.noteCollected(ctx, s.reclaim(ctx))
 			// The others have their turn. Where writers find room it may be long: there is little else to gain.
 			rest := time.Since(begun)
-			if again || s.state.noRoom() == nil {
+			if again || s.space.Full() == nil {
 				rest = max(rest, tightRest)
 			}
 			select {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/wal"
 	"github.com/blobd/blobd/internal/engine/siphash"
@@ -172,7 +173,7 @@ func (set *diskSet) inspect(d *disk) error {
 		switch name {
 		case metaDir, extentDir:
 			d.detail = formatName + " is missing"
-		case "LOCK", formatName + ".tmp", reserveName, "lost+found", "tls":
+		case "LOCK", formatName + ".tmp", diskspace.ReserveName, "lost+found", "tls":
 		default:
 			return fmt.Errorf("not empty, and no data directory of blobd (it holds %q but no %s)", name, formatName)
 		}
@@ -460,9 +461,14 @@ func (set *diskSet) identify(d *disk) bool {
 	return false
 }
 
-// uses tells whether a directory's disk is in use.
-func (set *diskSet) uses(dir string) bool {
-	return slices.ContainsFunc(set.disks, func(d *disk) bool { return d.dir == dir && d.usable() })
+// used returns the directories of the disks in use.
+func (set *diskSet) used() (dirs []string) {
+	for _, d := range set.disks {
+		if d.usable() {
+			dirs = append(dirs, d.dir)
+		}
+	}
+	return dirs
 }
 
 // missing names the disks that are not in use.

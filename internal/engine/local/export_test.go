@@ -10,7 +10,7 @@ import (
 )
 
 // CheckSpace looks at the disks now, and not when the second is over.
-func (s *Store) CheckSpace() { s.checkSpace() }
+func (s *Store) CheckSpace() { s.space.Check() }
 
 // Idle waits for the repairs under way.
 func (s *Store) Idle() {
@@ -65,17 +65,8 @@ func (s *Store) ScrubPass(ctx context.Context) (scrub.Found, error) {
 // Reclaim makes room now.
 func (s *Store) Reclaim(ctx context.Context) error { return s.reclaim(ctx) }
 
-// BePatient sets how long a transaction waits that makes room.
-func (s *Store) BePatient(d time.Duration) { s.room.patience = d }
-
-// MaxWaiting is how many transactions wait that make room.
-const MaxWaiting = maxWaiting
-
-// KeepFiles and StartFiles are the inodes that writers leave, and that a start needs.
-const (
-	KeepFiles  = keepFiles
-	StartFiles = startFiles
-)
+// BePatient sets how long a transaction waits that frees space.
+func (s *Store) BePatient(d time.Duration) { s.patience = d }
 
 // Lagging is how many of the disks that are to have the metadata have it not.
 func (s *Store) Lagging() int { return s.disks.lagging() }
@@ -84,4 +75,4 @@ func (s *Store) Lagging() int { return s.disks.lagging() }
 func Replicas(disks int) int { return int(widths[disks][1]) + 1 }
 
 // Keep is what writers leave free on each disk.
-func (s *Store) Keep() int64 { return s.room.keep }
+func (s *Store) Keep() int64 { return s.space.Keep }

@@ -272,8 +272,8 @@ func (s *Store) measureDisks(show func(*engine.Metric, float64, ...string), emit
 			show(diskErrors, float64(t.Errors), l.Dir, diskio.Kinds[i])
 		}
 	}
-	show(refusing, one(s.state.full.Load() != nil), "full")
-	show(refusing, one(s.state.exhausted.Load() != nil), "exhausted")
+	show(refusing, one(s.space.Full() != nil), "full")
+	show(refusing, one(s.space.Exhausted()), "exhausted")
 	show(refusing, one(s.state.Stuck()), "flush")
 	show(refusing, one(s.state.held() != nil), "stalled")
 	show(refusing, one(s.state.Failed() != nil), "failed")

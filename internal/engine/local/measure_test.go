@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -42,18 +43,44 @@ func TestMeasureWaitsForNoDisk(t *testing.T) {
 	require.Nil(t, (&keysMeter{closed: true}).ask(s.db))
 }
 
+// sizedFS is on a disk of which so much is free.
+type sizedFS struct {
+	vfs.FS
+	free *atomic.Uint64
+}
+
+func (fs sizedFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: fs.free.Load(), TotalBytes: 1 << 41}, nil
+}
+
 // TestMeasureRefusals: the reason why writes are refused is measured.
 func TestMeasureRefusals(t *testing.T) {
-	s, err := Open(Options{FS: vfs.NewMem(), Dirs: []string{"/a"}})
+	disk := sizedFS{vfs.NewMem(), new(atomic.Uint64)}
+	disk.free.Store(1 << 40)
+	s, err := Open(Options{FS: disk, Dirs: []string{"/a"}})
 	require.NoError(t, err)
 	defer s.Close()
-	for reason, set := range map[string]func(err error){"full": s.state.setFull, "exhausted": s.state.setExhausted, "stalled": s.state.hold} {
-		require.Zero(t, measured(s)[refusing.Name+" "+reason])
-		set(engine.ErrNoSpace)
-		require.EqualValues(t, 1, measured(s)[refusing.Name+" "+reason])
-		set(nil)
-		require.Zero(t, measured(s)[refusing.Name+" "+reason])
+	refuses := func(want ...string) {
+		t.Helper()
+		for _, reason := range []string{"full", "exhausted", "stalled"} {
+			require.Equal(t, slices.Contains(want, reason), measured(s)[refusing.Name+" "+reason] == 1, reason)
+		}
 	}
+	left := func(bytes int64) {
+		disk.free.Store(uint64(bytes))
+		s.space.Check()
+	}
+	refuses()
+	s.state.hold(engine.ErrUnavailable)
+	refuses("stalled")
+	s.state.hold(nil)
+	refuses()
+	left(s.space.Keep - 1)
+	refuses("full")
+	left(s.space.Last - 1)
+	refuses("full", "exhausted")
+	left(1 << 40)
+	refuses()
 	s.state.stalls.begin()
 	require.EqualValues(t, 1, measured(s)[stalled.Name])
 	s.state.stalls.end()

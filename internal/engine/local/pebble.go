@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/wal"
 )
@@ -31,8 +32,7 @@ func openPebble(fs vfs.FS, dir string, guarded vfs.FS, opts Options, st *state, 
 		Merger:             merger,
 		Cache:              cache,
 		MemTableSize:       opts.MemTableSize,
-		// Four memtables of room before writers wait for a flush.
-		MemTableStopWritesThreshold: memtables,
+		MemTableStopWritesThreshold: diskspace.Memtables,
 		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               256 << 20,
@@ -41,7 +41,7 @@ func openPebble(fs vfs.FS, dir string, guarded vfs.FS, opts Options, st *state, 
 		Logger:                      pebbleLogger{st},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
-				// On a full disk it is tried again many times a second, and state.full says what there is to say.
+				// On a full disk it is tried again many times a second, and diskspace says what there is to say.
 				if !errors.Is(kind(err), engine.ErrNoSpace) {
 					st.log.Warn("background work on metadata failed", zap.Error(err))
 				}

@@ -19,16 +19,50 @@ import (
 // What is deleted on a full disk gives its room back at once, and not when Pebble or the collector would come to it. A start on a full
 // disk serves what it has.
 
+const spaceEvery = time.Second
+
+// watchSpace looks at the disks once in a while, and lets snapshots go that nobody reads any more.
+func (s *Store) watchSpace(ctx context.Context) {
+	tick := time.NewTicker(spaceEvery)
+	defer tick.Stop()
+	for {
+		s.space.Check()
+		s.snapshots.drop(false)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// collectNow has the collector work.
+func (s *Store) collectNow() {
+	select {
+	case s.collectDue <- struct{}{}:
+	default:
+	}
+}
+
+// unflushed is what the memtables hold that their log does, in bytes.
+func (s *Store) unflushed() int64 {
+	if s.readOnly || !s.gate.enter() {
+		return 0
+	}
+	defer s.gate.leave()
+	return int64(s.db.Metrics().WAL.Size)
+}
+
 // reclaim makes room after deletes: it collects, and then compacts the key space, until there is room.
 func (s *Store) reclaim(ctx context.Context) error {
 	if err := s.Collect(ctx); err != nil && !errors.Is(err, engine.ErrNoSpace) {
 		return err
 	}
-	if s.checkSpace(); !s.room.short() {
+	if s.space.Check(); !s.space.Short() {
 		return nil
 	}
 	err := kind(s.compact(ctx))
-	s.checkSpace()
+	s.space.Check()
 	if err != nil {
 		return fmt.Errorf("compact the key space: %w", err)
 	}
@@ -75,7 +109,7 @@ func (s *Store) compact(ctx context.Context) error {
 	var run uint64
 	var errs []error
 	for _, t := range most {
-		if run += t.Size; run < min(compactRun, uint64(s.room.spare)) {
+		if run += t.Size; run < min(compactRun, uint64(s.space.Spare)) {
 			continue
 		}
 		run = 0
@@ -86,7 +120,7 @@ func (s *Store) compact(ctx context.Context) error {
 		} else if err != nil {
 			errs = append(errs, err)
 		}
-		if s.checkSpace(); !s.room.short() {
+		if s.space.Check(); !s.space.Short() {
 			return nil
 		}
 		from = to
@@ -131,7 +165,7 @@ func (s *Store) openKeys() (err error) {
 	}
 	fs, dir := s.metaFS()
 	lower := wal.New(fs, s.disks.logFrames(), s.logs, s.state.outwait)
-	s.db, err = openPebble(fs, dir, guard.New(lower, s.state, s.room.fits), s.opts, s.state, s.disks.logFrames(), s.disks.fresh(), s.readOnly)
+	s.db, err = openPebble(fs, dir, guard.New(lower, s.state, s.space.Fits), s.opts, s.state, s.disks.logFrames(), s.disks.fresh(), s.readOnly)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -140,14 +174,14 @@ func (s *Store) openKeys() (err error) {
 
 // cramped tells whether the disks may not have the room, with their reserves, in which a start flushes its logs.
 func (s *Store) cramped() (bool, error) {
-	if len(s.room.disks) == 0 || s.disks.fresh() {
+	if !s.space.Watched() || s.disks.fresh() {
 		return false, nil
 	}
-	if s.room.lacks(s.room.spare) == nil {
+	if s.space.Lacks(s.space.Spare) == nil {
 		return false, nil // as writers leave it
 	}
 	need, err := s.logBytes()
-	return s.room.lacks(need+s.room.last) != nil, err
+	return s.space.Lacks(need+s.space.Last) != nil, err
 }
 
 // logBytes is what the logs hold that a start has to flush.
@@ -167,13 +201,13 @@ func (s *Store) rescue() error {
 	if err != nil {
 		return err
 	}
-	need += s.room.last
-	if s.room.lacks(need) != nil {
+	need += s.space.Last
+	if s.space.Lacks(need) != nil {
 		if err := s.dropDead(); err != nil {
 			return err
 		}
 	}
-	lack := s.room.lacks(need)
+	lack := s.space.Lacks(need)
 	if lack == nil {
 		if err := s.reopenKeys(); err != nil {
 			return err
@@ -233,30 +267,4 @@ func (s *Store) dropDead() error {
 		s.log.Info("dropped an extent in which nothing lives, to make room for the start", zap.Uint64("extent", x.info.ID))
 	}
 	return nil
-}
-
-// lacks returns what the disks lack for a start that writes need bytes, nil if nothing.
-func (r *room) lacks(need int64) error {
-	if n, dir := r.files(); n < startFiles {
-		return noFiles(dir, n, startFiles)
-	}
-	if r.freeWithReserve() < need {
-		free, dir := r.free()
-		return fmt.Errorf("%s has %d KiB left, and %d are needed", dir, free>>10, need>>10)
-	}
-	return nil
-}
-
-// freeWithReserve is what a start may use on the disk that has least.
-func (r *room) freeWithReserve() int64 {
-	least := int64(1) << 62
-	for _, d := range r.disks {
-		if free, ok := r.freeOn(d); ok {
-			if d.there() {
-				free += r.reserve
-			}
-			least = min(least, free)
-		}
-	}
-	return least
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 )
 
 // quotaFS gives each directory at the top so many bytes, as disks have them.
@@ -419,7 +420,7 @@ func TestDeletesWaitForRoom(t *testing.T) {
 	s, err := local.Open(o)
 	require.NoError(t, err)
 	s.BePatient(time.Hour)
-	for i := range local.MaxWaiting + 2 {
+	for i := range diskspace.MaxWaiting + 2 {
 		require.NoError(t, store(s, fmt.Sprintf("%d/", i), &object{seed: 1, sizes: [3]int{10}}))
 	}
 	fs.q.none.Store(true)
@@ -432,13 +433,13 @@ func TestDeletesWaitForRoom(t *testing.T) {
 		tx.Delete(recordSpace, []byte("0/"))
 		return nil
 	}), engine.ErrNoSpace)
-	ended := make(chan error, local.MaxWaiting+1)
+	ended := make(chan error, diskspace.MaxWaiting+1)
 	for i := range cap(ended) {
 		go func() { ended <- remove(s, fmt.Sprintf("%d/", i)) }()
 	}
 	require.ErrorIs(t, <-ended, engine.ErrNoSpace, "one too many")
 	fs.q.none.Store(false)
-	for range local.MaxWaiting {
+	for range diskspace.MaxWaiting {
 		require.NoError(t, <-ended)
 	}
 	found, err := consistent(s)
@@ -447,7 +448,7 @@ func TestDeletesWaitForRoom(t *testing.T) {
 
 	fs.q.none.Store(true)
 	s.CheckSpace()
-	go func() { ended <- remove(s, fmt.Sprintf("%d/", local.MaxWaiting+1)) }()
+	go func() { ended <- remove(s, fmt.Sprintf("%d/", diskspace.MaxWaiting+1)) }()
 	require.NoError(t, s.Close())
 	require.Error(t, <-ended)
 }
@@ -534,7 +535,7 @@ func TestNoInodes(t *testing.T) {
 				want[name] = obj
 			}
 
-			fs.q.limitNodes(local.KeepFiles - 1)
+			fs.q.limitNodes(diskspace.KeepFiles - 1)
 			s.CheckSpace()
 			err = store(s, "more/", &object{seed: 1, sizes: [3]int{10}})
 			require.ErrorIs(t, err, engine.ErrNoSpace)
@@ -571,7 +572,7 @@ func TestNoInodes(t *testing.T) {
 			again(0)
 			require.ErrorContains(t, remove(s, "again0/"), "no inodes left on d")
 			require.False(t, s.Health().Writable)
-			again(local.StartFiles) // a start needs no more than that
+			again(diskspace.StartFiles) // a start needs no more than that
 			require.NoError(t, remove(s, "again0/"))
 			delete(want, "again0/")
 			require.ErrorIs(t, store(s, "more/", &object{seed: 1, sizes: [3]int{10}}), engine.ErrNoSpace)

@@ -29,6 +29,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
@@ -140,7 +141,8 @@ type Store struct {
 	held      held
 	lost      atomic.Uint64 // chunks that a restore has no bytes of
 	state     *state
-	room      *room
+	space     *diskspace.Watch
+	patience  time.Duration // that a transaction waits at most that frees space
 
 	readOnly  bool         // while a start on a full disk has not found room
 	reopening sync.RWMutex // held for writing while such a start opens the key space anew: extents ask already who owns a chunk
@@ -186,7 +188,7 @@ func Open(opts Options) (_ *Store, err error) {
 		opts.FS = overlay.New(opts.FS)
 		opts.Existing = true
 	}
-	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: rowcache.New(opts.RowCacheSize, opts.FilterSize), clock: clock{now: opts.Now}, state: newState(opts.Logger),
+	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: rowcache.New(opts.RowCacheSize, opts.FilterSize), clock: clock{now: opts.Now}, state: newState(opts.Logger), patience: freeingPatience,
 		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
 	s.syncs = newSyncer(s.syncLog)
 	if !speedup.SyncGroups.On() {
@@ -194,8 +196,8 @@ func Open(opts Options) (_ *Store, err error) {
 	}
 	s.healDue, s.holding = make(chan struct{}, 1), make(map[string]error)
 	s.gate.init()
-	reserves := findReserves(opts.FS, opts.Dirs, s.log)
-	s.io = diskio.New(logfs.New(withReserves(opts.FS, reserves)), opts.Dirs, opts.OpTimeout)
+	reserves := diskspace.FindReserves(opts.FS, opts.Dirs, s.log)
+	s.io = diskio.New(logfs.New(reserves.Beneath(opts.FS, extentDir)), opts.Dirs, opts.OpTimeout)
 	s.opts.FS = s.io
 	defer func() {
 		if err != nil {
@@ -219,8 +221,11 @@ func Open(opts Options) (_ *Store, err error) {
 			}
 		}
 	}
-	s.room = openRoom(s.io, &s.opts, s.state, reserves, s.disks.uses)
-	s.room.onFull = s.collectNow
+	s.space = diskspace.Open(diskspace.Options{
+		FS: s.io, Dirs: s.disks.used(), Reserves: reserves, Logger: s.log, MemTable: int64(opts.MemTableSize), Extent: opts.ExtentSize,
+		OnFull: s.collectNow, Unflushed: s.unflushed, Ending: s.state.ending,
+	})
+	s.opts.MemTableSize, s.opts.ExtentSize = uint64(s.space.MemTable), s.space.Extent
 	if err = s.openMeta(); err != nil {
 		return nil, err
 	}
@@ -236,8 +241,7 @@ func Open(opts Options) (_ *Store, err error) {
 	if err = s.markRestore(); err != nil {
 		return nil, err
 	}
-	s.room.unflushed = s.unflushed
-	s.room.look()
+	s.space.Look()
 	if err = s.disks.finish(); err != nil {
 		return nil, err
 	}

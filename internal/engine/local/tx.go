@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskspace"
 )
 
 // tx implements engine.Tx. Its reads go to the store itself: the lock of its stripe keeps its partition still.
@@ -27,7 +28,7 @@ type tx struct {
 	released  []engine.Ref
 	frees     bool   // it deletes or releases
 	taken     int64  // of the store's room
-	waits     *pause // it makes room, and is refused for this
+	waits     *diskspace.Pause // it makes room, and is refused for this
 	err       error  // first defect of the caller or failure of the batch
 }
 
@@ -42,7 +43,7 @@ func (t *tx) begin(s *Store, partition []byte) {
 func (t *tx) reset() {
 	t.release()
 	if t.taken != 0 {
-		t.store.room.done(t.taken)
+		t.store.space.Done(t.taken)
 	}
 	if t.batch != nil {
 		_ = t.batch.Close() // returns it to Pebble's pool; no outcome
@@ -205,23 +206,20 @@ func (t *tx) takeRoom() error {
 	if t.frees && len(t.retained) == 0 && t.size <= maxFreeing {
 		wait := stuck
 		if wait == nil {
-			wait = t.store.room.takeFreeing(n)
+			wait = t.store.space.AdmitFreeing(n)
 		}
 		if wait == nil {
 			return nil
 		}
-		if errors.Is(wait.why, engine.ErrNoSpace) {
+		if errors.Is(wait.Why, engine.ErrNoSpace) {
 			t.waits = wait
 		}
-		return wait.why
+		return wait.Why
 	}
 	if stuck != nil {
-		return stuck.why
+		return stuck.Why
 	}
-	if err := t.store.state.noRoom(); err != nil {
-		return err
-	}
-	if err := t.store.room.take(n); err != nil {
+	if err := t.store.space.Admit(n); err != nil {
 		return err
 	}
 	t.taken = n

@@ -94,15 +94,18 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 	return err
 }
 
+// freeingPatience is how long a transaction waits that frees space: less than clients' own patience, and than a server takes to stop.
+const freeingPatience = 10 * time.Second
+
 // runWhenRoom runs fn again, which makes room and was refused with err, until there is room for that, while its patience lasts.
 func (s *Store) runWhenRoom(ctx context.Context, p *stripe, t *tx, fn func(engine.Tx) error, err error) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.room.patience)
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	var seq uint64
 	for t.waits != nil {
 		wait, partition := t.waits, t.partition
 		t.reset()
-		if !s.room.outwait(ctx, wait) {
+		if !s.space.Wait(ctx, wait) {
 			return 0, err
 		}
 		t.begin(s, partition)
@@ -231,7 +234,12 @@ func (s *Store) syncLog() (err error) {
 func (s *Store) fail(err error) error { return s.state.Fail(err) }
 
 // writable returns why the store takes no writes, nil if it does.
-func (s *Store) writable() error { return s.state.writable() }
+func (s *Store) writable() error {
+	if err := s.space.Full(); err != nil {
+		return err
+	}
+	return s.state.working()
+}
 
 // confirmEvery is how long the store is idle before the end of its log is confirmed.
 const confirmEvery = 250 * time.Millisecond

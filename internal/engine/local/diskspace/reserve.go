@@ -1,4 +1,4 @@
-package local
+package diskspace
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// reserveName is the file of a reserve, under a data directory. docs/format.md has a line on it.
-const reserveName = "reserve"
+// ReserveName is the file of a reserve, under a data directory. docs/format.md has a line on it.
+const ReserveName = "reserve"
 
 // reserve is a file on a disk that takes room for no other purpose. It is given up when something that must be finished meets the end of
 // the disk: a log, a flush, the records of a start. Writers leave more than that free, so it is others who have filled the disk then.
@@ -28,8 +28,11 @@ type reserve struct {
 	held bool // the file is there
 }
 
-// findReserves finds what an earlier run has left.
-func findReserves(fs vfs.FS, dirs []string, log *zap.Logger) (all []*reserve) {
+// Reserves are those of a store's disks.
+type Reserves []*reserve
+
+// FindReserves finds what an earlier run has left. fs is the disks, with nothing between.
+func FindReserves(fs vfs.FS, dirs []string, log *zap.Logger) (all Reserves) {
 	for _, dir := range dirs {
 		r := &reserve{fs: fs, dir: dir, log: log}
 		_, err := fs.Stat(r.path())
@@ -39,7 +42,7 @@ func findReserves(fs vfs.FS, dirs []string, log *zap.Logger) (all []*reserve) {
 	return all
 }
 
-func (r *reserve) path() string { return r.fs.PathJoin(r.dir, reserveName) }
+func (r *reserve) path() string { return r.fs.PathJoin(r.dir, ReserveName) }
 
 func (r *reserve) there() bool {
 	r.mu.Lock()
@@ -104,16 +107,17 @@ func (r *reserve) look(fs vfs.FS) {
 	}
 }
 
-// reserveFS gives up a disk's reserve where an operation meets the end of the disk, and makes the operation again. The content of
-// extents may not have it: its writers are refused in time, and to refuse a chunk does no harm.
+// reserveFS gives up a disk's reserve where an operation meets the end of the disk, and makes the operation again.
 type reserveFS struct {
 	vfs.FS
-	reserves []*reserve
+	reserves Reserves
+	except   string
 }
 
-// withReserves returns fs with reserves beneath.
-func withReserves(fs vfs.FS, reserves []*reserve) vfs.FS {
-	r := reserveFS{fs, reserves}
+// Beneath returns fs with the reserves beneath. What lies in the folder except of a data directory may not have them: the writers of
+// content are refused in time, and to refuse a chunk does no harm.
+func (all Reserves) Beneath(fs vfs.FS, except string) vfs.FS {
+	r := reserveFS{fs, all, except}
 	if _, real := fs.(interface{ RealFiles() }); real || fs == vfs.Default {
 		return realReserveFS{r}
 	}
@@ -133,7 +137,7 @@ func (fs reserveFS) of(path string) *reserve {
 		if !ok {
 			continue
 		}
-		if first, _, _ := strings.Cut(rest, string(filepath.Separator)); first == extentDir || first == reserveName {
+		if first, _, _ := strings.Cut(rest, string(filepath.Separator)); first == fs.except || first == ReserveName {
 			return nil
 		}
 		return r
