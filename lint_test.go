@@ -156,6 +156,7 @@ func TestHandlersOpenNoEngine(t *testing.T) {
 var rooms = map[string][]string{
 	"crashtest":  {"."},
 	"diskio":     {},
+	"diskset":    {"diskio", "diskspace", "extent", "wal"},
 	"diskspace":  {"diskio"},
 	"extent":     {"diskio"},
 	"goldentest": {},

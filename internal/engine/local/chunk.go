@@ -28,7 +28,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 		return engine.Chunk{}, err
 	}
 	if size >= diskspace.ChargedFrom {
-		c := s.space.Charge(r, size, int64(max(4, s.disks.k))*64<<10, n)
+		c := s.space.Charge(r, size, int64(max(4, s.disks.K))*64<<10, n)
 		defer c.Done()
 		r = c
 	} else {
@@ -41,7 +41,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader, size int64) (engine.Chunk,
 // chunkSpace is what a chunk takes on a disk, at most: its part of the rows, with their headers and some of what the file system needs.
 // One of a block or less lies whole on one disk.
 func (s *Store) chunkSpace(size int64) int64 {
-	part := max(size/int64(s.disks.k), min(size, 64<<10))
+	part := max(size/int64(s.disks.K), min(size, 64<<10))
 	return part + part/32 + 16<<10
 }
 

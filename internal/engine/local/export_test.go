@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
 )
 
@@ -69,10 +70,13 @@ func (s *Store) Reclaim(ctx context.Context) error { return s.reclaim(ctx) }
 func (s *Store) BePatient(d time.Duration) { s.patience = d }
 
 // Lagging is how many of the disks that are to have the metadata have it not.
-func (s *Store) Lagging() int { return s.disks.lagging() }
+func (s *Store) Lagging() int { return s.disks.Lagging() }
 
 // Replicas is how many of so many disks have the metadata.
-func Replicas(disks int) int { return int(widths[disks][1]) + 1 }
+func Replicas(disks int) int {
+	_, m := diskset.Width(disks)
+	return m + 1
+}
 
 // Keep is what writers leave free on each disk.
 func (s *Store) Keep() int64 { return s.space.Keep }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -41,8 +40,8 @@ func (s *Store) watchDisk(ctx context.Context, i int) {
 
 // lookAt looks at a disk once.
 func (s *Store) lookAt(i int) {
-	d, status := s.disks.disks[i], &s.statuses[i]
-	u, err := s.opts.FS.GetDiskUsage(d.dir)
+	d, status := s.disks.Disks[i], &s.statuses[i]
+	u, err := s.opts.FS.GetDiskUsage(d.Dir)
 	switch {
 	case err == nil:
 		status.usage.Store(&u)
@@ -52,24 +51,14 @@ func (s *Store) lookAt(i int) {
 		err = fmt.Errorf("its file system does not tell its room: %w", err)
 	}
 	for _, sub := range []string{metaDir, extentDir} {
-		if _, serr := s.opts.FS.Stat(s.opts.FS.PathJoin(d.dir, sub)); errors.Is(serr, errOtherDisk) {
+		if _, serr := s.opts.FS.Stat(s.opts.FS.PathJoin(d.Dir, sub)); errors.Is(serr, diskio.ErrOtherDisk) {
 			err = serr
-			s.lose(d.dir, err)
+			s.lose(d.Dir, err)
 		}
 	}
-	switch b, rerr := diskio.ReadFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName)); {
-	case errors.Is(rerr, fs.ErrNotExist):
-		err = fmt.Errorf("%s is gone from it: the directory was removed, or its disk unmounted", formatName)
-		s.lose(d.dir, err)
-	case errors.Is(rerr, errOtherDisk):
-		err = rerr
-		s.lose(d.dir, err)
-	case rerr != nil:
-		err = fmt.Errorf("it cannot be read: %w", rerr)
-	default:
-		if f, _, derr := decodeFormat(b); derr == nil && (f.store != s.disks.store || f.disk != s.disks.ids[i]) {
-			err = errOtherDisk
-			s.lose(d.dir, err)
+	if lost, rerr := s.disks.Look(i); rerr != nil {
+		if err = rerr; lost {
+			s.lose(d.Dir, err)
 		}
 	}
 	if errors.Is(err, diskio.ErrStalled) {
@@ -80,10 +69,10 @@ func (s *Store) lookAt(i int) {
 	case err != nil && was == nil:
 		text := err.Error()
 		status.trouble.Store(&text)
-		s.log.Error("a disk is in trouble", zap.String("dir", d.dir), zap.Error(err))
+		s.log.Error("a disk is in trouble", zap.String("dir", d.Dir), zap.Error(err))
 	case err == nil && was != nil:
 		status.trouble.Store(nil)
-		s.log.Info("a disk is well again", zap.String("dir", d.dir))
+		s.log.Info("a disk is well again", zap.String("dir", d.Dir))
 	}
 }
 
@@ -96,24 +85,24 @@ func (s *Store) Health() engine.Health {
 		}
 		h.Detail += detail
 	}
-	for i, d := range s.disks.disks {
+	for i, d := range s.disks.Disks {
 		dh := &h.Disks[i]
-		dh.Path = d.dir
+		dh.Path = d.Dir
 		if u := s.statuses[i].usage.Load(); u != nil {
 			dh.Free, dh.Total = u.AvailBytes, u.TotalBytes
 		}
-		if d.detail != "" {
-			dh.OK, dh.Detail = false, d.detail
+		if d.Detail != "" {
+			dh.OK, dh.Detail = false, d.Detail
 		}
 		if text := s.statuses[i].trouble.Load(); text != nil && dh.OK {
 			dh.OK, dh.Detail = false, *text
 			h.Degraded = true
-			note(fmt.Sprintf("%s: %s", d.dir, *text))
+			note(fmt.Sprintf("%s: %s", d.Dir, *text))
 		}
 	}
-	if n := s.disks.lagging(); n > 0 {
+	if n := s.disks.Lagging(); n > 0 {
 		h.Degraded = true
-		note(fmt.Sprintf("metadata is on %d of %d disks; a start with all of them fills the others", s.disks.m+1-n, s.disks.m+1))
+		note(fmt.Sprintf("metadata is on %d of %d disks; a start with all of them fills the others", s.disks.M+1-n, s.disks.M+1))
 	}
 	if h.Healing = len(s.unhealed()); h.Healing > 0 {
 		h.Degraded = true

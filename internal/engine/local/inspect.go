@@ -12,6 +12,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/inspect"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
@@ -42,8 +43,8 @@ func Inspect(ctx context.Context, path string, visit inspect.Visit) error {
 func inspectFile(path string, b []byte, visit inspect.Visit) error {
 	base := filepath.Base(path)
 	switch {
-	case base == formatName:
-		return inspectFormat(b, visit)
+	case base == diskset.FormatName:
+		return diskset.Inspect(b, visit)
 	case base == wal.ListName:
 		return wal.InspectList(b, visit)
 	case strings.HasSuffix(base, ".log"):
@@ -70,7 +71,7 @@ func inspectFile(path string, b []byte, visit inspect.Visit) error {
 		return besides(path, func(r io.ReaderAt, size int64) error { return mirror.Inspect(sums, r, size, visit) })
 	}
 	return fmt.Errorf("%s is no file of a store that can be told of: those are %s, columns (extents/*), logs (*.log), %s, sidecars (*%s), companions (*%s), MANIFEST-* and *.sst",
-		path, formatName, wal.ListName, mirror.SumSuffix, guard.CompanionSuffix)
+		path, diskset.FormatName, wal.ListName, mirror.SumSuffix, guard.CompanionSuffix)
 }
 
 // besides runs fn on a file that lies beside, nil if it is not there.
@@ -107,98 +108,29 @@ func openRegular(path string) (*os.File, int64, error) {
 	return f, info.Size(), err
 }
 
-// formatOf reads the format file of the data directory that a file of meta or extents lies in, nil if it cannot.
-func formatOf(path string) *format {
-	b, err := readRegular(filepath.Join(filepath.Dir(filepath.Dir(path)), formatName))
+// storeOf reads, from the data directory that a file of meta or extents lies in, which store it is of.
+func storeOf(path string) (store [16]byte, since diskset.Since, ok bool) {
+	b, err := readRegular(filepath.Join(filepath.Dir(filepath.Dir(path)), diskset.FormatName))
 	if err != nil {
-		return nil
+		return store, since, false
 	}
-	f, _, err := decodeFormat(b)
-	if err != nil {
-		return nil
-	}
-	return f
+	return diskset.StoreOf(b)
 }
 
 func columnKeys(path string) *extent.Keys {
-	f := formatOf(path)
-	if f == nil {
+	store, since, ok := storeOf(path)
+	if !ok {
 		return nil
 	}
-	k := &extent.Keys{Store: f.store, Secret: f.secret, Version2: f.extent}
-	if f.version < 2 {
-		k.Version2 = 1<<64 - 1
-	}
-	return k
+	return &extent.Keys{Store: store, Secret: since.Secret, Version2: since.Extent}
 }
 
 func logKeys(path string) *wal.Frames {
-	f := formatOf(path)
-	if f == nil {
+	_, since, ok := storeOf(path)
+	if !ok {
 		return nil
 	}
-	since := f.log
-	if f.version < 2 {
-		since = 1<<64 - 1
-	}
-	return wal.NewFrames(f.secret, since)
-}
-
-// inspectFormat tells of both copies of the record that says which disk of which store a directory is. The secret is not told.
-func inspectFormat(b []byte, visit inspect.Visit) error {
-	var good []*format
-	for _, at := range []int{0, formatCopyAt} {
-		i := inspect.New("record", int64(at), formatRecord)
-		f, err := decodeRecord(b[min(at, len(b)):])
-		if err != nil {
-			i.Bad("%v", err)
-		} else {
-			good = append(good, f)
-			f.tell(i)
-		}
-		if err := visit(i); err != nil {
-			return err
-		}
-	}
-	sum := inspect.New("file", 0, int64(len(b)))
-	switch _, whole, err := decodeFormat(b); {
-	case err != nil:
-		sum.Bad("neither copy is good: the start asks the columns whose disk it is")
-	case !whole && len(good) == 2 && *good[0] != *good[1]:
-		sum.Bad("the copies differ, as after a crash: the first one counts, and the start writes the file anew")
-	case !whole:
-		sum.Bad("a part of it is another: the start writes it anew")
-	}
-	return visit(sum)
-}
-
-func (f *format) tell(i *inspect.Item) {
-	i.Add("version", f.version).Add("store", f.store[:]).Add("disk", f.disk[:]).Add("index", int(f.index)).Add("layout", fmt.Sprintf("%d+%d", f.k, f.m)).
-		Add("epoch", f.epoch).Add("metadata is current on disks", numbers(f.members))
-	ids := make([]string, f.n())
-	for n := range ids {
-		ids[n] = inspect.Text(f.disks[n][:])
-	}
-	i.Add("disks", ids)
-	if f.version < 2 {
-		return
-	}
-	i.Add("first extent of version 2", f.extent).Add("first log of version 2", f.log).Add("list of logs since start", f.started).Add("promised", f.promised).
-		Add("goes on without disks", numbers(f.left))
-	if f.left != 0 {
-		i.Add("said in epoch", f.leftEpoch)
-	}
-}
-
-// numbers lists the numbers of the bits that are set.
-func numbers(set uint32) []string {
-	list := []string{}
-	for n := range 32 {
-		if set&(1<<n) != 0 {
-			list = append(list, fmt.Sprint(n))
-		}
-	}
-	return list
+	return wal.NewFrames(since.Secret, since.Log)
 }
 
 // TellSystem puts an entry of engine.SpaceSystem into words, as they follow the name of the space.

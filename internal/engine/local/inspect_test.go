@@ -11,10 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/inspect"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
@@ -139,10 +143,16 @@ func TestInspectWithoutTheDataDirectory(t *testing.T) {
 
 // FuzzInspect: whatever a file holds, it is told of without a panic, and in a bounded number of words.
 func FuzzInspect(f *testing.F) {
-	names := []string{formatName, "LOGS", "000004.log", "000005.sst", "000005.sst.sum", "MANIFEST-000001", "MANIFEST-000001.synced", "0000000000000001.00", "0000000000000002.01"}
+	names := []string{diskset.FormatName, "LOGS", "000004.log", "000005.sst", "000005.sst.sum", "MANIFEST-000001", "MANIFEST-000001.synced", "0000000000000001.00", "0000000000000002.01"}
+	mem := vfs.NewMem()
+	set, err := diskset.Open(diskset.Options{FS: mem, Logger: zap.NewNop(), Dirs: []string{"d"}})
+	require.NoError(f, err)
+	require.NoError(f, set.Close())
+	format, err := diskio.ReadFile(mem, mem.PathJoin("d", diskset.FormatName))
+	require.NoError(f, err)
 	for i := range names {
 		f.Add(uint8(i), []byte(nil), true)
-		f.Add(uint8(i), testFormat().encode(), true)
+		f.Add(uint8(i), format, true)
 		f.Add(uint8(i), []byte("bdLG\x00\x00\x00\x00bdFRblobdextblobdseaBLOBDSUMBLOBDLOG"), false)
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte, known bool) {

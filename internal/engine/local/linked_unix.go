@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // inode is which file of which file system it is.
@@ -59,7 +61,7 @@ func (f *linkedFile) Linked() error {
 	case err != nil:
 		return fmt.Errorf("stat %s: %w", name, err)
 	case is != f.is:
-		return fmt.Errorf("%s: %w", name, errOtherDisk)
+		return fmt.Errorf("%s: %w", name, diskio.ErrOtherDisk)
 	}
 	return nil
 }

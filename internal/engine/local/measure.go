@@ -277,8 +277,8 @@ func (s *Store) measureDisks(show func(*engine.Metric, float64, ...string), emit
 	show(refusing, one(s.state.Stuck()), "flush")
 	show(refusing, one(s.state.held() != nil), "stalled")
 	show(refusing, one(s.state.Failed() != nil), "failed")
-	missing := s.disks.lagging()
-	show(replicas, float64(s.disks.m+1-missing))
+	missing := s.disks.Lagging()
+	show(replicas, float64(s.disks.M+1-missing))
 	show(replicas0, float64(missing))
 	if s.meta != nil {
 		show(mending, float64(s.meta.Repairing()))

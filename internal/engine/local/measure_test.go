@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 )
 
 // measured is what a store measures, by name and labels.
@@ -20,15 +22,35 @@ func measured(s *Store) map[string]float64 {
 	return all
 }
 
+// heldFS holds up who opens a format file, while it is told to.
+type heldFS struct {
+	vfs.FS
+	hold    atomic.Bool
+	met     chan struct{} // receives when somebody is held up
+	release chan struct{} // closed when nobody is any more
+}
+
+func (fs *heldFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if fs.hold.Load() && strings.HasSuffix(name, diskset.FormatName) {
+		fs.met <- struct{}{}
+		<-fs.release
+	}
+	return fs.FS.Open(name, opts...)
+}
+
 // TestMeasureWaitsForNoDisk: while Pebble waits for its manifest and a record of the disks is being written, everything is measured that does
 // not come from Pebble, what it said last is said again, and health is told.
 func TestMeasureWaitsForNoDisk(t *testing.T) {
-	s, err := Open(Options{FS: vfs.NewMem(), Dirs: []string{"/a"}})
+	disk := &heldFS{FS: vfs.NewMem(), met: make(chan struct{}, 2), release: make(chan struct{})} // the watch may come by, too
+	s, err := Open(Options{FS: disk, Dirs: []string{"/a"}})
 	require.NoError(t, err)
 	require.NoError(t, s.Update(t.Context(), []byte("p"), func(tx engine.Tx) error { tx.Set(engine.SpaceEntity, []byte("p"), []byte("v")); return nil }))
 	before := measured(s)
 	s.keys.mu.Lock()
-	s.disks.mu.Lock()
+	disk.hold.Store(true)
+	var mend sync.WaitGroup
+	mend.Go(func() { _, _, _ = s.disks.Mend(0) }) // holds what is held while a record is written
+	<-disk.met
 	require.True(t, s.Health().Writable)
 	during := measured(s)
 	for range 3 { // and nobody waits behind it
@@ -37,7 +59,8 @@ func TestMeasureWaitsForNoDisk(t *testing.T) {
 	require.Subset(t, slices.Collect(maps.Keys(during)), slices.Collect(maps.Keys(before))) // the collector and the healer may have more to tell by now
 	require.Equal(t, before[logIn.Name], during[logIn.Name])
 	s.keys.mu.Unlock()
-	s.disks.mu.Unlock()
+	close(disk.release)
+	mend.Wait()
 	require.NoError(t, s.Close())
 	require.Empty(t, measured(s), "a store that is closed is not asked")
 	require.Nil(t, (&keysMeter{closed: true}).ask(s.db))

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // owned is the data directories of a store as they were when it locked them, and the folders in them as it found or made them. A path is only a
@@ -20,15 +20,6 @@ type owned struct {
 	dirs  map[string]*os.File // held open: what has an open handle keeps its inode, and no other folder gets the same one
 	files sync.Map            // files being written by name: *linkedFile
 }
-
-// errOtherDisk: what is at a path is not what was there when the store was opened.
-var errOtherDisk error = otherDisk{}
-
-type otherDisk struct{}
-
-func (otherDisk) Error() string { return "another disk, or a copy of this one, is in its place" }
-
-func (otherDisk) Is(kind error) bool { return kind == engine.ErrUnavailable }
 
 // lock notes a data directory, or a folder in one.
 func (o *owned) lock(name string) error {
@@ -97,7 +88,7 @@ func (o *owned) dir(name string) error {
 	}
 	was, err := held.Stat()
 	if err == nil && !os.SameFile(was, is) {
-		err = fmt.Errorf("%s: %w", name, errOtherDisk)
+		err = fmt.Errorf("%s: %w", name, diskio.ErrOtherDisk)
 	}
 	return err
 }

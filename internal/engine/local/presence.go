@@ -13,7 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
-// What is missing is damage: a store that was made is not opened without what it had. The disks are counted by quorum (epoch.go), the logs
+// What is missing is damage: a store that was made is not opened without what it had. The disks are counted by quorum (package diskset), the logs
 // by their list (package wal), the tables by Pebble, and the files by which it finds them by package guard; here are the extents.
 
 // checkExtents verifies that every extent in which somebody owns a chunk is there, and has the numbers of those that were go on. An extent
@@ -46,7 +46,7 @@ func (s *Store) checkExtents() error {
 				return err
 			}
 			s.log.Error("the store goes on without an extent, as --accept-missing says: reads of what lay in it fail", zap.String("extent", name))
-		case s.disks.complete():
+		case s.disks.Complete():
 			return fmt.Errorf("extent %s, in which content lies, is on no disk: there is no %s/%s.NN; put it back. If it is lost for good, start once with "+
 				"--accept-missing %s: reads of what lay in it will fail: %w", name, extentDir, name, name, engine.ErrCorrupt)
 		default: // it may be on the disks that are missing, and reads say so

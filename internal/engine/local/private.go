@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 )
 
 // What a store keeps is for the user it runs as, and nobody else, whatever the umask: it holds the keys of accounts, and content that has
@@ -300,7 +301,7 @@ func tighten(dir string, log *zap.Logger) {
 
 // IsData tells whether a directory of this machine is the data directory of a store.
 func IsData(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, formatName))
+	_, err := os.Lstat(filepath.Join(dir, diskset.FormatName))
 	return err == nil
 }
 

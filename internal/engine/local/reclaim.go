@@ -150,22 +150,22 @@ func (s *Store) openKeys() (err error) {
 	}
 	if !s.readOnly {
 		err = kind(s.logs.Rewrite())
-		if s.readOnly = errors.Is(err, engine.ErrNoSpace) && !s.disks.fresh(); err != nil && !s.readOnly {
+		if s.readOnly = errors.Is(err, engine.ErrNoSpace) && !s.disks.Fresh(); err != nil && !s.readOnly {
 			return err
 		}
 	}
 	if !s.readOnly {
-		members := s.disks.replicas()
+		members := s.disks.Replicas()
 		if s.meta != nil {
 			members = s.members()
 		}
-		if err := s.disks.start(members, s.logs.Start()); err != nil {
+		if err := s.disks.Start(members, s.logs.Start()); err != nil {
 			return err
 		}
 	}
 	fs, dir := s.metaFS()
-	lower := wal.New(fs, s.disks.logFrames(), s.logs, s.state.outwait)
-	s.db, err = openPebble(fs, dir, guard.New(lower, s.state, s.space.Fits), s.opts, s.state, s.disks.logFrames(), s.disks.fresh(), s.readOnly)
+	lower := wal.New(fs, s.disks.LogFrames(), s.logs, s.state.outwait)
+	s.db, err = openPebble(fs, dir, guard.New(lower, s.state, s.space.Fits), s.opts, s.state, s.disks.LogFrames(), s.disks.Fresh(), s.readOnly)
 	if err != nil {
 		return fmt.Errorf("open the key space: %w", kind(err))
 	}
@@ -174,7 +174,7 @@ func (s *Store) openKeys() (err error) {
 
 // cramped tells whether the disks may not have the room, with their reserves, in which a start flushes its logs.
 func (s *Store) cramped() (bool, error) {
-	if !s.space.Watched() || s.disks.fresh() {
+	if !s.space.Watched() || s.disks.Fresh() {
 		return false, nil
 	}
 	if s.space.Lacks(s.space.Spare) == nil {
@@ -187,7 +187,7 @@ func (s *Store) cramped() (bool, error) {
 // logBytes is what the logs hold that a start has to flush.
 func (s *Store) logBytes() (int64, error) {
 	fs, dir := s.metaFS()
-	n, err := s.disks.logFrames().Size(fs, dir)
+	n, err := s.disks.LogFrames().Size(fs, dir)
 	return n, kind(err)
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
@@ -23,9 +24,6 @@ const lostExtent = 1
 // errUnfinished: a restore did not come to its end.
 var errUnfinished = errors.New("the restore that made the store was interrupted, or ran out of room, and it holds a part of the backup only: remove what is in its directories and restore again")
 
-// errOccupied: the directories to restore to are not empty.
-var errOccupied = errors.New("there is a store already")
-
 // refuseRestore tells what is in the directories that are to be filled: a store, or a part of one.
 func refuseRestore(o Options) error {
 	o.Restore, o.Still, o.Logger = false, true, zap.NewNop()
@@ -36,7 +34,7 @@ func refuseRestore(o Options) error {
 	if errors.Is(err, errUnfinished) {
 		return errUnfinished
 	}
-	return fmt.Errorf("%w in %s: name empty directories to restore to", errOccupied, strings.Join(o.Dirs, ", "))
+	return fmt.Errorf("%w in %s: name empty directories to restore to", diskset.ErrOccupied, strings.Join(o.Dirs, ", "))
 }
 
 // checkRestored refuses a store that was to be filled and was not.

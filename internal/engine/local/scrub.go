@@ -100,10 +100,10 @@ func (s scrubTarget) Save(b []byte) error {
 
 // Size implements scrub.Target.
 func (s scrubTarget) Size() int64 {
-	width := int64(s.disks.k + s.disks.m)
+	width := int64(s.disks.K + s.disks.M)
 	n := int64(s.db.Metrics().DiskSpaceUsage()) * int64(max(1, len(s.replicas)))
 	for _, info := range s.extents.Extents() {
-		n += info.Data * width / int64(s.disks.k)
+		n += info.Data * width / int64(s.disks.K)
 	}
 	return n
 }
@@ -261,7 +261,7 @@ func (s *Store) metaFS() (vfs.FS, string) {
 	if s.meta != nil {
 		return s.meta, metaDir
 	}
-	return s.opts.FS, s.opts.FS.PathJoin(s.disks.disks[0].dir, metaDir)
+	return s.opts.FS, s.opts.FS.PathJoin(s.disks.Disks[0].Dir, metaDir)
 }
 
 // scrubTables reads the tables of a store that has its metadata once. Pebble's own sums are all that guards them.
@@ -336,7 +336,7 @@ func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
 // scrubLogs reads the logs that Pebble needs and does not write to any more, on every disk. What is damaged in one is in memory still: it
 // is flushed, and then nobody needs the log.
 func (s scrubTarget) scrubLogs(ctx context.Context, pace scrub.Pace, f *scrub.Found) error {
-	damaged, frames := 0, s.disks.logFrames()
+	damaged, frames := 0, s.disks.LogFrames()
 	for _, log := range s.closedLogs() {
 		b, err := diskio.ReadFile(s.opts.FS, log)
 		f.Bytes += int64(len(b))
@@ -391,9 +391,9 @@ func (s *Store) closedLogs() (logs []string) {
 
 // metaDirs lists the folders that hold the key space.
 func (s *Store) metaDirs() (dirs []string) {
-	for i, d := range s.disks.disks {
+	for i, d := range s.disks.Disks {
 		if s.meta == nil && i == 0 || s.meta != nil && s.members()&(1<<i) != 0 {
-			dirs = append(dirs, s.opts.FS.PathJoin(d.dir, metaDir))
+			dirs = append(dirs, s.opts.FS.PathJoin(d.Dir, metaDir))
 		}
 	}
 	return dirs
@@ -419,41 +419,19 @@ func (s scrubTarget) scrubLogList(ctx context.Context, pace scrub.Pace, f *scrub
 
 // scrubFormats looks at both copies of what says which disk a directory is.
 func (s scrubTarget) scrubFormats(f *scrub.Found) {
-	for i, d := range s.disks.disks {
-		if !d.usable() {
+	for i, d := range s.disks.Disks {
+		if !d.Usable() {
 			continue
 		}
-		b, err := diskio.ReadFile(s.opts.FS, s.opts.FS.PathJoin(d.dir, formatName))
-		f.Bytes += int64(len(b))
+		n, mended, err := s.disks.Mend(i)
+		f.Bytes += n
 		if err != nil {
-			continue // the watch tells
-		}
-		if _, whole, err := decodeFormat(b); whole && err == nil {
-			continue
-		}
-		if again, err := s.disks.mend(i); err != nil {
 			f.Found++
-			s.log.Error("a format file was not repaired", zap.String("dir", d.dir), zap.Error(err))
-		} else if again {
+			s.log.Error("a format file was not repaired", zap.String("dir", d.Dir), zap.Error(err))
+		} else if mended {
 			f.Found++
 			f.Healed++
-			s.log.Info("a format file was repaired", zap.String("dir", d.dir))
+			s.log.Info("a format file was repaired", zap.String("dir", d.Dir))
 		}
 	}
-}
-
-// mend writes a disk's format file again if it is not what it should be, and tells whether it did.
-func (set *diskSet) mend(i int) (bool, error) {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	d := set.disks[i]
-	b, err := diskio.ReadFile(set.fs, set.fs.PathJoin(d.dir, formatName))
-	if err != nil {
-		return false, err
-	}
-	if f, whole, err := decodeFormat(b); err == nil && (whole || f.store != set.store || f.disk != set.ids[i]) {
-		return false, nil
-	}
-	d.repair = true
-	return true, set.put(d, d.format.Load())
 }

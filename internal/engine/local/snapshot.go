@@ -78,7 +78,7 @@ func (h *snapshot) Close() error {
 }
 
 // Store implements engine.Snapshot.
-func (h *snapshot) Store() [16]byte { return h.store.disks.store }
+func (h *snapshot) Store() [16]byte { return h.store.disks.Store }
 
 // Stamp implements engine.Snapshot.
 func (h *snapshot) Stamp() engine.Stamp { return h.stamp }

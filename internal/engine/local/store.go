@@ -29,6 +29,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/extent"
 	"github.com/blobd/blobd/internal/engine/local/guard"
@@ -72,6 +73,15 @@ type Options struct {
 	ScrubRate    int64            // bytes a second that a scrub reads; below 0: none unless it is asked for; default DefaultScrubRate
 	SealGarbage  int64            // bytes from which on an open extent that is mostly garbage is collected; default 16 MiB
 	Now          func() time.Time // default: time.Now
+}
+
+// DiskInfo is what is known of one disk of a store, from the outside.
+type DiskInfo = diskset.Info
+
+// Disks tells which disks a store has and what is in the directories. It changes nothing, and the store may be open.
+func Disks(opts Options) ([]DiskInfo, error) {
+	opts = opts.withDefaults()
+	return diskset.List(opts.FS, opts.Dirs)
 }
 
 // Memory is an empty file system for Options.FS that keeps all in memory.
@@ -124,7 +134,7 @@ type Store struct {
 	opts  Options
 	log   *zap.Logger
 	io    *diskio.FS // what Options.FS is, guarded
-	disks *diskSet
+	disks *diskset.Set
 	meta  *mirror.FS // nil where metadata is on one disk
 	logs  *wal.List
 
@@ -177,8 +187,8 @@ type Store struct {
 var _ engine.Restorer = (*Store)(nil)
 
 const (
-	metaDir   = "meta"    // of Pebble's files, under a data directory
-	extentDir = "extents" // of the columns, under a data directory
+	metaDir   = diskset.MetaDir
+	extentDir = diskset.ExtentDir
 )
 
 // Open opens the store in the directories, or makes a new one if they are empty.
@@ -204,7 +214,9 @@ func Open(opts Options) (_ *Store, err error) {
 			s.io.Close()
 		}
 	}()
-	if s.disks, err = openDisks(s.io, s.log, s.opts); errors.Is(err, errOccupied) {
+	if s.disks, err = diskset.Open(diskset.Options{
+		FS: s.io, Logger: s.log, Dirs: opts.Dirs, Existing: opts.Existing, Restore: opts.Restore, AcceptMissing: opts.AcceptMissing, Replace: opts.Replace, Lossy: opts.Lossy,
+	}); errors.Is(err, diskset.ErrOccupied) {
 		return nil, refuseRestore(opts)
 	} else if err != nil {
 		return nil, err
@@ -215,14 +227,14 @@ func Open(opts Options) (_ *Store, err error) {
 		}
 	}()
 	if _, private := opts.FS.(privateFS); private {
-		for _, d := range s.disks.disks {
-			if d.usable() {
-				tighten(d.dir, s.log)
+		for _, d := range s.disks.Disks {
+			if d.Usable() {
+				tighten(d.Dir, s.log)
 			}
 		}
 	}
 	s.space = diskspace.Open(diskspace.Options{
-		FS: s.io, Dirs: s.disks.used(), Reserves: reserves, Logger: s.log, MemTable: int64(opts.MemTableSize), Extent: opts.ExtentSize,
+		FS: s.io, Dirs: s.disks.Used(), Reserves: reserves, Logger: s.log, MemTable: int64(opts.MemTableSize), Extent: opts.ExtentSize,
 		OnFull: s.collectNow, Unflushed: s.unflushed, Ending: s.state.ending,
 	})
 	s.opts.MemTableSize, s.opts.ExtentSize = uint64(s.space.MemTable), s.space.Extent
@@ -242,15 +254,15 @@ func Open(opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.space.Look()
-	if err = s.disks.finish(); err != nil {
+	if err = s.disks.Finish(); err != nil {
 		return nil, err
 	}
-	s.statuses = make([]diskStatus, len(s.disks.disks))
+	s.statuses = make([]diskStatus, len(s.disks.Disks))
 	s.io.Handle(diskio.Handlers{Kept: s.kept, Changed: s.diskChanged, Held: s.diskHeld})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	for i, d := range s.disks.disks {
-		if d.usable() {
+	for i, d := range s.disks.Disks {
+		if d.Usable() {
 			s.lookAt(i)
 			s.background.Go(func() { s.watchDisk(ctx, i) })
 		}
@@ -274,22 +286,22 @@ func Open(opts Options) (_ *Store, err error) {
 // anything is written.
 func (s *Store) openMeta() (err error) {
 	fs, dir := s.opts.FS, ""
-	if s.disks.m == 0 {
-		dir = fs.PathJoin(s.disks.disks[0].dir, metaDir)
+	if s.disks.M == 0 {
+		dir = fs.PathJoin(s.disks.Disks[0].Dir, metaDir)
 	} else {
 		if err = s.openMirror(fs); err != nil {
 			return err
 		}
 		fs, dir = s.meta, metaDir
 	}
-	if s.disks.fresh() {
+	if s.disks.Fresh() {
 		if err := diskio.MakeDir(fs, dir); err != nil {
 			return kind(err)
 		}
 	} else if err := guard.CheckPresence(fs, dir); err != nil {
 		return err
 	}
-	if s.logs, err = wal.OpenList(fs, dir, wal.ListOptions{Store: s.disks.store, Start: s.disks.next(), Since: s.disks.started, Accepted: s.opts.AcceptMissing, Logger: s.log}); err != nil {
+	if s.logs, err = wal.OpenList(fs, dir, wal.ListOptions{Store: s.disks.Store, Start: s.disks.Next(), Since: s.disks.Started, Accepted: s.opts.AcceptMissing, Logger: s.log}); err != nil {
 		return kind(err)
 	}
 	return s.openKeys()
@@ -297,15 +309,15 @@ func (s *Store) openMeta() (err error) {
 
 // openMirror makes the metadata replicas alike.
 func (s *Store) openMirror(base vfs.FS) (err error) {
-	current := s.disks.current()
+	current := s.disks.Current()
 	o := mirror.Options{Dir: metaDir, Valid: s.validPrefix, Logger: s.log}
-	for i, d := range s.disks.disks {
-		if d.usable() && s.disks.replicas()&(1<<i) != 0 {
-			o.Replicas = append(o.Replicas, mirror.Replica{FS: base, Dir: d.dir, Current: current&(1<<i) != 0})
+	for i, d := range s.disks.Disks {
+		if d.Usable() && s.disks.Replicas()&(1<<i) != 0 {
+			o.Replicas = append(o.Replicas, mirror.Replica{FS: base, Dir: d.Dir, Current: current&(1<<i) != 0})
 			s.replicas = append(s.replicas, i)
 		}
 	}
-	o.Drop = func(replica int, cause error) error { return s.disks.drop(s.replicas[replica]) }
+	o.Drop = func(replica int, cause error) error { return s.disks.Drop(s.replicas[replica]) }
 	s.meta, err = mirror.Open(o)
 	return err
 }
@@ -315,7 +327,7 @@ func (s *Store) validPrefix(name string, b []byte) int64 {
 	if n, ok := guard.ValidPrefix(name, b); ok {
 		return n
 	}
-	if n, ok := s.disks.logFrames().ValidPrefix(name, b); ok {
+	if n, ok := s.disks.LogFrames().ValidPrefix(name, b); ok {
 		return n
 	}
 	return mirror.ValidPrefix(name, b)
@@ -333,13 +345,13 @@ func (s *Store) members() (mask uint32) {
 
 func (s *Store) openExtents() (err error) {
 	o := extent.Options{
-		K: s.disks.k, M: s.disks.m, StoreID: s.disks.store, Secret: s.disks.since.secret, Started: s.disks.started, Version2: s.disks.since.extent,
+		K: s.disks.K, M: s.disks.M, StoreID: s.disks.Store, Secret: s.disks.Since.Secret, Started: s.disks.Started, Version2: s.disks.Since.Extent,
 		ExtentSize: s.opts.ExtentSize, MaxFiles: s.opts.MaxFiles / 6, Logger: s.log, Still: s.opts.Still, OnPut: s.pins.pin, Owned: s.owned,
 	}
-	for i, d := range s.disks.disks {
-		e := extent.Disk{FS: s.opts.FS, ID: s.disks.ids[i], OK: d.usable()}
-		if d.dir != "" {
-			e.Dir = s.opts.FS.PathJoin(d.dir, extentDir)
+	for i, d := range s.disks.Disks {
+		e := extent.Disk{FS: s.opts.FS, ID: s.disks.IDs[i], OK: d.Usable()}
+		if d.Dir != "" {
+			e.Dir = s.opts.FS.PathJoin(d.Dir, extentDir)
 		}
 		o.Disks = append(o.Disks, e)
 	}
@@ -424,7 +436,7 @@ func (s *Store) closeFiles() error {
 	if s.meta != nil {
 		s.meta.Wait()
 	}
-	errs = append(errs, s.disks.close())
+	errs = append(errs, s.disks.Close())
 	s.io.Close()
 	return errors.Join(errs...)
 }

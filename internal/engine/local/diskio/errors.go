@@ -13,6 +13,15 @@ import (
 // ErrNotPlain: what has the name of a file or folder of the store is something else. The disk is well; what the file held is not there.
 var ErrNotPlain = fmt.Errorf("neither a file nor a folder: %w", engine.ErrCorrupt)
 
+// ErrOtherDisk: what is at a path is not what was there when the store was opened.
+var ErrOtherDisk error = otherDisk{}
+
+type otherDisk struct{}
+
+func (otherDisk) Error() string { return "another disk, or a copy of this one, is in its place" }
+
+func (otherDisk) Is(kind error) bool { return kind == engine.ErrUnavailable }
+
 // Busy tells whether a file operation failed for want of what the process or the machine is short of at the moment: descriptors or
 // memory. That says nothing of the disk, and to try again helps.
 func Busy(err error) bool {

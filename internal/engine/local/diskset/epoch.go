@@ -1,4 +1,4 @@
-package local
+package diskset
 
 import (
 	"cmp"
@@ -35,13 +35,13 @@ import (
 // number with its promise, so that those after it know it even if it wrote nothing else; the last few are kept.
 
 // word is how the operator names a disk.
-func (set *diskSet) word(i int) string { return diskWord(set.ids[i]) }
+func (set *Set) word(i int) string { return diskWord(set.IDs[i]) }
 
 func diskWord(id [16]byte) string { return fmt.Sprintf("%x", id[:4]) }
 
 // oneHistory refuses records that no single history can have left.
-func (set *diskSet) oneHistory(newest *format) error {
-	for i, d := range set.disks {
+func (set *Set) oneHistory(newest *format) error {
+	for i, d := range set.Disks {
 		f := d.format.Load()
 		if f == nil || !d.onDisk {
 			continue
@@ -49,13 +49,13 @@ func (set *diskSet) oneHistory(newest *format) error {
 		if f.epoch == newest.epoch && f.version == newest.version && (f.secret != newest.secret || f.members != newest.members || f.left != newest.left) {
 			return fmt.Errorf("data directories %s and %s say of the same epoch %d that the current metadata is on disks %#b and %#b: two parts of the "+
 				"store went on without each other; give the disks of one part only, and empty the directories of the other: %w",
-				set.disks[newest.index].dir, d.dir, f.epoch, newest.members, f.members, engine.ErrCorrupt)
+				set.Disks[newest.index].Dir, d.Dir, f.epoch, newest.members, f.members, engine.ErrCorrupt)
 		}
 		// Every start promises its number to half of the disks first, so two that wrote the same one did not know of each other.
 		copied := f.epoch == newest.epoch && f.run != newest.run && f.run != 0 && newest.run != 0
 		if copied || newest.stranger(f) || newest.left&(1<<i) != 0 && f.epoch > newest.leftEpoch || f.words[0] != 0 && !slices.Contains(newest.words[:], f.words[0]) {
 			return fmt.Errorf("data directories %s and %s went on without each other: both may have acknowledged what the other does not have; "+
-				"give the disks of one part only, and empty the directories of the other: %w", set.disks[newest.index].dir, d.dir, engine.ErrCorrupt)
+				"give the disks of one part only, and empty the directories of the other: %w", set.Disks[newest.index].Dir, d.Dir, engine.ErrCorrupt)
 		}
 	}
 	return nil
@@ -78,7 +78,7 @@ func (f *format) stranger(other *format) bool {
 }
 
 // learnRuns adds to the processes that the newest record knows those that only the other disks have heard of, and this one.
-func (set *diskSet) learnRuns() {
+func (set *Set) learnRuns() {
 	known := &format{promised: set.promised, runs: set.runs}
 	add := func(run uint64) {
 		if run != 0 && !slices.Contains(known.runs[:], run) {
@@ -98,7 +98,7 @@ func (set *diskSet) learnRuns() {
 			oldest = known.promisedBy(run)
 		}
 	}
-	for _, d := range set.disks {
+	for _, d := range set.Disks {
 		if d.format.Load() == nil || !d.onDisk || oldest == 0 {
 			continue
 		}
@@ -114,13 +114,13 @@ func (set *diskSet) learnRuns() {
 
 // leave takes the operator's word for the disks that are missing for good. What else it may name, a log or an extent, is held against what is
 // missing where that is looked for.
-func (set *diskSet) leave(accepted []string) error {
+func (set *Set) leave(accepted []string) error {
 	before := set.left
 	for _, word := range accepted {
-		i := slices.IndexFunc(set.ids[:len(set.disks)], func(id [16]byte) bool { return strings.EqualFold(word, diskWord(id)) })
+		i := slices.IndexFunc(set.IDs[:len(set.Disks)], func(id [16]byte) bool { return strings.EqualFold(word, diskWord(id)) })
 		switch {
-		case i >= 0 && set.disks[i].usable() && set.disks[i].onDisk:
-			set.log.Warn("the disk is there: leave --accept-missing out", zap.String("disk", word), zap.String("dir", set.disks[i].dir))
+		case i >= 0 && set.Disks[i].Usable() && set.Disks[i].onDisk:
+			set.log.Warn("the disk is there: leave --accept-missing out", zap.String("disk", word), zap.String("dir", set.Disks[i].Dir))
 		case i >= 0:
 			set.log.Warn("the store goes on without a disk, as --accept-missing says", zap.String("disk", word))
 			set.left |= 1 << i
@@ -153,15 +153,15 @@ func random() uint64 {
 }
 
 // voters is how many disks have not been left behind.
-func (set *diskSet) voters() int { return len(set.disks) - bits.OnesCount32(set.left) }
+func (set *Set) voters() int { return len(set.Disks) - bits.OnesCount32(set.left) }
 
 // quorum refuses a start on so few disks that another start may have gone on, or may go on, with the others. before is which disks had
 // been left behind before this start.
-func (set *diskSet) quorum(before uint32) error {
+func (set *Set) quorum(before uint32) error {
 	present, votes := 0, 0
 	var absent []string
-	for i, d := range set.disks {
-		if d.usable() {
+	for i, d := range set.Disks {
+		if d.Usable() {
 			present++
 		}
 		seen := d.format.Load() != nil && d.onDisk
@@ -172,43 +172,43 @@ func (set *diskSet) quorum(before uint32) error {
 			absent = append(absent, "--accept-missing "+set.word(i))
 		}
 	}
-	voters := len(set.disks) - bits.OnesCount32(before)
-	need := max(set.k, voters/2+1)
+	voters := len(set.Disks) - bits.OnesCount32(before)
+	need := max(set.K, voters/2+1)
 	switch {
-	case present < set.k:
-		return fmt.Errorf("%d of the store's %d disks are there, %d are needed: %w (%s)", present, len(set.disks), need, engine.ErrUnavailable, set.missing())
+	case present < set.K:
+		return fmt.Errorf("%d of the store's %d disks are there, %d are needed: %w (%s)", present, len(set.Disks), need, engine.ErrUnavailable, set.missing())
 	case 2*votes <= voters && len(absent) > 0:
 		return fmt.Errorf("%d of the store's %d disks are there, %d are needed, as the others may have gone on alone: %w (%s). Mount what is missing. "+
 			"If it is lost for good, start once with %s: what it alone had acknowledged is given up",
-			votes, len(set.disks), need, engine.ErrUnavailable, set.missing(), strings.Join(absent, " "))
+			votes, len(set.Disks), need, engine.ErrUnavailable, set.missing(), strings.Join(absent, " "))
 	}
 	return nil
 }
 
 // record is the format record of a disk as of now.
-func (set *diskSet) record(i int) *format {
-	return &format{version: formatVersion, store: set.store, disk: set.ids[i], index: uint8(i), k: uint8(set.k), m: uint8(set.m), epoch: set.epoch,
-		members: set.members.Load(), disks: set.ids, started: set.started, promised: set.promised, left: set.left,
-		leftEpoch: set.leftEpoch, words: set.words, run: set.run, runs: set.runs, secret: set.since.secret, extent: set.since.extent, log: set.since.log}
+func (set *Set) record(i int) *format {
+	return &format{version: formatVersion, store: set.Store, disk: set.IDs[i], index: uint8(i), k: uint8(set.K), m: uint8(set.M), epoch: set.epoch,
+		members: set.members.Load(), disks: set.IDs, started: set.Started, promised: set.promised, left: set.left,
+		leftEpoch: set.leftEpoch, words: set.words, run: set.run, runs: set.runs, secret: set.Since.Secret, extent: set.Since.Extent, log: set.Since.Log}
 }
 
 // promise takes the number of the epoch that this start will write.
-func (set *diskSet) promise() error {
+func (set *Set) promise() error {
 	next := set.epoch + 1
-	for _, d := range set.disks {
+	for _, d := range set.Disks {
 		if f := d.format.Load(); f != nil {
 			next = max(next, f.epoch+1, f.promised+1)
 		}
 	}
 	set.promised = next
 	set.learnRuns()
-	if len(set.disks) == 1 {
+	if len(set.Disks) == 1 {
 		return nil // the epoch itself is all it takes
 	}
 	var errs []error
 	took := 0
-	for i, d := range set.disks {
-		if !d.usable() || !d.onDisk {
+	for i, d := range set.Disks {
+		if !d.Usable() || !d.onDisk {
 			continue
 		}
 		f := *d.format.Load()
@@ -231,48 +231,48 @@ func (set *diskSet) promise() error {
 }
 
 // put writes the format file of a disk.
-func (set *diskSet) put(d *disk, f *format) (err error) {
-	name := set.fs.PathJoin(d.dir, formatName)
+func (set *Set) put(d *Disk, f *format) (err error) {
+	name := set.fs.PathJoin(d.Dir, FormatName)
 	if d.onDisk && !d.repair {
 		err = updateFormat(set.fs, name, f)
 	} else {
-		err = diskio.WriteFile(set.fs, d.dir, formatName, f.encode())
+		err = diskio.WriteFile(set.fs, d.Dir, FormatName, f.encode())
 	}
 	if err != nil {
-		d.repair = !errors.Is(err, errOtherDisk) // nobody knows how much of it was written
-		return fmt.Errorf("write %s: %w", name, kind(err))
+		d.repair = !errors.Is(err, diskio.ErrOtherDisk) // nobody knows how much of it was written
+		return fmt.Errorf("write %s: %w", name, diskio.Kind(err))
 	}
 	d.format.Store(f)
 	d.onDisk, d.repair = true, false
 	return nil
 }
 
-// start records, at a start, which disks hold current metadata, with a new epoch. started is the number that the list of the logs has
+// Start records, at a start, which disks hold current metadata, with a new epoch. started is the number that the list of the logs has
 // by now, so that a list from before this start is none.
-func (set *diskSet) start(members uint32, started uint64) error {
+func (set *Set) Start(members uint32, started uint64) error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	if set.fresh() {
+	if set.Fresh() {
 		if members != set.members.Load() {
 			return fmt.Errorf("a disk failed while the store was being made: %w", engine.ErrUnavailable)
 		}
-		set.started = started
+		set.Started = started
 		return nil
 	}
-	set.started = started
-	for i, d := range set.disks {
-		if d.usable() {
+	set.Started = started
+	for i, d := range set.Disks {
+		if d.Usable() {
 			set.left &^= 1 << i // it is back
 		}
 	}
-	return set.write(set.next(), members)
+	return set.write(set.Next(), members)
 }
 
-// finish ends the making of a store.
-func (set *diskSet) finish() error {
+// Finish ends the making of a store.
+func (set *Set) Finish() error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	if !set.fresh() {
+	if !set.Fresh() {
 		return nil
 	}
 	if err := set.write(1, set.members.Load()); err != nil {
@@ -280,20 +280,20 @@ func (set *diskSet) finish() error {
 	}
 	// Said aloud, as the disks of an old one may only not be mounted.
 	var dirs []string
-	for _, d := range set.disks {
-		dirs = append(dirs, d.dir)
+	for _, d := range set.Disks {
+		dirs = append(dirs, d.Dir)
 	}
 	set.log.Info("made a new, empty store; with --existing none would be made", zap.Strings("dirs", dirs))
 	return nil
 }
 
-// next is the number of the next epoch.
-func (set *diskSet) next() uint64 { return max(set.epoch+1, set.promised) }
+// Next is the number of the next epoch.
+func (set *Set) Next() uint64 { return max(set.epoch+1, set.promised) }
 
-// current is the mask of the disks that are there and whose metadata is current.
-func (set *diskSet) current() (mask uint32) {
-	for i, d := range set.disks {
-		if d.usable() && set.members.Load()&(1<<i) != 0 && d.format.Load().epoch == set.epoch {
+// Current is the mask of the disks that are there and whose metadata is current.
+func (set *Set) Current() (mask uint32) {
+	for i, d := range set.Disks {
+		if d.Usable() && set.members.Load()&(1<<i) != 0 && d.format.Load().epoch == set.epoch {
 			mask |= 1 << i
 		}
 	}
@@ -302,8 +302,8 @@ func (set *diskSet) current() (mask uint32) {
 
 // write records a new epoch with its members on every disk that is there. A disk that cannot take it is left behind, in an
 // older epoch; at least one member must take it, and so many disks that no start misses it.
-func (set *diskSet) write(epoch uint64, members uint32) error {
-	fresh := set.fresh()
+func (set *Set) write(epoch uint64, members uint32) error {
+	fresh := set.Fresh()
 	// Also if it fails: no number is used twice.
 	set.epoch = epoch
 	set.members.Store(members)
@@ -313,8 +313,8 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 		if members&(1<<i) == 0 && took&members == 0 {
 			break // an epoch of which no member knows would end the store
 		}
-		d := set.disks[i]
-		if !d.usable() {
+		d := set.Disks[i]
+		if !d.Usable() {
 			continue
 		}
 		if err := set.put(d, set.record(i)); err != nil {
@@ -336,13 +336,13 @@ func (set *diskSet) write(epoch uint64, members uint32) error {
 }
 
 // order returns the indexes of the disks with the members first: whenever a disk is in the new epoch, a member is.
-func (set *diskSet) order(members uint32) (order []int) {
-	for i := range set.disks {
+func (set *Set) order(members uint32) (order []int) {
+	for i := range set.Disks {
 		if members&(1<<i) != 0 {
 			order = append(order, i)
 		}
 	}
-	for i := range set.disks {
+	for i := range set.Disks {
 		if members&(1<<i) == 0 {
 			order = append(order, i)
 		}
@@ -350,16 +350,16 @@ func (set *diskSet) order(members uint32) (order []int) {
 	return order
 }
 
-// drop records that the metadata on disk i is no longer current.
-func (set *diskSet) drop(i int) error {
+// Drop records that the metadata on disk i is no longer current.
+func (set *Set) Drop(i int) error {
 	set.mu.Lock()
 	defer set.mu.Unlock()
 	if set.members.Load()&(1<<i) == 0 {
 		return nil
 	}
 	members := set.members.Load() &^ (1 << i)
-	if members == 0 || set.fresh() {
+	if members == 0 || set.Fresh() {
 		return fmt.Errorf("no disk with current metadata is left: %w", engine.ErrUnavailable)
 	}
-	return set.write(set.next(), members)
+	return set.write(set.Next(), members)
 }

@@ -1,4 +1,4 @@
-package local
+package diskset
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/blobd/blobd/internal/engine"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 	"github.com/blobd/blobd/internal/engine/siphash"
 )
 
 // The format file says which store and which of its disks a directory is. docs/format.md, "Format file", has its bytes.
 const (
-	formatName    = "blobd.format"
+	FormatName    = "blobd.format" // under a data directory
 	formatMagic   = "BLOBDFMT"
 	formatVersion = 2
 	formatRecord  = 512  // bytes of the record, its checksum in the last 8
@@ -167,7 +168,7 @@ func updateFormat(fs vfs.FS, name string, f *format) error {
 	there := make([]byte, formatSize)
 	n, _ := file.ReadAt(there, 0) // what cannot be read is written anew
 	if other, _, derr := decodeFormat(there[:n]); derr == nil && (other.store != f.store || other.disk != f.disk) {
-		err = errOtherDisk
+		err = diskio.ErrOtherDisk
 	}
 	for _, at := range []int64{0, formatCopyAt} {
 		if err == nil {
