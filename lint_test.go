@@ -164,6 +164,7 @@ var rooms = map[string][]string{
 	"logfs":      {},
 	"mirror":     {"diskio"},
 	"overlay":    {},
+	"privatefs":  {"diskio"},
 	"rowcache":   {},
 	"scrub":      {},
 	"tablefile":  {},

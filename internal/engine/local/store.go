@@ -19,6 +19,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +38,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
 	"github.com/blobd/blobd/internal/engine/local/overlay"
+	"github.com/blobd/blobd/internal/engine/local/privatefs"
 	"github.com/blobd/blobd/internal/engine/local/rowcache"
 	"github.com/blobd/blobd/internal/engine/local/scrub"
 	"github.com/blobd/blobd/internal/engine/local/wal"
@@ -84,6 +87,15 @@ func Disks(opts Options) ([]DiskInfo, error) {
 	return diskset.List(opts.FS, opts.Dirs)
 }
 
+// IsData tells whether a directory of this machine is the data directory of a store.
+func IsData(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, diskset.FormatName))
+	return err == nil
+}
+
+// PrivateFS is the system's file system, on which what is made is for this user alone.
+func PrivateFS() vfs.FS { return privatefs.New(metaDir, extentDir) }
+
 // Memory is an empty file system for Options.FS that keeps all in memory.
 func Memory() vfs.FS { return vfs.NewMem() }
 
@@ -97,7 +109,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = newPrivateFS()
+		o.FS = PrivateFS()
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -226,10 +238,10 @@ func Open(opts Options) (_ *Store, err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	if _, private := opts.FS.(privateFS); private {
+	if private, ok := opts.FS.(privatefs.FS); ok {
 		for _, d := range s.disks.Disks {
 			if d.Usable() {
-				tighten(d.Dir, s.log)
+				private.Tighten(d.Dir, s.log)
 			}
 		}
 	}

@@ -1,4 +1,11 @@
-package local
+// Package privatefs is the system's file system for what a store keeps.
+//
+//   - What is made is for the user alone whom the process runs as, whatever the umask: it holds the keys of accounts, and content that has
+//     been read past every check.
+//   - A data directory is locked, and nothing is looked for, made, renamed or removed in one, or in a folder of it, that is not the same
+//     one still. A sync of a file that is no longer found under its name fails.
+//   - What is neither a file nor a folder is refused, and waited for by nobody.
+package privatefs
 
 import (
 	"errors"
@@ -12,32 +19,30 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/blobd/blobd/internal/engine/local/diskio"
-	"github.com/blobd/blobd/internal/engine/local/diskset"
 )
 
-// What a store keeps is for the user it runs as, and nobody else, whatever the umask: it holds the keys of accounts, and content that has
-// been read past every check. So the system's file system is only used through privateFS.
 const (
 	privateDir  = 0o700
 	privateFile = 0o600
 )
 
-// privateFS makes files and directories that only their owner can use, in directories that are the same still.
-type privateFS struct {
+// FS implements vfs.FS.
+type FS struct {
 	vfs.FS
 	owned *owned
 }
 
-func newPrivateFS() privateFS {
-	return privateFS{vfs.Default, &owned{dirs: make(map[string]*os.File)}}
+// New returns the system's file system for stores whose data directories have folders of these names.
+func New(folders ...string) FS {
+	return FS{vfs.Default, &owned{folders: folders, dirs: make(map[string]*os.File)}}
 }
 
 // RealFiles tells logfs that files are the system's.
-func (p privateFS) RealFiles() {}
+func (p FS) RealFiles() {}
 
 // plain refuses what is neither a file nor a folder. To open a named pipe may wait for ever, and a link leads to where another disk's
 // files may be, or to one that is not mounted. Only a data directory, or one above it, may be a link.
-func plain(name string) error {
+func (o *owned) plain(name string) error {
 	info, err := os.Lstat(name)
 	if err != nil {
 		return nil // what is to be done with it says so
@@ -47,8 +52,7 @@ func plain(name string) error {
 	case mode.IsRegular(), mode.IsDir():
 		return nil
 	case mode&os.ModeSymlink != 0:
-		base := filepath.Base(name)
-		if to, err := os.Stat(name); err == nil && to.IsDir() && base != metaDir && base != extentDir {
+		if to, err := os.Stat(name); err == nil && to.IsDir() && !o.folder(name) {
 			return nil
 		}
 		what = "a symbolic link"
@@ -65,15 +69,15 @@ func plain(name string) error {
 }
 
 // ready tells whether a file may be used: its folder is the store's, and it is one.
-func (p privateFS) ready(name string) error {
+func (p FS) ready(name string) error {
 	if err := p.owned.file(name); err != nil {
 		return err
 	}
-	return plain(name)
+	return p.owned.plain(name)
 }
 
 // opened watches over a file that is being written. That its folder is the same is looked at again, as another may have come meanwhile.
-func (p privateFS) opened(f vfs.File, name string, err error) (vfs.File, error) {
+func (p FS) opened(f vfs.File, name string, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func (p privateFS) opened(f vfs.File, name string, err error) (vfs.File, error) 
 }
 
 // Open implements vfs.FS.
-func (p privateFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+func (p FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err := p.ready(name); err != nil {
 		return nil, err
 	}
@@ -96,15 +100,15 @@ func (p privateFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 }
 
 // OpenDir implements vfs.FS.
-func (p privateFS) OpenDir(name string) (vfs.File, error) {
-	if err := errors.Join(p.owned.dir(name), plain(name)); err != nil {
+func (p FS) OpenDir(name string) (vfs.File, error) {
+	if err := errors.Join(p.owned.dir(name), p.owned.plain(name)); err != nil {
 		return nil, err
 	}
 	return p.FS.OpenDir(name)
 }
 
 // ReuseForWrite implements vfs.FS.
-func (p privateFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (p FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := errors.Join(p.ready(oldname), p.ready(newname)); err != nil {
 		return nil, err
 	}
@@ -113,15 +117,15 @@ func (p privateFS) ReuseForWrite(oldname, newname string, category vfs.DiskWrite
 }
 
 // List implements vfs.FS.
-func (p privateFS) List(dir string) ([]string, error) {
-	if err := errors.Join(p.owned.dir(dir), plain(dir)); err != nil {
+func (p FS) List(dir string) ([]string, error) {
+	if err := errors.Join(p.owned.dir(dir), p.owned.plain(dir)); err != nil {
 		return nil, err
 	}
 	return p.FS.List(dir)
 }
 
 // Stat implements vfs.FS.
-func (p privateFS) Stat(name string) (vfs.FileInfo, error) {
+func (p FS) Stat(name string) (vfs.FileInfo, error) {
 	if err := errors.Join(p.owned.dir(name), p.ready(name)); err != nil {
 		return nil, err
 	}
@@ -129,7 +133,7 @@ func (p privateFS) Stat(name string) (vfs.FileInfo, error) {
 }
 
 // Create implements vfs.FS. Before the mode is right the directory keeps others out.
-func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (p FS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := p.ready(name); err != nil {
 		return nil, err
 	}
@@ -141,7 +145,7 @@ func (p privateFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 }
 
 // OpenReadWrite implements vfs.FS. It makes a file that is not there.
-func (p privateFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+func (p FS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err := p.ready(name); err != nil {
 		return nil, err
 	}
@@ -161,7 +165,7 @@ func closing(f vfs.File, err error) error {
 }
 
 // MkdirAll implements vfs.FS.
-func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
+func (p FS) MkdirAll(dir string, _ os.FileMode) error {
 	if err := errors.Join(p.owned.file(dir), p.owned.dir(dir)); err != nil {
 		return err
 	}
@@ -175,7 +179,7 @@ func (p privateFS) MkdirAll(dir string, _ os.FileMode) error {
 }
 
 // Link implements vfs.FS.
-func (p privateFS) Link(oldname, newname string) error {
+func (p FS) Link(oldname, newname string) error {
 	if err := errors.Join(p.owned.file(oldname), p.owned.file(newname)); err != nil {
 		return err
 	}
@@ -183,7 +187,7 @@ func (p privateFS) Link(oldname, newname string) error {
 }
 
 // Rename implements vfs.FS.
-func (p privateFS) Rename(oldname, newname string) error {
+func (p FS) Rename(oldname, newname string) error {
 	if err := errors.Join(p.owned.file(oldname), p.owned.file(newname)); err != nil {
 		return err
 	}
@@ -195,7 +199,7 @@ func (p privateFS) Rename(oldname, newname string) error {
 }
 
 // Remove implements vfs.FS.
-func (p privateFS) Remove(name string) error {
+func (p FS) Remove(name string) error {
 	if err := p.owned.file(name); err != nil {
 		return err
 	}
@@ -203,7 +207,7 @@ func (p privateFS) Remove(name string) error {
 }
 
 // RemoveAll implements vfs.FS.
-func (p privateFS) RemoveAll(name string) error {
+func (p FS) RemoveAll(name string) error {
 	if err := errors.Join(p.owned.dir(name), p.owned.file(name)); err != nil {
 		return err
 	}
@@ -212,7 +216,7 @@ func (p privateFS) RemoveAll(name string) error {
 }
 
 // Lock implements vfs.FS. The directory is locked as well: a file may be removed, and another made and locked in its place.
-func (p privateFS) Lock(name string) (io.Closer, error) {
+func (p FS) Lock(name string) (io.Closer, error) {
 	if err := p.ready(name); err != nil {
 		return nil, err
 	}
@@ -231,7 +235,7 @@ func (p privateFS) Lock(name string) (io.Closer, error) {
 }
 
 // LockReading implements overlay.Reading: it locks the directory alone, in which nothing can be written.
-func (p privateFS) LockReading(name string) (io.Closer, error) {
+func (p FS) LockReading(name string) (io.Closer, error) {
 	name = filepath.Dir(name)
 	dir, err := lockDirectory(name)
 	if err != nil {
@@ -257,17 +261,17 @@ func (u unlock) Close() error {
 func (b both) Close() error { return errors.Join(b[0].Close(), b[1].Close()) }
 
 // Unwrap implements vfs.FS.
-func (p privateFS) Unwrap() vfs.FS { return p.FS }
+func (p FS) Unwrap() vfs.FS { return p.FS }
 
-// tighten takes the rights of others from what an earlier build, or a person, has made in a data directory.
-func tighten(dir string, log *zap.Logger) {
+// Tighten takes the rights of others from what an earlier build, or a person, has made in a data directory.
+func (p FS) Tighten(dir string, log *zap.Logger) {
 	var first error
 	changed, failed := 0, 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && path != dir && d.Name() != metaDir && d.Name() != extentDir {
+		if d.IsDir() && path != dir && !p.owned.folder(path) {
 			return fs.SkipDir
 		}
 		info, err := d.Info()
@@ -298,12 +302,3 @@ func tighten(dir string, log *zap.Logger) {
 		log.Info("other users of this machine can no longer read a data directory", zap.String("dir", dir), zap.String("changed", fmt.Sprintf("%d files and folders", changed)))
 	}
 }
-
-// IsData tells whether a directory of this machine is the data directory of a store.
-func IsData(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, diskset.FormatName))
-	return err == nil
-}
-
-// PrivateFS is the system's file system, on which what is made is for this user alone.
-func PrivateFS() vfs.FS { return newPrivateFS() }

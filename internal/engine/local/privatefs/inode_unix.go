@@ -1,5 +1,5 @@
 //go:build unix && !linux
 
-package local
+package privatefs
 
 func inodeOf(fd int, name string) (inode, error) { return inodeByStat(fd, name) }

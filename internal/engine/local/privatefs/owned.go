@@ -1,4 +1,4 @@
-package local
+package privatefs
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -16,6 +17,8 @@ import (
 // path: while the store runs, another disk may come to be mounted there, another store made, a copy of this disk put in its place.
 // So nothing is looked for, made, renamed or removed in a folder that is not the same one still.
 type owned struct {
+	folders []string // names of the folders in a data directory
+
 	mu    sync.Mutex
 	dirs  map[string]*os.File // held open: what has an open handle keeps its inode, and no other folder gets the same one
 	files sync.Map            // files being written by name: *linkedFile
@@ -43,9 +46,10 @@ func (o *owned) lock(name string) error {
 // unlock forgets a data directory and what is in it.
 func (o *owned) unlock(dir string) {
 	dir = filepath.Clean(dir)
-	for _, name := range []string{filepath.Join(dir, metaDir), filepath.Join(dir, extentDir), dir} {
-		o.forget(name)
+	for _, name := range o.folders {
+		o.forget(filepath.Join(dir, name))
 	}
+	o.forget(dir)
 }
 
 // forget lets another folder have a name.
@@ -59,17 +63,14 @@ func (o *owned) forget(name string) {
 	}
 }
 
-// sub tells whether a name is that of a folder in a data directory.
-func (o *owned) sub(name string) bool {
-	base := filepath.Base(name)
-	return (base == metaDir || base == extentDir) && o.dirs[filepath.Dir(name)] != nil
-}
+// folder tells whether a path ends as that of a folder in a data directory.
+func (o *owned) folder(path string) bool { return slices.Contains(o.folders, filepath.Base(path)) }
 
 // dir returns an error if a folder of the store is not the one that it was. It asks the disk, and holds up no other one.
 func (o *owned) dir(name string) error {
 	name = filepath.Clean(name)
 	o.mu.Lock()
-	held, sub := o.dirs[name], o.sub(name)
+	held, sub := o.dirs[name], o.folder(name) && o.dirs[filepath.Dir(name)] != nil
 	o.mu.Unlock()
 	if held == nil && !sub {
 		return nil
