@@ -26,6 +26,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/blobd/blobd/internal/directory"
 	"github.com/blobd/blobd/internal/directory/issuer"
 	"github.com/blobd/blobd/internal/protocol"
 )
@@ -39,9 +40,8 @@ const (
 
 // Lifetimes.
 const (
-	TokenLifetime  = time.Hour
-	deviceLifetime = 15 * time.Minute
-	maxDevices     = 1000 // logins under way
+	TokenLifetime   = time.Hour
+	refreshLifetime = 24 * time.Hour
 )
 
 // Issuer issues tokens. It is an http.Handler.
@@ -50,10 +50,10 @@ type Issuer struct {
 	secret string
 	now    func() time.Time
 	mux    *http.ServeMux
+	logins issuer.Logins
 
-	mu      sync.Mutex
-	keys    []signer // the newest last
-	devices map[string]*device
+	mu   sync.Mutex
+	keys []signer // the newest last
 }
 
 type signer struct {
@@ -61,17 +61,9 @@ type signer struct {
 	private *rsa.PrivateKey
 }
 
-// device is a login by device code under way.
-type device struct {
-	userCode string
-	scope    string
-	expires  time.Time
-	approved bool
-}
-
 // New returns an issuer at a base address, such as https://127.0.0.1:10003, with the secret of its client.
 func New(base, secret string, now func() time.Time) (*Issuer, error) {
-	i := &Issuer{base: base, secret: secret, now: now, mux: http.NewServeMux(), devices: map[string]*device{}}
+	i := &Issuer{base: base, secret: secret, now: now, mux: http.NewServeMux(), logins: issuer.Logins{Page: base + "/device", Interval: 1}}
 	if err := i.Rotate(); err != nil {
 		return nil, err
 	}
@@ -145,7 +137,7 @@ func (i *Issuer) discovery(w http.ResponseWriter, r *http.Request) {
 		"response_types_supported":              []string{"token"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"grant_types_supported":                 []string{"client_credentials", deviceGrant, "refresh_token"},
+		"grant_types_supported":                 []string{"client_credentials", issuer.DeviceGrant, "refresh_token"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
 	})
 }
@@ -170,8 +162,6 @@ func (i *Issuer) keySet(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, set)
 }
 
-const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
-
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		fail(w, "invalid_request", "the form cannot be read")
@@ -192,26 +182,13 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		i.grant(w, ClientID, scope, false)
-	case deviceGrant, "device_code":
-		code := r.PostForm.Get("device_code")
-		i.mu.Lock()
-		d := i.devices[code]
-		switch {
-		case d == nil:
-			i.mu.Unlock()
-			fail(w, "bad_verification_code", "the device code is unknown")
-		case !i.now().Before(d.expires):
-			delete(i.devices, code)
-			i.mu.Unlock()
-			fail(w, "expired_token", "the device code has expired")
-		case !d.approved:
-			i.mu.Unlock()
-			fail(w, "authorization_pending", "nobody has approved this login yet")
-		default:
-			delete(i.devices, code)
-			i.mu.Unlock()
-			i.grant(w, UserID, d.scope, true)
+	case issuer.DeviceGrant, "device_code":
+		d, refused := i.logins.Redeem(i.now(), r.PostForm.Get("device_code"), "")
+		if refused != nil {
+			fail(w, refused.Code, refused.Text)
+			return
 		}
+		i.grant(w, UserID, d.Scope, true)
 	case "refresh_token":
 		if !i.verifyRefresh(r.PostForm.Get("refresh_token")) {
 			fail(w, "invalid_grant", "the refresh token is not good any more")
@@ -238,7 +215,7 @@ func (i *Issuer) grant(w http.ResponseWriter, objectID, scope string, user bool)
 	}
 	if user {
 		id, err1 := i.sign(identity, map[string]any{"aud": ClientID, "oid": objectID, "sub": objectID, "preferred_username": "developer@localhost", "name": "Developer"})
-		again, err2 := i.sign(refresh, map[string]any{"aud": refreshAudience, "oid": objectID, "sub": objectID, "exp": i.now().Add(24 * time.Hour).Unix()})
+		again, err2 := i.sign(refresh, map[string]any{"aud": refreshAudience, "oid": objectID, "sub": objectID, "exp": i.now().Add(refreshLifetime).Unix()})
 		if err1 != nil || err2 != nil {
 			http.Error(w, "", http.StatusInternalServerError)
 			return
@@ -318,41 +295,12 @@ func (i *Issuer) deviceCode(w http.ResponseWriter, r *http.Request) {
 		fail(w, "invalid_request", "the form cannot be read")
 		return
 	}
-	now := i.now()
-	d := &device{userCode: userCode(), scope: r.PostForm.Get("scope"), expires: now.Add(deviceLifetime)}
-	code := random(32)
-	i.mu.Lock()
-	for c, old := range i.devices {
-		if !now.Before(old.expires) {
-			delete(i.devices, c)
-		}
-	}
-	full := len(i.devices) >= maxDevices
-	if !full {
-		i.devices[code] = d
-	}
-	i.mu.Unlock()
-	if full {
+	answer := i.logins.Begin(i.now(), "", r.PostForm.Get("scope"), "")
+	if answer == nil {
 		fail(w, "temporarily_unavailable", "too many logins are under way")
 		return
 	}
-	page := i.base + "/device"
-	reply(w, http.StatusOK, map[string]any{
-		"device_code": code, "user_code": d.userCode, "verification_uri": page, "verification_url": page,
-		"expires_in": int(deviceLifetime / time.Second), "interval": 1,
-		"message": "To sign in, open " + page + " in a browser and enter the code " + d.userCode + ".",
-	})
-}
-
-// userCode is what a person types: 8 letters that are not mistaken for others.
-func userCode() string {
-	const letters = "BCDFGHJKLMNPQRSTVWXZ"
-	b := make([]byte, 8)
-	rand.Read(b)
-	for k := range b {
-		b[k] = letters[int(b[k])%len(letters)]
-	}
-	return string(b)
+	reply(w, http.StatusOK, answer)
 }
 
 var page = template.Must(template.New("device").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>blobd: sign in</title>
@@ -363,15 +311,7 @@ func (i *Issuer) devicePage(w http.ResponseWriter, _ *http.Request) { show(w, fa
 
 // approve takes the code that a person has typed.
 func (i *Issuer) approve(w http.ResponseWriter, r *http.Request) {
-	code := strings.ToUpper(strings.TrimSpace(r.PostFormValue("user_code")))
-	i.mu.Lock()
-	found := false
-	for _, d := range i.devices {
-		if d.userCode == code && i.now().Before(d.expires) {
-			d.approved, found = true, true
-		}
-	}
-	i.mu.Unlock()
+	found := i.logins.Approve(i.now(), r.PostFormValue("user_code"), &directory.Principal{ObjectID: UserID})
 	show(w, found, !found)
 }
 

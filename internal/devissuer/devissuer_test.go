@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/blobd/blobd/internal/directory/issuer"
 )
 
 type clock struct{ now time.Time }
@@ -84,7 +86,7 @@ func TestDeviceCode(t *testing.T) {
 		return answer["device_code"].(string), answer["user_code"].(string)
 	}
 	redeem := func(device string) map[string]any {
-		return post(t, i, "/t/oauth2/v2.0/token", url.Values{"grant_type": {deviceGrant}, "device_code": {device}})
+		return post(t, i, "/t/oauth2/v2.0/token", url.Values{"grant_type": {issuer.DeviceGrant}, "device_code": {device}})
 	}
 	device, user := start()
 	require.Equal(t, "authorization_pending", redeem(device)["error"])
@@ -100,10 +102,10 @@ func TestDeviceCode(t *testing.T) {
 	require.Equal(t, "invalid_grant", notRefresh["error"])
 
 	late, user := start()
-	c.now = c.now.Add(deviceLifetime)
+	c.now = c.now.Add(15 * time.Minute)
 	post(t, i, "/device", url.Values{"user_code": {user}})
 	require.Equal(t, "expired_token", redeem(late)["error"])
-	for range maxDevices {
+	for range 1000 {
 		start()
 	}
 	require.Equal(t, "temporarily_unavailable", post(t, i, "/t/oauth2/v2.0/devicecode", url.Values{})["error"])
@@ -117,7 +119,7 @@ func TestNoTokenIsTakenForAnother(t *testing.T) {
 	login := func(scope string) map[string]any {
 		start := post(t, i, "/t/oauth2/v2.0/devicecode", url.Values{"client_id": {ClientID}, "scope": {scope}})
 		post(t, i, "/device", url.Values{"user_code": {start["user_code"].(string)}})
-		return token(url.Values{"grant_type": {deviceGrant}, "device_code": {start["device_code"].(string)}})
+		return token(url.Values{"grant_type": {issuer.DeviceGrant}, "device_code": {start["device_code"].(string)}})
 	}
 	uses := map[string]int{}
 	for _, scope := range []string{"https://storage.azure.com", refreshAudience, ClientID} {

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -39,14 +38,12 @@ type Issuer struct {
 	directory *directory.Directory
 	now       func() time.Time
 	mux       *http.ServeMux
-
-	mu      sync.Mutex
-	devices map[string]*device
+	logins    Logins
 }
 
 // New returns an issuer at a base address without a slash at its end.
 func New(base string, d *directory.Directory, now func() time.Time) *Issuer {
-	i := &Issuer{base: base, directory: d, now: now, mux: http.NewServeMux(), devices: map[string]*device{}}
+	i := &Issuer{base: base, directory: d, now: now, mux: http.NewServeMux(), logins: Logins{Page: base + "/adfs/device", Interval: 2}}
 	for _, p := range []string{"/adfs", "/{tenant}", "/{tenant}/v2.0"} {
 		i.mux.HandleFunc("GET "+p+"/.well-known/openid-configuration", i.inTenant(i.discovery))
 	}
@@ -125,7 +122,7 @@ func (i *Issuer) discovery(w http.ResponseWriter, r *http.Request) {
 		"response_types_supported":              []string{"token"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{string(jose.RS256)},
-		"grant_types_supported":                 []string{"client_credentials", "password", deviceGrant, "refresh_token"},
+		"grant_types_supported":                 []string{"client_credentials", "password", DeviceGrant, "refresh_token"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
 	})
 }
@@ -154,8 +151,6 @@ func (i *Issuer) keySet(w http.ResponseWriter, r *http.Request) {
 
 // storageApplication is the id by which Azure Storage is known as a resource: nobody signs in as it.
 const storageApplication = "e406a681-f3d4-42a8-90b6-c2b029497af1"
-
-const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
 
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
@@ -194,7 +189,7 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		i.grant(w, r, p, client, scope)
-	case deviceGrant, "device_code":
+	case DeviceGrant, "device_code":
 		i.grantDevice(w, r, f.Get("device_code"), f.Get("code"), client)
 	case "refresh_token":
 		p := i.refreshed(f.Get("refresh_token"), client)

@@ -17,14 +17,14 @@ import (
 // state says whether the metadata can be written, and if not, why. It is the guard.Owner of the metadata's files. It outlives the calls of
 // Pebble's listeners, which come at any time.
 type state struct {
-	log       *zap.Logger
-	failure   atomic.Pointer[error] // sticky: the metadata can no longer be written
-	stuck     atomic.Pointer[diskspace.Pause] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
-	trouble   chan struct{}         // receives when a flush fails
-	alarm     atomic.Pointer[alarm] // raised while the log is held up
-	stalls    stallClock            // of Pebble's writers
-	ending    chan struct{}         // closed when the store is to be closed
-	end       func()                // closes it
+	log     *zap.Logger
+	failure atomic.Pointer[error]           // sticky: the metadata can no longer be written
+	stuck   atomic.Pointer[diskspace.Pause] // memtables cannot be flushed; goes when one is. Writes would fill the others and wait for ever.
+	trouble chan struct{}                   // receives when a flush fails
+	alarm   atomic.Pointer[alarm]           // raised while the log is held up
+	stalls  stallClock                      // of Pebble's writers
+	ending  chan struct{}                   // closed when the store is to be closed
+	end     func()                          // closes it
 }
 
 func newState(log *zap.Logger) *state {

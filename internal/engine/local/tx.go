@@ -26,10 +26,10 @@ type tx struct {
 	limit     engine.Stamp // stamp limit in the batch, or 0
 	retained  []engine.Ref
 	released  []engine.Ref
-	frees     bool   // it deletes or releases
-	taken     int64  // of the store's room
+	frees     bool             // it deletes or releases
+	taken     int64            // of the store's room
 	waits     *diskspace.Pause // it makes room, and is refused for this
-	err       error  // first defect of the caller or failure of the batch
+	err       error            // first defect of the caller or failure of the batch
 }
 
 var txPool = sync.Pool{New: func() any { return new(tx) }}

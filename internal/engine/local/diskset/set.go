@@ -42,7 +42,7 @@ func Width(disks int) (k, m int) { return int(widths[disks][0]), int(widths[disk
 // Disk is one data directory.
 type Disk struct {
 	Dir    string
-	Detail string // why it is not in use; empty if it is
+	Detail string                 // why it is not in use; empty if it is
 	format atomic.Pointer[format] // nil while nothing valid is known; written under the mutex of the set, once the disks are open
 	onDisk bool                   // format is what blobd.format says, and not made up for a disk that has lost it
 	repair bool                   // a copy in the format file is bad, or the file is
@@ -67,7 +67,7 @@ type Set struct {
 	mu       sync.Mutex // held while records are written, for as long as a disk takes
 	epoch    uint64     // 0: the store is being made
 	promised uint64
-	Started  uint64 // the log list is of this start or a later one
+	Started  uint64        // the log list is of this start or a later one
 	members  atomic.Uint32 // written to under mu
 	left     uint32
 
