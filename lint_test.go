@@ -224,6 +224,30 @@ func TestPackagesAreNamedForWhatTheyProvide(t *testing.T) {
 	}
 }
 
+// A comment names no document or source file that a reader would look for in vain.
+func TestCommentsNameFilesThatAreThere(t *testing.T) {
+	there := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		there[path.Base(filepath.ToSlash(file))] = true
+		return err
+	}))
+	names := regexp.MustCompile(`[\w./-]*\w\.(?:md|go)\b`)
+	sources(t, func(_, file string, _ *ast.File) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "//") {
+				continue
+			}
+			for _, name := range names.FindAllString(line, -1) {
+				if !there[path.Base(name)] {
+					t.Errorf("%s: a comment names %s, which is not there", file, name)
+				}
+			}
+		}
+	})
+}
+
 // Every test that docs/security.md names is there, and it names none without saying where.
 func TestSecurityNamesTestsThatAreThere(t *testing.T) {
 	text, err := os.ReadFile("docs/security.md")

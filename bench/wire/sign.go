@@ -26,7 +26,7 @@ func mustDecode(s string) []byte {
 	return b
 }
 
-// signer makes SharedKey signatures (auth.md sections 2 and 4). It is written apart from the server's verifier on purpose: the
+// signer makes SharedKey signatures (REST page "Authorize with Shared Key"). It is written apart from the server's verifier on purpose: the
 // bench would not notice a mistake that both share.
 type signer struct {
 	account Account

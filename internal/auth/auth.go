@@ -69,7 +69,7 @@ type Request struct {
 	Table     string
 }
 
-// Needs is what an operation asks of its caller, by every way in (auth.md sections 5.7, 7 and 8). In a letter expression "w|c"
+// Needs is what an operation asks of its caller, by every way in. In a letter expression "w|c"
 // means that either suffices, "a&u" that both are needed, "*" that any SAS will do and "" that none ever does.
 type Needs struct {
 	// SAS is needed of a service or user delegation SAS.

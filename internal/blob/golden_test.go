@@ -34,8 +34,7 @@ var normalizers = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
 }
 
-// The answers in testdata/*.wire are those of the service, header by header and byte by byte; see blob.md for where each rule comes
-// from. A case is a request line, header lines, and after "| " the body; "@ 512 x" is a body of 512 times x. {snapshot}, {version},
+// The answers in testdata/*.wire are those of the service, header by header and byte by byte. A case is a request line, header lines, and after "| " the body; "@ 512 x" is a body of 512 times x. {snapshot}, {version},
 // {copyid} and {deleted} stand for the last that an answer had. Every operation is in one of them.
 func TestGoldenAnswers(t *testing.T) {
 	var served sync.Map

@@ -11,7 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers (blob.md section 7), and
+// Blob implements Listing: it appends the <Blob> element. The order of children is that of recorded answers, and
 // each is there since the version that the reference of List Blobs names (sinceversion_test.go).
 func (p *page) Blob(name string, e *store.Entry) {
 	if e.Blob.Type == record.AppendBlob && p.version < protocol.V20150221 {

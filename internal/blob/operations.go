@@ -15,7 +15,7 @@ var (
 	smallXML = rest.BodyRule{Max: rest.AtMost(account.MaxPropertiesSize), Length: true}
 )
 
-// What operations need of their callers (auth.md sections 5.7 and 8). Resource types are s, c and o.
+// What operations need of their callers (REST pages "Create a service SAS", "Create an account SAS"). Resource types are s, c and o.
 func needs(sas, accountSAS, types string, role auth.Action) auth.Needs {
 	return auth.Needs{SAS: sas, AccountSAS: accountSAS, ResourceTypes: types, Role: role}
 }

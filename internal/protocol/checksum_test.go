@@ -11,7 +11,7 @@ import (
 	"github.com/blobd/blobd/internal/replay"
 )
 
-// The values are those of recorded answers (blob.md section 3).
+// The values are those of recorded answers.
 func TestCRC64(t *testing.T) {
 	for text, want := range map[string]string{"": "AAAAAAAAAAA=", "H": "MlSW/U5mnKQ=", "Hello World": "YeJLfssylmU=", "123456789": "iJh5CoYUi64="} {
 		sum := crc64nvme.Checksum([]byte(text))

@@ -14,7 +14,7 @@ type headers map[string]string
 
 func (h headers) HeaderOK(name string) (string, bool) { v, ok := h[name]; return v, ok }
 
-// One row is one combination of blob.md section 5. The blob was changed at 10:00:00.5; its ETag is written E.
+// One row is one combination of conditions (REST page "Specifying conditional headers"). The blob was changed at 10:00:00.5; its ETag is written E.
 func TestConditions(t *testing.T) {
 	changed := engine.StampOf(time.Date(2024, 5, 6, 10, 0, 0, 5e8, time.UTC))
 	const before, same, later = "Mon, 06 May 2024 09:59:59 GMT", "Mon, 06 May 2024 10:00:00 GMT", "Mon, 06 May 2024 10:00:01 GMT"

@@ -8,7 +8,7 @@ import (
 	"github.com/blobd/blobd/internal/invariants"
 )
 
-// CORSRule lets pages of some origins use a service from a browser (blob.md section 17).
+// CORSRule lets pages of some origins use a service from a browser (REST page "Set Blob Service Properties").
 type CORSRule struct {
 	AllowedOrigins []string // exact, "*" alone, or with "*." before the domain for all that lie under it
 	AllowedMethods []string

@@ -15,7 +15,7 @@ import (
 //
 // The message is little-endian: a header of version (1 byte, 1), message length (8), flags (2, bit 0: CRC-64) and number of
 // segments (2); each segment has a header of its number (2, from 1) and content length (8), the content, and its CRC-64 (8);
-// the trailer is the CRC-64 (8) of the whole content. (blob.md section 3)
+// the trailer is the CRC-64 (8) of the whole content.
 const StructuredBody = "XSM/1.0; properties=crc64"
 
 const (

@@ -45,7 +45,7 @@ const (
 	Newest    Version = "2026-12-06"
 )
 
-// known holds every published version, oldest first (auth.md section 1).
+// known holds every published version, oldest first (REST page "Versioning for Azure Storage").
 var known = []Version{
 	"2009-09-19", "2011-08-18", "2012-02-12", "2013-08-15", "2014-02-14", "2015-02-21", "2015-04-05", "2015-07-08",
 	"2015-12-11", "2016-05-31", "2017-04-17", "2017-07-29", "2017-11-09", "2018-03-28", "2018-11-09", "2019-02-02",

@@ -17,7 +17,7 @@ func (r *Request) corsRules() []protocol.CORSRule {
 	return nil
 }
 
-// preflight answers OPTIONS, for which nobody needs to be let in (auth.md section 8).
+// preflight answers OPTIONS, for which nobody needs to be let in (REST page "Preflight Blob Request").
 func (r *Request) preflight() error {
 	r.Operation = "Preflight"
 	answer, err := protocol.Preflight(r.corsRules(), r.Header("origin"), r.Header("access-control-request-method"), r.Header("access-control-request-headers"))

@@ -62,7 +62,7 @@ func (r *Request) fail(err error, w ErrorWriter) {
 	}
 }
 
-// BOM opens every XML body of the Blob service (blob.md section 3).
+// BOM opens every XML body of the Blob service (as recorded answers have it).
 const BOM = "\xEF\xBB\xBF"
 
 // AppendXMLError appends the error body of the Blob service.

@@ -204,7 +204,7 @@ func (r *Request) parse(service auth.Service) error {
 }
 
 // parseVersion settles the version: header, else api-version or sv of a SAS, else the oldest with credentials and the newest
-// without (auth.md sections 1 and 8). A service may replace what was not explicit.
+// without (REST page "Versioning for Azure Storage"). A service may replace what was not explicit.
 func (r *Request) parseVersion(strict bool) error {
 	r.Version = protocol.V20090919
 	if v, ok := r.HeaderOK("x-ms-version"); ok {

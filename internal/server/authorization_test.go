@@ -56,7 +56,7 @@ func rows() (all []row) {
 	return all
 }
 
-// expected says who is let in to each operation, from the reference (auth.md sections 5.7, 7 and 8): the letters of a service
+// expected says who is let in to each operation, from the REST pages on SAS and on permissions for operations: the letters of a service
 // SAS, the letters of an account SAS, its resource types, the level of public access. An operation that is not here fails the test.
 var expected = func() map[string][4]string {
 	text, err := os.ReadFile("testdata/authorization.txt")

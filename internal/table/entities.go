@@ -52,7 +52,7 @@ func (c *call) prepare(kind changeKind, target *odata.Target, version protocol.V
 	return ch, err
 }
 
-// condition reads If-Match and If-None-Match (protocol/table.md section 5).
+// condition reads If-Match and If-None-Match (REST pages "Update Entity", "Insert Or Replace Entity").
 func condition(kind changeKind, version protocol.Version, h headers) (engine.Stamp, error) {
 	match, none := h("if-match"), h("if-none-match")
 	if none != "" {

@@ -14,7 +14,7 @@ const (
 	maxPolicyBody = auth.MaxPoliciesXML
 )
 
-// What operations on entities need (auth.md section 5.7). A transaction asks for each of its operations by these too.
+// What operations on entities need (REST page "Create a service SAS", permissions for a table). A transaction asks for each of its operations by these too.
 var (
 	needsQuery  = auth.Needs{SAS: "r", AccountSAS: "r", ResourceTypes: "o", Role: auth.ActionRead}
 	needsInsert = auth.Needs{SAS: "a", AccountSAS: "a", ResourceTypes: "o", Role: auth.ActionWrite}

@@ -155,7 +155,7 @@ func compareAlike(a, b any) (c int, ok bool) {
 	return x.Cmp(y), true
 }
 
-// truth is what protocol/table.md section 6 says of "property op literal": a property that is not there makes it false; a literal
+// truth is what the service makes of "property op literal": a property that is not there makes it false; a literal
 // of a number matches properties of its type and of wider ones (Int32, Int64, Double); one of any other type makes the property
 // count as less.
 func truth(property any, op string, literal any) bool {

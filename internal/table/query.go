@@ -16,7 +16,7 @@ import (
 	"github.com/blobd/blobd/internal/table/filter"
 )
 
-// Bounds of a page (protocol/table.md section 6). A page may be short: a continuation tells where the rest begins.
+// Bounds of a page (REST page "Query timeout and pagination"). A page may be short: a continuation tells where the rest begins.
 const (
 	maxPageRows     = 1000
 	maxPageTime     = 5 * time.Second

@@ -122,7 +122,7 @@ func (c *call) locate(r *rest.Request) (level rest.Level, err error) {
 	return rest.Entities, nil
 }
 
-// checkMethod holds X-HTTP-Method against its rules (protocol/table.md section 1).
+// checkMethod holds X-HTTP-Method against its rules: it is the method that a POST stands for.
 func checkMethod(r *rest.Request) error {
 	n, value := 0, ""
 	r.Headers("x-http-method", func(_, lower, v string) {

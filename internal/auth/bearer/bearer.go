@@ -1,7 +1,7 @@
 // Package bearer checks OAuth access tokens of an OpenID Connect issuer and knows what their holders may do.
 //
 // A token is believed only if a key of the issuer's current key set, named by the token, has signed it with RS256 or ES256, and
-// issuer, audience and times are right (auth.md section 7). Verified tokens are remembered by their hash for a few minutes, so
+// issuer, audience and times are right (REST page "Authorize with Microsoft Entra ID"). Verified tokens are remembered by their hash for a few minutes, so
 // that one costs a look-up and not a signature check; a changed key set forgets them all.
 package bearer
 

@@ -156,7 +156,7 @@ func (g *Gate) resources(service auth.Service) auth.Resources {
 	return g.options.Blob
 }
 
-// anonymous lets anybody in where the container is public enough (auth.md section 8). A private container and one that does not
+// anonymous lets anybody in where the container is public enough (REST page "Set Container ACL"). A private container and one that does not
 // exist are refused alike.
 func (g *Gate) anonymous(ctx context.Context, acct *account.Account, r *auth.Request, needs *auth.Needs) (auth.Grant, error) {
 	refusal := error(protocol.ErrResourceNotFound)

@@ -14,7 +14,7 @@ type form struct {
 	fields []field
 }
 
-// The layouts, newest first (auth.md sections 5.2 to 5.5).
+// The layouts, newest first (REST pages "Create a service SAS", "Create a user delegation SAS", "Create an account SAS": string-to-sign).
 var (
 	blobService = []form{
 		{"2020-12-06", []field{sp, st, se, resource, si, sip, spr, sv, sr, moment, ses, rscc, rscd, rsce, rscl, rsct}},

@@ -5,7 +5,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// Since when a letter means something, and for which resources (auth.md section 5.6). Where the documentation and the clients
+// Since when a letter means something, and for which resources (REST pages "Create a service SAS", "Create an account SAS"). Where the documentation and the clients
 // disagree on the version, the earlier one is here.
 var letterRules = []struct {
 	letters string

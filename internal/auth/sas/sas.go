@@ -1,5 +1,5 @@
 // Package sas checks shared access signatures: account SAS, service SAS of blobs and tables, and user delegation SAS, of every
-// signed version (auth.md section 5).
+// signed version.
 //
 // What it guarantees:
 //   - no part of a signature is believed before the signature is verified over exactly the text that was sent, for exactly the

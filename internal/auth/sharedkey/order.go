@@ -1,6 +1,6 @@
 package sharedkey
 
-// The service sorts header names as .NET compares strings in the invariant culture (auth.md section 2): first by the weights of
+// The service sorts header names as .NET compares strings in the invariant culture: first by the weights of
 // the characters that have one, and names that are equal so far by where the weightless "'" and "-" stand.
 
 // weighted holds the characters of header names that have a primary weight, lightest first. All others are skipped.

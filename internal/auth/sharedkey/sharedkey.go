@@ -1,7 +1,7 @@
 // Package sharedkey checks SharedKey and SharedKeyLite signatures of the Blob and Table services.
 //
-// A request is accepted when its signature is the one that any client of the real service may have computed for it (auth.md
-// sections 2 to 4): clients differ in the order of headers, in the Date line and in how they name the secondary endpoint.
+// A request is accepted when its signature is the one that any client of the real service may have computed for it (REST
+// page "Authorize with Shared Key"): clients differ in the order of headers, in the Date line and in how they name the secondary endpoint.
 // Every part of the request that Azure signs is signed here; no part is normalised before.
 //
 // A string to sign has one meaning. Where the protocol would let two requests have the same one, at most one of them is taken:

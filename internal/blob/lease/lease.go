@@ -133,7 +133,7 @@ type Result struct {
 	Remaining int32
 }
 
-// Apply returns the lease after a request, or the error that the state calls for (blob.md section 11; the REST page "Lease
+// Apply returns the lease after a request, or the error that the state calls for (REST page "Lease
 // Blob", outcomes of lease operations by state). The rules for containers are the same.
 func (l *Lease) Apply(now engine.Stamp, r *Request) (Result, error) {
 	state := l.At(now)

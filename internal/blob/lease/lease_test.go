@@ -68,7 +68,7 @@ func TestLeaseEdges(t *testing.T) {
 	require.Equal(t, int32(5), res.Remaining)
 }
 
-// TestLeaseTransitions is the whole of blob.md section 11, first table: every state, every action.
+// TestLeaseTransitions is the table "outcomes of lease operations by state" of the REST page "Lease Blob": every state, every action.
 func TestLeaseTransitions(t *testing.T) {
 	var (
 		mismatch    = protocol.ErrLeaseIdMismatchWithLeaseOperation

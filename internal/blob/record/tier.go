@@ -69,7 +69,7 @@ func (t Tier) capacity() int64 {
 		TierP60: 8 << 10, TierP70: 16 << 10, TierP80: 32 << 10}[t] << 30
 }
 
-// Change returns the tier after Set Blob Tier (blob.md section 13).
+// Change returns the tier after Set Blob Tier (REST page "Set Blob Tier").
 func (t Tiering) Change(now engine.Stamp, to Tier, high bool, blobType Type, size int64) (Tiering, error) {
 	t = t.At(now)
 	if err := to.Check(blobType); err != nil {

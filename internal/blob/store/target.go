@@ -30,7 +30,7 @@ type Target struct {
 	overLease bool
 }
 
-// read checks the terms of a read of rec, in the order of blob.md section 5: it exists, lease, conditions.
+// read checks the terms of a read of rec, in the order of the service: it exists, lease, conditions.
 func (a *Target) read(rec *record.Blob) error {
 	if err := a.known(rec); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (a *Target) write(rec *record.Blob) error {
 }
 
 // create checks the terms of a write that makes a blob of type t, in place of rec if that is not nil: a blob keeps its type for
-// life, and one in the archive tier is not written to (blob.md sections 9 and 13).
+// life, and one in the archive tier is not written to.
 func (a *Target) create(rec *record.Blob, t record.Type) error {
 	if rec == nil {
 		switch {

@@ -7,7 +7,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// A where clause compares tags with constants (blob.md section 14):
+// A where clause compares tags with constants (REST page "Find Blobs by Tags"):
 //
 //	expression = conjunction { "OR" conjunction }
 //	conjunction = factor { "AND" factor }

@@ -8,7 +8,7 @@ import (
 	"github.com/blobd/blobd/internal/view"
 )
 
-// Limits of the service (protocol/table.md section 4). Lengths of text are in UTF-16 code units.
+// Limits of the service (REST page "Understanding the Table service data model"). Lengths of text are in UTF-16 code units.
 const (
 	MaxProperties   = 252
 	MaxNameLength   = 255

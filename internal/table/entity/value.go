@@ -8,7 +8,7 @@
 //   - a reader skips a property by two lengths, decoding nothing;
 //   - rows are versioned; another version, or bytes that are no row, give an error and never a panic.
 //
-// Facts: protocol/table.md sections 3 and 4. The byte layout is specified in docs/format.md.
+// Facts: REST page "Understanding the Table service data model". The byte layout is specified in docs/format.md.
 package entity
 
 import (

@@ -8,8 +8,8 @@
 // A comparison has a literal on one side; a property alone is a Boolean. Where a row lacks the property a comparison is false, ne
 // too; "not" negates plainly. A property of another type is less than the literal. An Int32 literal compares with Int64 and Double
 // properties, an Int64 literal with Double ones, exactly; a wider literal is of another type. PartitionKey, RowKey and Timestamp have
-// types of their own, so that a literal of another is refused. Strings compare ordinally by UTF-16 code unit. Facts:
-// protocol/table.md section 6.
+// types of their own, so that a literal of another is refused. Strings compare ordinally by UTF-16 code unit. Facts: REST
+// page "Querying tables and entities".
 package filter
 
 import (

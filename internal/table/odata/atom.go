@@ -13,7 +13,7 @@ import (
 	"github.com/blobd/blobd/internal/view"
 )
 
-// Namespaces of Atom bodies (protocol/table.md section 9).
+// Namespaces of Atom bodies (REST page "Payload format for Table service operations").
 const (
 	nsAtom     = "http://www.w3.org/2005/Atom"
 	nsData     = "http://schemas.microsoft.com/ado/2007/08/dataservices"

@@ -2,8 +2,8 @@
 // ways, the keys in a URL, errors, and the multipart body of a batch. Plain Go on bytes, no HTTP server in sight.
 //
 // Decoding is strict: what is not exactly an entity is the service's error, and takes time and memory in proportion to the
-// body. Encoding appends to the caller's buffer and allocates nothing of its own. Facts: protocol/table.md sections 1 to 3,
-// 7 to 9.
+// body. Encoding appends to the caller's buffer and allocates nothing of its own. Facts: REST pages "Payload format
+// for Table service operations" and "Performing entity group transactions".
 package odata
 
 import (
