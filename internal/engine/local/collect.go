@@ -18,10 +18,10 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/extent"
 )
 
-// Collection frees the space of chunks without owner. It works on whole extents: one in which nothing lives is dropped; one that
+// Garbage collection frees the space of chunks without owner (reference count 0). It works on whole extents: one in which nothing lives is dropped; one that
 // is mostly garbage is emptied first, by copying what lives to the open extent. (docs/design/003-collection.md has the reasons.)
 //
-// A Ref is never changed in the records that hold it. A chunk that moved leaves a forward, old Ref -> new Ref, which is an owner
+// A Ref is never changed in the records that hold it. A chunk that moved leaves a forward (forwarding pointer), old Ref -> new Ref, which is an owner
 // of the new one and goes when the old one's owners have.
 //
 // It is safe to stop, or to crash, at any point, as each step is a durable transaction that leaves a consistent store:

@@ -10,7 +10,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
-// kind gives an error from below the kind that callers of the engine look for.
+// kind maps an error of Pebble or of the file system to the engine's that callers look for: ErrCorrupt, ErrNoSpace, ErrUnavailable, ErrBusy.
 func kind(err error) error {
 	switch {
 	case err == nil:

@@ -207,7 +207,7 @@ func (c *stallClock) read() (n uint64, took time.Duration, now bool) {
 	return c.n, c.took + took, now
 }
 
-// keysMeter asks Pebble how it is. Pebble waits for a write of its manifest before it answers, so nobody waits for Pebble: as long as it
+// keysMeter reads Pebble's metrics. Pebble waits for a write of its manifest before it answers, so nobody waits for Pebble: as long as it
 // says nothing, what it said last holds.
 type keysMeter struct {
 	mu     sync.Mutex // held while Pebble is asked

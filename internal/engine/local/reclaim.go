@@ -16,8 +16,8 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/wal"
 )
 
-// What is deleted on a full disk gives its room back at once, and not when Pebble or the collector would come to it. A start on a full
-// disk serves what it has.
+// A full disk: space that was deleted is reclaimed at once, and not when Pebble's compactions or the collector would come to it, and a start
+// without space to replay the log serves what it has, read-only.
 
 const spaceEvery = time.Second
 
@@ -44,7 +44,7 @@ func (s *Store) collectNow() {
 	}
 }
 
-// unflushed is what the memtables hold that their log does, in bytes.
+// unflushed is the size of the live write-ahead log in bytes, for what the memtables hold.
 func (s *Store) unflushed() int64 {
 	if s.readOnly || !s.gate.enter() {
 		return 0

@@ -11,8 +11,8 @@ import (
 )
 
 // A disk that does not answer is left out by the file system below (package diskio): its operations fail, and those who made them go on
-// with the other disks, as after any failure. Only what is in the way of that is here: metadata of which no other copy is being kept is
-// waited for, and those who wait for it are told to go.
+// with the other disks, as after any failure. Here is the one case in which that cannot be: metadata of which no other copy is kept waits
+// for its disk, and the requests that wait for that are answered with an error meanwhile.
 
 // alarm is raised while the log is held up by a disk that does not answer and cannot be done without.
 type alarm struct {

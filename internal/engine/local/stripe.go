@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// stripes is how many locks the partitions share.
+// stripes is how many locks the partitions share (lock striping).
 const stripes = 1024
 
 // stripe serialises the transactions of the partitions that hash to it, and knows which of them are on their way to the disk.

@@ -195,9 +195,9 @@ func (t *tx) countEach(refs []engine.Ref, by int64) {
 // deleted, work for a sweeper.
 const maxFreeing = engine.MaxValue
 
-// takeRoom refuses a transaction that takes room while there is none. It is charged for what it takes of the log; memtables have their
-// room in what writers leave.
-func (t *tx) takeRoom() error {
+// admit is admission control: it refuses a transaction that takes space while there is none. It is charged for what it takes of the log;
+// the space of the memtables is in what writers leave free.
+func (t *tx) admit() error {
 	n := int64(t.batch.Len() + 4<<10)
 	if t.frees {
 		t.store.freed.Add(1)

@@ -15,8 +15,8 @@ import (
 
 // View implements engine.Store.
 //
-// A scope of one partition is told from a wider one by nothing: its stripe is the partition's, so what is queued there is waited
-// for; a wider scope meets some stripe or other, in which a wait is rare and short.
+// It does not know whether scope is one partition or wider, and waits for the stripe that scope hashes to. For a partition that is the
+// one in which its transactions queue; for a wider scope it is an unrelated one, in which a wait is rare and short.
 func (s *Store) View(ctx context.Context, scope []byte, fn func(engine.Reader) error) error {
 	if !s.gate.enter() {
 		return engine.ErrClosed
@@ -145,7 +145,7 @@ func (s *Store) run(p *stripe, t *tx, fn func(engine.Tx) error) (seq uint64, err
 	if t.batch.Empty() {
 		return 0, nil
 	}
-	if err := t.takeRoom(); err != nil {
+	if err := t.admit(); err != nil {
 		return 0, err
 	}
 	degraded := false
