@@ -7,7 +7,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// Service is one storage service behind the wire. Serve answers the request; usually it settles what the level is and calls
+// Service is one storage service behind the wire. Serve answers the request; usually it determines the level and calls
 // Dispatch. It is called concurrently.
 type Service interface {
 	Serve(r *Request)

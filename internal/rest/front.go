@@ -108,7 +108,7 @@ func (f *Front) serve(ctx *fasthttp.RequestCtx, service auth.Service) {
 	}
 }
 
-// errUntaken refuses what makes long answers while clients have not taken those that they asked for.
+// errUntaken is backpressure: what makes long answers is refused while too many lie in memory that clients have not yet read.
 var errUntaken = protocol.ErrServerBusy.Saying("Too many answers wait for clients that do not read them. Please retry your request.").WithHeader("Retry-After", "1")
 
 // answer serves the request by the service that it returns; a panic becomes InternalError.
@@ -203,7 +203,7 @@ func (r *Request) parse(service auth.Service) error {
 	return err
 }
 
-// parseVersion settles the version: header, else api-version or sv of a SAS, else the oldest with credentials and the newest
+// parseVersion determines the version: header, else api-version or sv of a SAS, else the oldest with credentials and the newest
 // without (REST page "Versioning for Azure Storage"). A service may replace what was not explicit.
 func (r *Request) parseVersion(strict bool) error {
 	r.Version = protocol.V20090919

@@ -13,7 +13,7 @@ const (
 	maxOperators = 100  // of the management address, which one machine has most often
 )
 
-// bounded is a listener with so many connections at a time; further ones are closed at once.
+// bounded is a listener with a limit of open connections; further ones are closed at once.
 type bounded struct {
 	net.Listener
 	quota *framing.Quota

@@ -20,7 +20,7 @@ import (
 )
 
 // management is the address for operators: /livez, /healthz, /metrics, /collect, /scrub, /check and /reset. It carries no data and no keys, and
-// no debugging doors unless they are asked for. Its connections are bounded in number and time.
+// no profiles (net/http/pprof) unless they are asked for. Its connections are bounded in number and time.
 // All methods do nothing on nil.
 type management struct {
 	listener net.Listener

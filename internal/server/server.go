@@ -1,5 +1,5 @@
 // Package server is the process's edge: the listeners with their limits and certificates, what is measured and logged of every
-// request, the management address, and an orderly stop.
+// request, the management address, and a graceful shutdown.
 //
 // Listen binds every address before anything else is opened, so a taken port is told at once and port 0 is known. Serve takes
 // requests until its context ends; then nothing new is accepted, what is under way is finished within StopWithin, and only

@@ -68,7 +68,7 @@ func visitList(r engine.Reader, p *place, id engine.Stamp, from int64, visit fun
 	return it.Close()
 }
 
-// own makes content of chunks that Put has just stored. The caller forgets them afterwards.
+// own retains chunks that Put has just stored, as a record's content. The caller forgets them afterwards.
 func (t *txn) own(chunks []engine.Chunk) record.Content {
 	for i := range chunks {
 		t.Retain(chunks[i].Ref)
@@ -110,7 +110,7 @@ func (t *txn) share(r *record.Blob, from, to record.Slot) (record.Content, error
 	return r.Content, nil
 }
 
-// drop lets go of a record's content. inlineFollows tells that the slot gets other inline bytes in this transaction.
+// drop releases a record's content: its chunks have an owner less. inlineFollows tells that the slot gets other inline bytes in this transaction.
 func (t *txn) drop(r *record.Blob, slot record.Slot, inlineFollows bool) error {
 	switch r.Content.Kind {
 	case record.ContentInline:

@@ -18,7 +18,7 @@ import (
 	"github.com/blobd/blobd/internal/protocol"
 )
 
-// pull is a copy from elsewhere that is read in the background.
+// pull is an asynchronous copy: one from elsewhere that is read in the background.
 type pull struct {
 	id    [16]byte
 	began engine.Stamp

@@ -22,7 +22,7 @@ const (
 // errLong tells that a chunk list is over maxAtOnce: it is to be laid.
 var errLong = errors.New("the chunk list is longer than one transaction takes")
 
-// laying is a chunk list or a page map that takes more transactions than one: it is laid piece by piece, owning its chunks, and
+// laying is a chunk list or a page map that takes more transactions than one: it is staged ("laid") piece by piece, owning its chunks, and
 // then made a record's content at once (adopt). Until then a work item stands for it, by which the sweeper takes it away if no
 // record comes to own it, and a pin that keeps the sweeper from doing so while this process is at it. The caller calls done.
 type laying struct {
