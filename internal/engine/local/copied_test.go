@@ -59,12 +59,8 @@ func TestACopyInPlaceOfADisk(t *testing.T) {
 					obj := object{seed: uint64(i + 100), sizes: [3]int{100}}
 					if i%2 == 1 {
 						obj.sizes[0] = 100_000
-						err = put(s, &obj)
 					}
-					if err == nil {
-						err = store(s, name, &obj)
-					}
-					if err == nil {
+					if err = write(s, name, &obj); err == nil {
 						want[name] = obj
 					} else {
 						require.ErrorIs(t, err, engine.ErrUnavailable, what)

@@ -154,6 +154,39 @@ func put(s engine.Store, o *object) error {
 	return nil
 }
 
+// write stores an object: its chunks, if it is more than is kept inline, and the record. It protects the chunks no longer.
+func write(s engine.Store, name string, o *object) (err error) {
+	if o.sizes[0] > engine.MaxInline {
+		err = put(s, o)
+	}
+	if err == nil {
+		err = store(s, name, o)
+	}
+	s.Forget(o.refs[:]...)
+	return err
+}
+
+// reads holds what is read of the names whose state is known against that. An error that may is told of is none.
+func reads(t *testing.T, s *local.Store, want map[string][]object, at int64, may func(error) bool) {
+	t.Helper()
+	for name, states := range want {
+		if len(states) > 1 {
+			continue
+		}
+		var got object
+		err := s.View(background, []byte(name), func(r engine.Reader) (err error) {
+			got, err = load(r, name)
+			return err
+		})
+		switch {
+		case err != nil && !may(err):
+			t.Errorf("operation %d: read %s: %v", at, name, err)
+		case err == nil && got.seed != states[0].seed:
+			t.Errorf("operation %d: %s reads as %x instead of %x", at, name, got.seed, states[0].seed)
+		}
+	}
+}
+
 // script is one worker's part of a randomised script on names of its own.
 func script(s *local.Store, j *crashtest.Journal[object], rng *rand.Rand, worker, steps int) error {
 	last := map[string]object{}

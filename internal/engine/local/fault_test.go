@@ -120,19 +120,7 @@ func failAt(t *testing.T, disks int, only string, at int64, forever bool, cause 
 	if none && failures > 0 {
 		t.Errorf("operation %d: %d failures though two disks are well", at, failures)
 	}
-	for name, states := range want {
-		if len(states) > 1 {
-			continue
-		}
-		var got object
-		err := s.View(background, []byte(name), func(r engine.Reader) (err error) {
-			got, err = load(r, name)
-			return err
-		})
-		if err == nil && got.seed != states[0].seed {
-			t.Errorf("operation %d: %s reads as %x instead of %x", at, name, got.seed, states[0].seed)
-		}
-	}
+	reads(t, s, want, at, func(error) bool { return true })
 	_ = s.Close() // what it has to say of the failure is not asked
 	armed.Store(false)
 	o.FS = mem.CrashClone(vfs.CrashCloneCfg{})

@@ -271,15 +271,7 @@ func fillUp(t *testing.T, s *local.Store, prefix string, size int) map[string]ob
 			for i := 0; ; i++ {
 				name := fmt.Sprintf("%s%d-%d/", prefix, w, i)
 				o := object{seed: uint64(w<<20 + i + 1), sizes: [3]int{size}}
-				var err error
-				if size > engine.MaxInline {
-					err = put(s, &o)
-				}
-				if err == nil {
-					err = store(s, name, &o)
-				}
-				s.Forget(o.refs[0])
-				if err != nil {
+				if err := write(s, name, &o); err != nil {
 					assert.ErrorIs(t, err, engine.ErrNoSpace)
 					return
 				}

@@ -151,22 +151,7 @@ func stallAt(t *testing.T, disks int, dir string, at int64) bool {
 	if disks > 1 && failures > 0 {
 		t.Errorf("operation %d: %d failures though another disk is well", at, failures)
 	}
-	for name, states := range want {
-		if len(states) > 1 {
-			continue
-		}
-		var got object
-		err := s.View(background, []byte(name), func(r engine.Reader) (err error) {
-			got, err = load(r, name)
-			return err
-		})
-		switch {
-		case err != nil && (disks > 1 || !errors.Is(err, engine.ErrUnavailable)):
-			t.Errorf("operation %d: read %s: %v", at, name, err)
-		case err == nil && got.seed != states[0].seed:
-			t.Errorf("operation %d: %s reads as %x instead of %x", at, name, got.seed, states[0].seed)
-		}
-	}
+	reads(t, s, want, at, func(err error) bool { return disks == 1 && errors.Is(err, engine.ErrUnavailable) })
 	met := d.wasMet()
 	if met && disks > 1 {
 		assert.True(t, s.Health().Degraded, "operation %d: health does not tell", at)
@@ -183,9 +168,7 @@ func stallAt(t *testing.T, disks int, dir string, at int64) bool {
 		for i := range 3 {
 			obj := object{seed: uint64(100 + i), sizes: [3]int{60_000}}
 			name := fmt.Sprintf("after%d/", i)
-			require.NoError(t, put(s, &obj), "operation %d: when the disk answers again", at)
-			require.NoError(t, store(s, name, &obj))
-			s.Forget(obj.refs[0])
+			require.NoError(t, write(s, name, &obj), "operation %d: when the disk answers again", at)
 			want[name] = []object{obj}
 		}
 		require.NoError(t, s.Heal(background))
@@ -240,14 +223,8 @@ func TestAShortageAtEveryFileOperation(t *testing.T) {
 				for i, n := range []int{100, 60_000} {
 					obj, name := object{seed: uint64(100 + i), sizes: [3]int{n}}, fmt.Sprintf("after%d/", i)
 					for tries := 0; ; tries++ { // until a flush that failed was tried again, which is soon
-						err := error(nil)
-						if n > engine.MaxInline {
-							err = put(s, &obj)
-						}
+						err := write(s, name, &obj)
 						if err == nil {
-							err = store(s, name, &obj)
-						}
-						if s.Forget(obj.refs[0]); err == nil {
 							break
 						}
 						require.ErrorIs(t, err, engine.ErrBusy, "operation %d", at)
@@ -284,10 +261,7 @@ func TestHealthTellsOfADirectoryThatIsGone(t *testing.T) {
 			o.FS = mem
 			s, err := local.Open(o)
 			require.NoError(t, err)
-			before := object{seed: 1, sizes: [3]int{60_000}}
-			require.NoError(t, put(s, &before))
-			require.NoError(t, store(s, "before/", &before))
-			s.Forget(before.refs[0])
+			keep(t, s, "before/", 1, 60_000)
 			require.True(t, s.Health().Disks[i].OK)
 			require.NoError(t, mem.RemoveAll(o.Dirs[i]))
 			s.LookAtDisk(i)
@@ -298,11 +272,7 @@ func TestHealthTellsOfADirectoryThatIsGone(t *testing.T) {
 			assert.True(t, h.Degraded)
 			assert.Equal(t, disks > 1, h.Writable)
 			after := object{seed: 2, sizes: [3]int{60_000}}
-			err = put(s, &after)
-			if err == nil {
-				err = store(s, "after/", &after)
-				s.Forget(after.refs[0])
-			}
+			err = write(s, "after/", &after)
 			if disks == 1 {
 				assert.ErrorIs(t, err, engine.ErrUnavailable)
 				_ = s.Close()
