@@ -154,21 +154,22 @@ func TestHandlersOpenNoEngine(t *testing.T) {
 
 // rooms are the parts of the local engine, each with the other parts that it may import. Nobody but their tests imports local itself.
 var rooms = map[string][]string{
-	"crashtest":  {"."},
-	"diskio":     {},
-	"diskset":    {"diskio", "diskspace", "extent", "wal"},
-	"diskspace":  {"diskio"},
-	"extent":     {"diskio"},
-	"goldentest": {},
-	"guard":      {"diskio", "tablefile"},
-	"logfs":      {},
-	"mirror":     {"diskio"},
-	"overlay":    {},
-	"privatefs":  {"diskio"},
-	"rowcache":   {},
-	"scrub":      {},
-	"tablefile":  {},
-	"wal":        {"diskio"},
+	"crashtest":   {"."},
+	"diskio":      {},
+	"diskset":     {"diskio", "diskspace", "extent", "wal"},
+	"diskspace":   {"diskio"},
+	"extent":      {"diskio"},
+	"goldentest":  {},
+	"groupcommit": {},
+	"guard":       {"diskio", "tablefile"},
+	"logfs":       {},
+	"mirror":      {"diskio"},
+	"overlay":     {},
+	"privatefs":   {"diskio"},
+	"rowcache":    {},
+	"scrub":       {},
+	"tablefile":   {},
+	"wal":         {"diskio"},
 }
 
 func TestTheEngineHasWalls(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/local/diskio"
+	"github.com/blobd/blobd/internal/engine/local/groupcommit"
 )
 
 // Nothing here is on the way of a request. What is not known at the moment of a measurement anyhow is counted where a sync, a file
@@ -51,8 +52,8 @@ var (
 	replicas0 = gauge("blobd_metadata_replicas_missing", "Copies of the metadata that there should be beyond those; a start with all disks fills them.")
 	mending   = gauge("blobd_metadata_repairs_under_way", "Metadata files being repaired from another copy.")
 
-	syncSeconds = histogram(syncBounds.seconds(), "blobd_log_sync_seconds", "Syncs of the engine's log by how long they took. Every acknowledged write waits for one.")
-	syncSizes   = histogram(groupBounds.plain(), "blobd_log_sync_group_size", "Syncs of the engine's log by how many transactions and readers shared one.")
+	syncSeconds = histogram(groupcommit.Seconds(), "blobd_log_sync_seconds", "Syncs of the engine's log by how long they took. Every acknowledged write waits for one.")
+	syncSizes   = histogram(groupcommit.Sizes(), "blobd_log_sync_group_size", "Syncs of the engine's log by how many transactions and readers shared one.")
 	logBytes    = gauge("blobd_log_bytes", "Size of the log that a start would read.")
 	logFiles    = gauge("blobd_log_files", "Files of the log.")
 	logIn       = counter("blobd_log_written_bytes_total", "Bytes of transactions written to the log.")
@@ -111,51 +112,6 @@ func (s *Store) Metrics() []*engine.Metric { return Metrics() }
 
 // Metrics are what a Store measures.
 func Metrics() []*engine.Metric { return defined }
-
-// powers are bounds of buckets, each the double of the one before.
-type powers struct {
-	first int64
-	n     int
-}
-
-var (
-	syncBounds  = powers{1 << 14, 20} // nanoseconds: 16 us to 9 s
-	groupBounds = powers{1, 12}       // members: 1 to 2048
-)
-
-func (p powers) plain() []float64 {
-	b := make([]float64, p.n)
-	for i := range b {
-		b[i] = float64(p.first << i)
-	}
-	return b
-}
-
-func (p powers) seconds() []float64 {
-	b := p.plain()
-	for i := range b {
-		b[i] /= 1e9
-	}
-	return b
-}
-
-// tallied counts by size. It is written to by one goroutine at a time, under its lock.
-type tallied struct {
-	bounds powers
-	counts []uint64
-	sum    int64
-}
-
-func newTallied(b powers) tallied { return tallied{bounds: b, counts: make([]uint64, b.n+1)} }
-
-func (t *tallied) add(v int64) {
-	i := 0
-	for i < t.bounds.n && v > t.bounds.first<<i {
-		i++
-	}
-	t.counts[i]++
-	t.sum += v
-}
 
 // activity is what the store did in the background since its start.
 type activity struct {
@@ -288,9 +244,9 @@ func (s *Store) measureDisks(show func(*engine.Metric, float64, ...string), emit
 }
 
 func (s *Store) measureSyncs(emit func(engine.Measurement)) {
-	took, sizes := s.syncs.tallies()
-	emit(engine.Measurement{Metric: syncSeconds, Value: float64(took.sum) / 1e9, Counts: took.counts})
-	emit(engine.Measurement{Metric: syncSizes, Value: float64(sizes.sum), Counts: sizes.counts})
+	took, sizes := s.syncs.Tallies()
+	emit(engine.Measurement{Metric: syncSeconds, Value: float64(took.Sum) / 1e9, Counts: took.Counts})
+	emit(engine.Measurement{Metric: syncSizes, Value: float64(sizes.Sum), Counts: sizes.Counts})
 }
 
 func (s *Store) measureKeys(show func(*engine.Metric, float64, ...string)) {

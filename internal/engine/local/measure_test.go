@@ -110,13 +110,3 @@ func TestMeasureRefusals(t *testing.T) {
 	require.Zero(t, measured(s)[stalled.Name])
 	require.EqualValues(t, 1, measured(s)[stalls.Name])
 }
-
-// TestTallied: what is counted is in the first bucket whose bound it is not over.
-func TestTallied(t *testing.T) {
-	sizes := newTallied(groupBounds)
-	for v, bucket := range map[int64]int{1: 0, 2: 1, 3: 2, 4: 2, 5: 3, 2048: 11, 2049: 12, 1 << 40: 12} {
-		was := sizes.counts[bucket]
-		sizes.add(v)
-		require.Equal(t, was+1, sizes.counts[bucket], v)
-	}
-}

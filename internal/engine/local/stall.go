@@ -78,7 +78,7 @@ func (s *Store) diskHeld(dir string, why error) {
 		break
 	}
 	s.state.hold(why)
-	s.syncs.hold(s.state.held())
+	s.syncs.Hold(s.state.held())
 	if why != nil {
 		s.stripes.wakeAll()
 	}

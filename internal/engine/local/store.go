@@ -34,6 +34,7 @@ import (
 	"github.com/blobd/blobd/internal/engine/local/diskset"
 	"github.com/blobd/blobd/internal/engine/local/diskspace"
 	"github.com/blobd/blobd/internal/engine/local/extent"
+	"github.com/blobd/blobd/internal/engine/local/groupcommit"
 	"github.com/blobd/blobd/internal/engine/local/guard"
 	"github.com/blobd/blobd/internal/engine/local/logfs"
 	"github.com/blobd/blobd/internal/engine/local/mirror"
@@ -154,7 +155,7 @@ type Store struct {
 	db        *pebble.DB
 	extents   *extent.Store
 	stripes   *stripeSet
-	syncs     *syncer
+	syncs     *groupcommit.Syncer
 	snapshots sharedSnapshots
 	rows      *rowcache.Cache
 	clock     clock
@@ -212,10 +213,7 @@ func Open(opts Options) (_ *Store, err error) {
 	}
 	s := &Store{opts: opts, log: opts.Logger, stripes: newStripes(), rows: rowcache.New(opts.RowCacheSize, opts.FilterSize), clock: clock{now: opts.Now}, state: newState(opts.Logger), patience: freeingPatience,
 		collectDue: make(chan struct{}, 1), collected: make(chan struct{})}
-	s.syncs = newSyncer(s.syncLog)
-	if !speedup.SyncGroups.On() {
-		s.syncs.patience = 0
-	}
+	s.syncs = groupcommit.New(s.syncLog)
 	s.healDue, s.holding = make(chan struct{}, 1), make(map[string]error)
 	s.gate.init()
 	reserves := diskspace.FindReserves(opts.FS, opts.Dirs, s.log)

@@ -79,14 +79,13 @@ func (s *Store) Update(ctx context.Context, partition []byte, fn func(engine.Tx)
 		return err
 	}
 	limit := t.limit
-	g := s.syncs.begin()
-	ended, err := g.wait()
+	g := s.syncs.Begin()
+	ended, err := g.Wait()
 	err = commitError(err)
 	if !ended {
 		// Nobody knows yet what becomes of it: the log's disk will tell, some time.
 		go func() {
-			<-g.done
-			s.endCommit(p, seq, limit, commitError(g.err))
+			s.endCommit(p, seq, limit, commitError(g.Outcome()))
 		}()
 		return err
 	}
@@ -198,7 +197,7 @@ func (s *Store) apply(b *pebble.Batch) (err error) {
 
 // synced returns when all that was applied before the call is durable: the log is a prefix.
 func (s *Store) synced() error {
-	_, err := s.syncs.begin().wait()
+	_, err := s.syncs.Begin().Wait()
 	return commitError(err)
 }
 

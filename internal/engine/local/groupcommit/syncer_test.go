@@ -1,4 +1,4 @@
-package local
+package groupcommit
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 func TestSyncerCovers(t *testing.T) {
 	for _, writers := range []int{1, 3, 2 * crowd} {
 		var applied, durable, syncs atomic.Int64
-		s := newSyncer(func() error {
+		s := New(func() error {
 			n := applied.Load()
 			syncs.Add(1)
 			durable.Store(n)
@@ -43,7 +43,7 @@ func TestSyncerCovers(t *testing.T) {
 
 // gated is a syncer whose syncs begin and end one by one when the test says so.
 type gated struct {
-	*syncer
+	*Syncer
 	begun chan int // gets the number of members of each sync
 	end   chan error
 	all   errgroup.Group
@@ -51,7 +51,7 @@ type gated struct {
 
 func newGated(patience time.Duration) *gated {
 	g := &gated{begun: make(chan int), end: make(chan error)}
-	g.syncer = newSyncer(func() error {
+	g.Syncer = New(func() error {
 		g.mu.Lock()
 		n := g.under.size
 		g.mu.Unlock()
@@ -224,19 +224,19 @@ func TestSyncerHoldsForHalfOfALargeCrowd(t *testing.T) {
 func TestSyncerLetsGo(t *testing.T) {
 	g := newGated(time.Hour)
 	stuck := errors.New("held up")
-	first := g.begin()
+	first := g.Begin()
 	assert.Equal(t, 1, <-g.begun)
-	second := g.begin()
-	g.hold(stuck)
-	third := g.begin()
+	second := g.Begin()
+	g.Hold(stuck)
+	third := g.Begin()
 	assert.Same(t, second, third)
-	for _, group := range []*syncGroup{first, second} {
-		ended, err := group.wait()
+	for _, group := range []*Group{first, second} {
+		ended, err := group.Wait()
 		assert.False(t, ended)
 		require.ErrorIs(t, err, stuck)
 	}
-	g.hold(nil)
-	last := g.begin()
+	g.Hold(nil)
+	last := g.Begin()
 	select {
 	case <-last.told:
 		t.Fatal("it does not wait")
@@ -251,11 +251,11 @@ func TestSyncerLetsGo(t *testing.T) {
 	require.Equal(t, failed, second.err, "whoever wants to know later can")
 	assert.Equal(t, 1, <-g.begun)
 	g.finish(nil)
-	ended, err := last.wait()
+	ended, err := last.Wait()
 	assert.True(t, ended)
 	require.NoError(t, err)
-	g.hold(stuck)
-	ended, err = g.begin().wait()
+	g.Hold(stuck)
+	ended, err = g.Begin().Wait()
 	assert.False(t, ended, "nobody was waiting when it was held up")
 	require.ErrorIs(t, err, stuck)
 	assert.Equal(t, 1, <-g.begun)
@@ -263,7 +263,17 @@ func TestSyncerLetsGo(t *testing.T) {
 }
 
 // wait returns when all that was applied before the call is durable, or could not be made so.
-func (s *syncer) wait() error {
-	_, err := s.begin().wait()
+func (s *Syncer) wait() error {
+	_, err := s.Begin().Wait()
 	return err
+}
+
+// TestTally: what is counted is in the first bucket whose bound it is not over.
+func TestTally(t *testing.T) {
+	sizes := newTally(sizeBounds)
+	for v, bucket := range map[int64]int{1: 0, 2: 1, 3: 2, 4: 2, 5: 3, 2048: 11, 2049: 12, 1 << 40: 12} {
+		was := sizes.Counts[bucket]
+		sizes.add(v)
+		require.Equal(t, was+1, sizes.Counts[bucket], v)
+	}
 }
