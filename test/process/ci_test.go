@@ -67,10 +67,10 @@ func TestSettingsOfTheCIPage(t *testing.T) {
 	image := []string{"BLOBD_DATA=" + filepath.Join(t.TempDir(), "data"), "BLOBD_BLOB_ADDR=127.0.0.1:0", "BLOBD_TABLE_ADDR=127.0.0.1:0", "BLOBD_MANAGEMENT_ADDR=127.0.0.1:0"}
 	for _, c := range []struct{ env, args []string }{{env, nil}, {nil, cmd}} {
 		p := launchIn(t, append(image, c.env...), c.args...)
-		require.Contains(t, p.stdout.String(), "in memory")
 		_, err := p.client(nil).UploadBuffer(t.Context(), "docs", "b", []byte("b"), nil)
 		require.NoError(t, err)
 		p.stop()
+		require.Contains(t, p.stdout(), "in memory")
 	}
 	require.NoFileExists(t, strings.TrimPrefix(image[0], "BLOBD_DATA="))
 }

@@ -50,7 +50,7 @@ func TestADeadDiskIsReplaced(t *testing.T) {
 	require.Contains(t, out, "taken in")
 
 	last := ""
-	t.Cleanup(func() { t.Log(last, p.stderr.String()) }) // once the process has ended
+	t.Cleanup(func() { t.Log(last, p.stderr()) }) // once the process has ended
 	p = launch(t, anyPorts(data)...)
 	require.Eventually(t, func() bool {
 		_, out, words := refuse(t, nil, "health", "--management-addr", strings.TrimPrefix(p.Management, "http://"))

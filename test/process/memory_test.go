@@ -27,7 +27,6 @@ func launchInMemory(t *testing.T, more ...string) *process {
 func TestInMemory(t *testing.T) {
 	ctx := context.Background()
 	p := launchInMemory(t, "--tls-self-signed", "--container", "docs")
-	require.Contains(t, p.stdout.String(), "in memory")
 	insecure := p.client(&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}})
 	for name, size := range map[string]int{"inline": 1 << 10, "packed": 40 << 10, "striped": 5 << 20} {
 		content := []byte(strings.Repeat(name, size/len(name)))
@@ -39,6 +38,7 @@ func TestInMemory(t *testing.T) {
 		require.Equal(t, content, got)
 	}
 	p.stop()
+	require.Contains(t, p.stdout(), "in memory")
 	entries, err := os.ReadDir(".")
 	require.NoError(t, err)
 	require.Empty(t, entries)

@@ -67,11 +67,11 @@ func TestMain(m *testing.M) {
 // process is a running blobd.
 type process struct {
 	endpoints
-	t              *testing.T
-	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
-	exited         chan struct{}
-	err            error
+	t         *testing.T
+	cmd       *exec.Cmd
+	out, errs bytes.Buffer // written to until it has ended
+	exited    chan struct{}
+	err       error
 }
 
 // anyPorts are arguments with which nothing collides.
@@ -91,7 +91,7 @@ func launchIn(t *testing.T, env []string, args ...string) *process {
 	p := &process{t: t, exited: make(chan struct{})}
 	ready := filepath.Join(t.TempDir(), "ready")
 	p.cmd = exec.Command(binary, append(args, "--ready-file", ready)...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
 	p.cmd.Env = append(cleanEnv(), env...)
 	require.NoError(t, p.cmd.Start())
 	go func() {
@@ -113,11 +113,27 @@ func launchIn(t *testing.T, env []string, args ...string) *process {
 	}, 30*time.Second, 5*time.Millisecond, "not ready")
 	select {
 	case <-p.exited:
-		t.Fatalf("blobd ended: %v\n%s", p.err, p.stderr.String())
+		t.Fatalf("blobd ended: %v\n%s", p.err, p.stderr())
 	default:
 	}
 	require.Equal(t, p.cmd.Process.Pid, p.PID)
 	return p
+}
+
+// stdout is what the process wrote, and stderr what it complained of. It has ended.
+func (p *process) stdout() string { return p.wrote(&p.out) }
+
+func (p *process) stderr() string { return p.wrote(&p.errs) }
+
+func (p *process) wrote(b *bytes.Buffer) string {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	default:
+		p.t.Error("what a process writes is read before it has ended")
+		return ""
+	}
+	return b.String()
 }
 
 func cleanEnv(more ...string) (env []string) {
@@ -138,7 +154,7 @@ func (p *process) stop() {
 	case <-time.After(60 * time.Second):
 		p.t.Fatal("did not stop")
 	}
-	require.NoError(p.t, p.err, p.stderr.String())
+	require.NoError(p.t, p.err, p.stderr())
 }
 
 // refuse runs blobd with something that it must refuse, and returns its exit code and words.
@@ -186,7 +202,7 @@ func TestStartStopAndStartAgain(t *testing.T) {
 	_, err = c.UploadBuffer(ctx, "docs", "a//b.txt", []byte("hello"), nil)
 	require.NoError(t, err)
 	p.stop()
-	banner := p.stdout.String()
+	banner := p.stdout()
 	for _, want := range []string{data, p.Blob, p.Table, p.Management, "devstoreaccount1", "one data directory",
 		"BlobEndpoint=" + p.Blob + "/devstoreaccount1;", "TableEndpoint=" + p.Table + "/devstoreaccount1;", "AccountKey=" + account.DevKey} {
 		require.Contains(t, banner, want)
@@ -200,7 +216,7 @@ func TestStartStopAndStartAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(b))
 	p.stop()
-	require.NotContains(t, p.stdout.String(), "GetBlob")
+	require.NotContains(t, p.stdout(), "GetBlob")
 }
 
 func TestStopWaitsForAnUpload(t *testing.T) {
@@ -338,9 +354,9 @@ func TestSettingsFromFileAndEnvironment(t *testing.T) {
 	p := launch(t, "--config", file)
 	require.Empty(t, p.Table)
 	p.stop()
-	require.Contains(t, p.stdout.String(), "filed")
-	require.NotContains(t, p.stdout.String(), account.DevKey, "a configured key is not printed")
-	require.NotContains(t, p.stdout.String(), account.DevName, "the account that everybody knows is not served beside it")
+	require.Contains(t, p.stdout(), "filed")
+	require.NotContains(t, p.stdout(), account.DevKey, "a configured key is not printed")
+	require.NotContains(t, p.stdout(), account.DevName, "the account that everybody knows is not served beside it")
 
 	cmd := exec.Command(binary, "--account", "flagged:"+account.DevKey, "--dev-account")
 	cmd.Env = cleanEnv("BLOBD_CONFIG="+file, "BLOBD_MANAGEMENT_ADDR=off", "BLOBD_ACCOUNTS=environ:"+account.DevKey+";")
