@@ -69,6 +69,7 @@ type serveCommand struct {
 	HeaderMemory   int64         `help:"Most bytes of memory for headers that clients have begun to send, all together; beyond it they get 503 (default: ${default})." default:"67108864" placeholder:"BYTES" group:"Limits"`
 	BodyMemory     int64         `help:"Most bytes of memory that wait for the bodies of authorized requests, all together; beyond it they get 503 (default: ${default})." default:"268435456" placeholder:"BYTES" group:"Limits"`
 	AnswerMemory   int64         `help:"Most bytes of memory for long answers that clients have not taken yet, all together; beyond it they get 503 (default: ${default})." default:"268435456" placeholder:"BYTES" group:"Limits"`
+	StreamMemory   int64         `help:"Most bytes of memory for the buffers of content that clients are reading, all together, 256 KiB for most of them; beyond it the slowest are cut off (default: ${default})." default:"536870912" placeholder:"BYTES" group:"Limits"`
 	IdleTimeout    time.Duration `help:"Close a connection that asks nothing for so long." default:"2m" group:"Limits"`
 	HeaderTimeout  time.Duration `help:"Close a connection that takes longer to send a header." default:"30s" group:"Limits"`
 	StallTimeout   time.Duration `help:"Close a connection whose body makes no progress for so long, in either direction." default:"1m" group:"Limits"`
@@ -222,6 +223,7 @@ func (c *serveCommand) check() error {
 		{"--header-memory", c.HeaderMemory >= 1<<20, "1048576 bytes or more: each connection takes some"},
 		{"--body-memory", c.BodyMemory >= 16<<20, "16777216 bytes or more: one body may take as much"},
 		{"--answer-memory", c.AnswerMemory >= 16<<20, "16777216 bytes or more: one answer may take as much"},
+		{"--stream-memory", c.StreamMemory >= 16<<20, "16777216 bytes or more: each reader takes 262144 and more"},
 		{"--min-progress", c.MinProgress >= 1, "1 byte or more"},
 		{"--access-log-sample", c.AccessLogSample >= 1, "1 (every request) or more"},
 		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},
@@ -267,7 +269,8 @@ func (c *serveCommand) limits(files fileBudget) framing.Limits {
 	l := framing.DefaultLimits()
 	l.Headers, l.Bodies = framing.NewBudget(c.HeaderMemory), framing.NewBudget(c.BodyMemory)
 	l.Answers = framing.NewBudget(c.AnswerMemory)
-	l.Bodies.Patience, l.Answers.Patience = time.Second, time.Second
+	l.Streams = framing.NewBudget(c.StreamMemory)
+	l.Bodies.Patience, l.Answers.Patience, l.Streams.Patience = time.Second, time.Second, time.Second
 	l.Quota = framing.NewQuota(files.connections, c.MaxPerClient)
 	l.Header, l.URI, l.Connections = c.MaxHeader, c.MaxURI, c.MaxConnections
 	l.Idle, l.HeaderTime, l.Stall, l.Progress = c.IdleTimeout, c.HeaderTimeout, c.StallTimeout, c.MinProgress

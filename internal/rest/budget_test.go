@@ -155,6 +155,51 @@ func TestSlowReadersMakeRoom(t *testing.T) {
 	require.Positive(t, limits.Answers.Refused())
 }
 
+// TestSlowReadersOfContentMakeRoom: so does who reads content slowly, which keeps the buffers of its stream.
+func TestSlowReadersOfContentMakeRoom(t *testing.T) {
+	const size, buffers = 8 << 20, 1 << 20 // bytes; the content is more than sockets take
+	limits := framing.DefaultLimits()
+	limits.Streams = framing.NewBudget(2 * (4*buffers + buffers/2)) // of which one client has half
+	s := resttest.StartWith(t, &rest.Front{Blob: newEcho(func(r *rest.Request) error {
+		n := size
+		if r.Blob == "small" {
+			n = framing.SmallAnswer
+		}
+		if err := r.HoldStream(int64(min(n, buffers))); err != nil {
+			return err
+		}
+		r.ReplyStream(200, int64(n), io.NopCloser(bytes.NewReader(make([]byte, n))))
+		return nil
+	})}, limits)
+	ask := func(blob string) *resttest.Conn {
+		c := s.Dial()
+		c.Write("GET /acct/c/" + blob + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		return c
+	}
+	var slow []*resttest.Conn
+	for i := range 4 {
+		slow = append(slow, ask("large"))
+		until(t, func() bool { return limits.Streams.Waiting() == i+1 })
+	}
+	require.EqualValues(t, 4*buffers, limits.Streams.Used())
+	got := ask("large").Response("GET")
+	require.Equal(t, "503 ServerBusy 1", fmt.Sprint(got.Status, " ", got.Code(), " ", got.Header.Get("Retry-After")), "they may wait for ever")
+	require.Len(t, ask("small").Response("GET").Body, framing.SmallAnswer, "it is not counted")
+	require.Len(t, slow[0].Response("GET").Body, size, "it reads in the end")
+	until(t, func() bool { return limits.Streams.Used() == 3*buffers })
+	_ = slow[1].Close()
+	until(t, func() bool { return limits.Streams.Used() == 2*buffers })
+
+	limits.Streams.Patience = 1
+	ask("large")
+	ask("large")
+	until(t, func() bool { return limits.Streams.Waiting() == 4 })
+	for range 4 {
+		require.Len(t, ask("large").Response("GET").Body, size)
+	}
+	require.Greater(t, limits.Streams.Refused(), int64(1))
+}
+
 // TestSlowSendersMakeRoom: so does who hardly sends the body that he declared. Who has sent all of it is not cut off while it is worked on.
 func TestSlowSendersMakeRoom(t *testing.T) {
 	limits := framing.DefaultLimits()

@@ -103,6 +103,14 @@ func (r *Request) HoldAnswer(n int) error {
 	return nil
 }
 
+// HoldStream counts n bytes of buffers of the body that ReplyStream is to send, which a client that reads slowly keeps for long.
+func (r *Request) HoldStream(n int64) error {
+	if r.conn == nil || n <= framing.SmallAnswer || r.conn.Stream(n) {
+		return nil
+	}
+	return errUntaken
+}
+
 // countAnswer counts an answer that is made. If too much waits for clients it is refused; where something may have been done that
 // refusal would say the opposite, and the connection ends without an answer.
 func (r *Request) countAnswer(n int64) error {

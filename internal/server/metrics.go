@@ -88,7 +88,7 @@ func (m *metrics) watch(store engine.Store, fronts []front, limits *framing.Limi
 			show(malformed, float64(f.listener.Refused()), name)
 			show(turnedAway, float64(f.listener.Turned()), name)
 		}
-		for name, b := range map[string]*framing.Budget{"headers": limits.Headers, "bodies": limits.Bodies, "answers": limits.Answers} {
+		for name, b := range map[string]*framing.Budget{"headers": limits.Headers, "bodies": limits.Bodies, "answers": limits.Answers, "streams": limits.Streams} {
 			if b != nil {
 				show(awaited, float64(b.Used()), name)
 				show(awaitedLimit, float64(b.Limit()), name)

@@ -49,8 +49,23 @@ type Reading struct {
 	Body io.ReadCloser
 }
 
-// Rooms gives memory for inline content, which lives as long as the answer that it is for.
-type Rooms interface{ Room(n int) []byte }
+// Rooms gives memory for content, which lives as long as the answer that it is for.
+type Rooms interface {
+	Room(n int) []byte        // for inline content
+	HoldStream(n int64) error // counts the buffers of other content, before they are filled
+}
+
+// readAhead is about what one open chunk has in memory, in bytes.
+const readAhead = 256 << 10
+
+// buffers is about how much memory reading takes, in bytes.
+func (rd *Reading) buffers() int64 {
+	open := 1
+	if rd.Blob.Content.Kind == record.ContentChunks {
+		open = len(rd.spans) // all of them, ahead
+	}
+	return min(rd.Length, int64(open)*readAhead)
+}
 
 // ReadRequest is what is to be read of a blob.
 type ReadRequest struct {
@@ -174,6 +189,12 @@ func (s *Service) open(ctx context.Context, rooms Rooms, p *place, slot Selector
 			return rd, nil
 		}
 		body := &spanReader{ctx: ctx, store: s.store, spans: rd.spans, more: rd.pages.more, done: rd.pages.unpin}
+		if rooms != nil {
+			if err := rooms.HoldStream(rd.buffers()); err != nil {
+				_ = body.Close() // nothing is open
+				return nil, err
+			}
+		}
 		if rd.Blob.Content.Kind == record.ContentChunks {
 			err = body.openAhead()
 		}

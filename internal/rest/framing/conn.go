@@ -47,6 +47,7 @@ type Conn struct {
 	header  hold // of Limits.Headers
 	body    hold // of Limits.Bodies
 	untaken hold // of Limits.Answers
+	stream  hold // of Limits.Streams
 
 	small [2048]byte
 }
@@ -109,6 +110,13 @@ func (c *Conn) Answer(n int64, must bool) bool {
 	return b.takeFor(&c.untaken, n-held)
 }
 
+// Stream counts n bytes, all in all, of buffers of the content that is going to be streamed, until that is done; false if that much is not
+// left.
+func (c *Conn) Stream(n int64) bool {
+	held := c.stream.n.Load()
+	return n <= held || c.l.limits.Streams.takeFor(&c.stream, n-held)
+}
+
 // MayAnswer tells whether any memory is left for answers.
 func (c *Conn) MayAnswer() bool { return c.l.limits.Answers.left(&c.untaken) }
 
@@ -117,12 +125,18 @@ func (c *Conn) Answering() {
 	if c.untaken.n.Load() != 0 {
 		c.l.limits.Answers.begin(&c.untaken)
 	}
+	if c.stream.n.Load() != 0 {
+		c.l.limits.Streams.begin(&c.stream)
+	}
 }
 
 // answered gives the memory of an answer back.
 func (c *Conn) answered() {
 	if c.untaken.n.Load() != 0 {
 		c.l.limits.Answers.end(&c.untaken)
+	}
+	if c.stream.n.Load() != 0 {
+		c.l.limits.Streams.end(&c.stream)
 	}
 }
 
@@ -438,6 +452,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		n += m
 		if c.untaken.n.Load() != 0 {
 			c.untaken.moved.Add(int64(m))
+		}
+		if c.stream.n.Load() != 0 {
+			c.stream.moved.Add(int64(m))
 		}
 		if n == len(p) || err != nil && (m < piece || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return n, err

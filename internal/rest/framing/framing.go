@@ -32,6 +32,7 @@ type Limits struct {
 	Headers     *Budget       // of memory for headers of which more than the first 2 KiB are there and not all: whose they are is not known
 	Bodies      *Budget       // of memory for bodies of authorized requests, which are not yet there
 	Answers     *Budget       // of memory for answers longer than a pooled buffer, until the peer has taken them
+	Streams     *Budget       // of memory for the buffers of content that is streamed, until the peer has taken it
 	Idle        time.Duration // to the first byte of a request
 	HeaderTime  time.Duration // from the first byte of a request to the end of its header
 	Stall       time.Duration // in which a body must make Progress in either direction

@@ -55,6 +55,7 @@ func (l *Listener) admit(sock net.Conn) *Conn {
 	l.limits.Headers.open(&c.header, c)
 	l.limits.Bodies.open(&c.body, c)
 	l.limits.Answers.open(&c.untaken, c)
+	l.limits.Streams.open(&c.stream, c)
 	l.mu.Lock()
 	full := l.limits.Connections > 0 && len(l.conns) >= l.limits.Connections || l.stopping.Load() || !l.limits.Quota.Acquire(c.client)
 	if !full {
