@@ -79,7 +79,7 @@ full-disk: build ## Fill a small ext4 through blobd, delete, and fill it again, 
 connections: ## 10,000 idle, 2,000 slow and 800 lying connections at a time: memory, and service beside them and after (make test has 480)
 	$(TESTS) test -run '^TestConnectionsOfEveryKind$$' -count 1 -v ./process -args -idle 10000 -slow 2000 -lying 800
 
-test-clients: ## The clients in Python, Java and Rust, Go's built on the SDKs, az CLI, rclone, restic, OpenTofu against the real binary; what is missing is installed
+test-clients: ## The clients in Python, Java and Rust, Go's built on the SDKs, az CLI, rclone, restic, OpenTofu and Azurite's folder against the real binary; what is missing is installed
 	test/clients/run.sh
 
 accounts: ## What is asked of a server with 10 000 accounts in 1000 subscriptions costs, beside one with 100 in 10; and its start

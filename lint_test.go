@@ -40,6 +40,7 @@ var floors = [][]string{
 	{"internal/rest"},
 	{"internal/blob", "internal/table", "internal/arm"},
 	{"internal/keyspace"},
+	{"internal/azurite"},
 	{"internal/server", "internal/devissuer"},
 	{"internal/compat"},
 	{"cmd", "bench", "test"},

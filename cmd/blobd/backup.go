@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/blobd/blobd/internal/azurite"
 	"github.com/blobd/blobd/internal/backup"
 	"github.com/blobd/blobd/internal/blob/check"
 	"github.com/blobd/blobd/internal/blob/record"
@@ -44,6 +45,7 @@ type longAnswer struct {
 	Progress *backup.Progress `json:"progress,omitempty"`
 	Manifest *backup.Manifest `json:"manifest,omitempty"`
 	Files    *filesReport     `json:"files,omitempty"`
+	Azurite  *azurite.Report  `json:"azurite,omitempty"`
 	Error    string           `json:"error,omitempty"`
 }
 

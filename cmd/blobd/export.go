@@ -30,6 +30,12 @@ type (
 	importCommand struct{ filesCommand }
 )
 
+// importCommands are import, by where from.
+type importCommands struct {
+	Files   importCommand  `cmd:"" default:"withargs" help:"From the files that export has written. This is what import does when no source is given."`
+	Azurite azuriteCommand `cmd:"" help:"From the folder of an Azurite that is stopped: blobs with their snapshots, and tables."`
+}
+
 // filesRequest asks a server for an export or an import.
 type filesRequest struct{ Account, Dir string }
 

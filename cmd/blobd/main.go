@@ -39,7 +39,7 @@ type cli struct {
 	Backup  backupCommand   `cmd:"" help:"Back up the store of a running server, or with --offline one that no server has open: one moment of all of it, and only what the backup before has not."`
 	Restore restoreCommand  `cmd:"" help:"Make a store from a backup, on as many disks as you like, and compare the two."`
 	Export  exportCommand   `cmd:"" help:"Copy an account of a running server to plain files: blobs, snapshots and versions with their properties beside them, and tables."`
-	Import  importCommand   `cmd:"" help:"Make blobs and tables in an account of a running server of what export has written."`
+	Import  importCommands  `cmd:"" help:"Make blobs and tables in an account of a running server of what export has written, or of a folder of Azurite."`
 	Version versionCommand  `cmd:"" help:"Print the version."`
 
 	operatorCommands `embed:""`

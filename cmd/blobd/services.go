@@ -96,6 +96,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	commands.HandleFunc("/backup", serveBackup(store, log))
 	commands.HandleFunc("/export", serveFiles(exportFiles, registry, blobs.Blobs(), tables))
 	commands.HandleFunc("/import", serveFiles(importFiles, registry, blobs.Blobs(), tables))
+	commands.HandleFunc("/import/azurite", serveAzurite(registry, blobs.Blobs(), tables))
 	if manager == nil {
 		commands.HandleFunc("/", noManager)
 	} else {

@@ -21,6 +21,8 @@ need openssl openssl
 need restic restic
 need javac default-jdk-headless
 need mvn maven
+need node nodejs
+need npm npm
 export PATH=$PATH:$HOME/.cargo/bin # where rustup puts it
 if ! command -v cargo >/dev/null; then
   echo "cargo is missing: install Rust 1.88 or newer (rustup.rs, or Debian's rustup), then go on" >&2
@@ -49,8 +51,14 @@ if [ ! -x "$tools/bin/tofu-${tofu#*@}" ]; then
   go build -C "$dir" -mod=readonly -buildvcs=false -trimpath -ldflags='-s -w' -o "$tools/bin/tofu-${tofu#*@}" ./cmd/tofu
 fi
 
+azurite=$root/bench/azurite
+cmp -s "$azurite/package-lock.json" "$azurite/node_modules/.installed-lock.json" || {
+  (cd "$azurite" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error)
+  cp "$azurite/package-lock.json" "$azurite/node_modules/.installed-lock.json"
+}
+
 (cd "$root" && go build -tags "${TAGS:-}" -o bin/blobd ./cmd/blobd)
-export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone TOFU=$tools/bin/tofu-${tofu#*@} AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
+export BLOBD=$root/bin/blobd AZ=$tools/az/bin/az RCLONE=$tools/bin/rclone AZURITE=$azurite/node_modules/azurite/dist/src/azurite.js TOFU=$tools/bin/tofu-${tofu#*@} AZURE_CONFIG_DIR=$tools/az-config AZURE_CORE_COLLECT_TELEMETRY=no
 export CARGO_TARGET_DIR=$tools/rust
 cd "$here"
 exec "$tools/sdk/bin/python" -m pytest -q -p no:cacheprovider "$@"

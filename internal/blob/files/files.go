@@ -75,15 +75,10 @@ type blob struct {
 	Tags     [][2]string           `json:"tags,omitempty"`
 	Tier     string                `json:"tier,omitempty"`
 	Scope    string                `json:"encryptionScope,omitempty"`
-	Blocks   []block               `json:"blocks,omitempty"`
+	Blocks   []Block               `json:"blocks,omitempty"`
 	Pages    [][2]int64            `json:"pages,omitempty"` // first byte, and the one behind the last
 	Sequence int64                 `json:"sequence,omitempty"`
 	Sealed   bool                  `json:"sealed,omitempty"`
-}
-
-type block struct {
-	ID   []byte `json:"id"`
-	Size int64  `json:"size"`
 }
 
 // slot is where a blob of the list was, and which version; an error if there can be no such one.
@@ -356,7 +351,7 @@ func (x *export) tryBlob(container, name string, slot record.Slot) (_ *blob, err
 			return nil, errChanged
 		}
 		for _, k := range list.Committed {
-			b.Blocks = append(b.Blocks, block{[]byte(k.ID), k.Size})
+			b.Blocks = append(b.Blocks, Block{[]byte(k.ID), k.Size})
 		}
 	}
 	f, file, err := create(x.root, container, place(name, slot))

@@ -32,6 +32,10 @@ type importing struct {
 // Import makes the containers and blobs that Export has written, of which there may be none. Containers that are there are refused, before
 // anything is made; where it fails later, the containers that it made are deleted.
 func Import(ctx context.Context, o Options) (_ *Report, err error) {
+	entries, err := os.ReadDir(o.Dir) // first, as it waits for nobody at a named pipe
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
 		return nil, err
@@ -41,10 +45,6 @@ func Import(ctx context.Context, o Options) (_ *Report, err error) {
 	plain := *o.Account // what puts a blob together makes no versions
 	plain.Versioning = false
 	x.Account = &plain
-	entries, err := os.ReadDir(o.Dir)
-	if err != nil {
-		return nil, err
-	}
 	var lists []string
 	for _, e := range entries {
 		switch name := e.Name(); {
@@ -91,7 +91,7 @@ func (x *importing) container(list string) (err error) {
 	if c.Container != strings.TrimSuffix(list, listEnd) {
 		return fmt.Errorf("it is of container %q", c.Container)
 	}
-	metadata, err := metadataOf(c.Metadata)
+	metadata, err := MetadataOf(c.Metadata)
 	if err != nil {
 		return err
 	}
@@ -140,8 +140,8 @@ func (x *importing) open(name string) (*os.File, error) {
 	return x.root.Open(name)
 }
 
-// metadataOf holds what a line says to the rules of a request.
-func metadataOf(l [][2]string) ([]protocol.Pair, error) {
+// MetadataOf holds what a line says to the rules of a request.
+func MetadataOf(l [][2]string) ([]protocol.Pair, error) {
 	var m protocol.Metadata
 	for _, p := range l {
 		if err := m.Add(p[0], p[1]); err != nil {
@@ -151,8 +151,8 @@ func metadataOf(l [][2]string) ([]protocol.Pair, error) {
 	return m.Pairs, nil
 }
 
-// tagsOf does so with tags.
-func tagsOf(l [][2]string) ([]protocol.Pair, error) {
+// TagsOf does so with tags.
+func TagsOf(l [][2]string) ([]protocol.Pair, error) {
 	if len(l) == 0 {
 		return nil, nil
 	}
@@ -181,16 +181,6 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take is an upload of the next bytes of the file.
-func (s *source) take(n int64) *store.Upload {
-	return &store.Upload{Body: io.LimitReader(s, n), Size: n}
-}
-
-const (
-	maxPages = 4 << 20 // bytes of a write of pages
-	maxPut   = 256 << 20
-)
-
 func (x *importing) blob(container string, b *blob, slot record.Slot, version engine.Stamp) (err error) {
 	if !fs.ValidPath(b.File) || !strings.HasPrefix(b.File, container+"/") {
 		return fmt.Errorf("its file %q is not in the container's folder", b.File)
@@ -203,11 +193,11 @@ func (x *importing) blob(container string, b *blob, slot record.Slot, version en
 	if info, err := file.Stat(); err != nil || info.Size() != b.Size {
 		return errors.Join(err, fmt.Errorf("%s has not the %d bytes that its line says", b.File, b.Size))
 	}
-	metadata, err := metadataOf(b.Metadata)
+	metadata, err := MetadataOf(b.Metadata)
 	if err != nil {
 		return err
 	}
-	tags, err := tagsOf(b.Tags)
+	tags, err := TagsOf(b.Tags)
 	if err != nil {
 		return err
 	}
@@ -229,15 +219,9 @@ func (x *importing) blob(container string, b *blob, slot record.Slot, version en
 		}
 		rec.Tier.Changed = at.Now
 	}
+	rec.Size, rec.Sequence = b.Size, b.Sequence
 	n := &store.Creation{Target: at, Blob: rec, Scope: store.Scope{Named: b.Scope}}
-	switch rec.Type {
-	case record.PageBlob:
-		err = x.pages(n, b, src)
-	case record.AppendBlob:
-		err = x.append(n, b, src)
-	default:
-		err = x.blocks(n, b, src)
-	}
+	err = Make(x.ctx, x.Blobs, n, &Content{Size: b.Size, Blocks: b.Blocks, Pages: b.Pages, Sealed: b.Sealed}, src)
 	if err == nil && fmt.Sprintf("%016x", src.sum) != b.CRC64 {
 		return fmt.Errorf("%s is not of the sum that its line says", b.File)
 	}
@@ -248,77 +232,6 @@ func (x *importing) blob(container string, b *blob, slot record.Slot, version en
 		return x.Blobs.Keep(x.ctx, &at, slot, version)
 	case version != 0:
 		return x.Blobs.SetVersion(x.ctx, &at, version)
-	}
-	return nil
-}
-
-func (x *importing) blocks(n *store.Creation, b *blob, src *source) error {
-	if len(b.Blocks) == 0 && b.Size <= maxPut {
-		md5 := n.Blob.MD5
-		if _, err := x.Blobs.Put(x.ctx, n, src.take(b.Size)); err != nil || n.Blob.MD5 == md5 {
-			return err
-		}
-		_, err := x.Blobs.SetProperties(x.ctx, &n.Target, &b.HTTP, md5)
-		return err
-	}
-	blocks := b.Blocks
-	if len(blocks) == 0 { // it was put in one
-		for left := b.Size; left > 0; left -= maxPut {
-			blocks = append(blocks, block{fmt.Appendf(nil, "%08d", len(blocks)), min(left, maxPut)})
-		}
-	}
-	var refs []store.BlockRef
-	for _, k := range blocks {
-		refs = append(refs, store.BlockRef{ID: string(k.ID)})
-	}
-	twice := make(map[string]bool) // a block may be in the list more than once
-	for _, k := range blocks {
-		if twice[string(k.ID)] {
-			if _, err := io.CopyN(io.Discard, src, k.Size); err != nil {
-				return err
-			}
-			continue
-		}
-		twice[string(k.ID)] = true
-		if _, err := x.Blobs.StageBlock(x.ctx, &n.Target, string(k.ID), src.take(k.Size)); err != nil {
-			return err
-		}
-	}
-	return x.Blobs.Commit(x.ctx, n, refs)
-}
-
-func (x *importing) append(n *store.Creation, b *blob, src *source) error {
-	if err := x.Blobs.CreateEmpty(x.ctx, n); err != nil {
-		return err
-	}
-	q := &store.AppendRequest{Target: n.Target, Position: -1, MaxSize: -1}
-	for left := b.Size; left > 0; left -= min(left, maxPut) {
-		if _, _, err := x.Blobs.Append(x.ctx, q, src.take(min(left, maxPut))); err != nil {
-			return err
-		}
-	}
-	if !b.Sealed {
-		return nil
-	}
-	_, err := x.Blobs.Seal(x.ctx, q)
-	return err
-}
-
-func (x *importing) pages(n *store.Creation, b *blob, src *source) error {
-	n.Blob.Size, n.Blob.Sequence = b.Size, b.Sequence
-	if err := x.Blobs.CreateEmpty(x.ctx, n); err != nil {
-		return err
-	}
-	q := &store.PageRequest{Target: n.Target, LE: -1, LT: -1, EQ: -1}
-	for _, r := range b.Pages {
-		if _, err := src.Seek(r[0], io.SeekStart); err != nil {
-			return err
-		}
-		for at := r[0]; at < r[1]; at += maxPages {
-			if _, _, err := x.Blobs.WritePages(x.ctx, q, at, src.take(min(r[1]-at, maxPages))); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
