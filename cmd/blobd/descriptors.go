@@ -16,15 +16,18 @@ type fileBudget struct {
 // otherFiles are what neither is, beside what a store holds of each of its disks: logs, listeners, directories being synced, files being written, sources of copies.
 const otherFiles = 64
 
+// fewestConnections are so few that a server with less is of no use.
+const fewestConnections = 48
+
 // shareFiles divides a limit of so many descriptors, for a store on so many disks.
 func shareFiles(limit uint64, disks int) (fileBudget, error) {
 	const most = 1 << 30
 	n := int(min(limit, most))
 	store := max(local.MinMaxFiles, min(local.DefaultMaxFiles, n/3))
 	other := otherFiles + disks*local.FilesPerDisk
-	if n < store+otherFiles+other {
+	if n < store+fewestConnections+other {
 		return fileBudget{}, fmt.Errorf("this process may have %d open files, %d are needed: raise the limit (ulimit -n, LimitNOFILE)",
-			n, store+otherFiles+other)
+			n, store+fewestConnections+other)
 	}
 	return fileBudget{store: store, connections: n - store - other}, nil
 }

@@ -23,6 +23,11 @@ func TestDescriptorsAreSharedOut(t *testing.T) {
 	got, err := shareFiles(1024, 16)
 	require.NoError(t, err)
 	require.Equal(t, fileBudget{store: 341, connections: 619 - 16*local.FilesPerDisk}, got, "what is held of each disk is no connection's")
+	got, err = shareFiles(288, 1) // what docs/operations.md says that it takes
+	require.NoError(t, err)
+	require.Equal(t, fileBudget{store: local.MinMaxFiles, connections: fewestConnections}, got)
+	_, err = shareFiles(287, 1)
+	require.ErrorContains(t, err, "288 are needed")
 	_, err = shareFiles(300, 16)
 	require.ErrorContains(t, err, "raise the limit")
 	_, err = shareFiles(200, 0)
