@@ -86,7 +86,9 @@ var features = []struct {
 		{"Asynchronous operations", "none: every operation answers when it is done", "no", "yes", "yes"},
 		{"Number of accounts of a subscription", "limited", "no", "limited", "limited"},
 		{"Quotas of capacity", "of accounts and subscriptions, exact; 507 InsufficientStorage", "no", "of subscriptions", "by accounts"},
-		{"Quotas of rate, encryption scopes, management policies, private endpoints", "no; what asks for them is refused", "no", "no", "yes"},
+		{"Limits of requests and egress", "of accounts and subscriptions; 503 ServerBusy with Retry-After", "no", "no", "of accounts"},
+		{"Daily usage for billing", "byte hours, requests, bytes in and out by subscription; CSV, JSON", "no", "yes", "yes"},
+		{"Encryption scopes, management policies, private endpoints", "no; what asks for them is refused", "no", "no", "yes"},
 		{"Restore of deleted accounts", "no", "no", "by the operator", "yes"},
 	}},
 	{"Other services", [][5]string{

@@ -48,6 +48,11 @@ type Record struct {
 	Sampled int64 `json:"sampled"`
 }
 
+// mark is under usage/latest/.
+type mark struct {
+	Day string `json:"day"`
+}
+
 // idle tells that there is nothing to bill.
 func (r *Record) idle() bool {
 	return r.Accounts == 0 && r.Blobs == 0 && r.Entities == 0 && r.BlobByteHours == 0 && r.TableByteHours == 0 && r.Passed == usage.Passed{}
@@ -101,7 +106,11 @@ func Open(ctx context.Context, store engine.Store, ledger *usage.Ledger, account
 		if err != nil {
 			return err
 		}
-		b.latest = string(latest[min(1, len(latest)):])
+		var m mark
+		if err := decode([]byte(latestKey), latest, &m); err != nil {
+			return err
+		}
+		b.latest = m.Day
 		return scan(r, b.latest, "", func(rec *Record) error {
 			b.current[rec.Subscription] = &entry{Record: *rec} // the later one of two
 			return nil
@@ -111,6 +120,18 @@ func Open(ctx context.Context, store engine.Store, ledger *usage.Ledger, account
 		return nil, fmt.Errorf("read the daily usage: %w", err)
 	}
 	return b, b.Write(ctx)
+}
+
+func encode(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	return append([]byte{version}, body...), err
+}
+
+func decode(key, value []byte, v any) error {
+	if len(value) == 0 || value[0] != version || json.Unmarshal(value[1:], v) != nil {
+		return fmt.Errorf("the record %q cannot be read: %w", key, engine.ErrCorrupt)
+	}
+	return nil
 }
 
 // scan visits the records from one day to another, both included; none for the last is all.
@@ -127,8 +148,8 @@ func scan(r engine.Reader, from, to string, visit func(*Record) error) error {
 			return err
 		}
 		var rec Record
-		if len(value) == 0 || value[0] != version || json.Unmarshal(value[1:], &rec) != nil {
-			return fmt.Errorf("the record %q cannot be read: %w", it.Key(), engine.ErrCorrupt)
+		if err := decode(it.Key(), value, &rec); err != nil {
+			return err
 		}
 		if err := visit(&rec); err != nil {
 			return err
@@ -189,11 +210,11 @@ func (b *Book) Write(ctx context.Context) error {
 	for some := range slices.Chunk(records, batch) {
 		err := b.store.Update(ctx, []byte(partition), func(tx engine.Tx) error {
 			for i := range some {
-				body, err := json.Marshal(&some[i])
+				value, err := encode(&some[i])
 				if err != nil {
 					return err
 				}
-				tx.Set(engine.SpaceAccount, recordKey(some[i].Day, some[i].Subscription), append([]byte{version}, body...))
+				tx.Set(engine.SpaceAccount, recordKey(some[i].Day, some[i].Subscription), value)
 			}
 			return nil
 		})
@@ -266,8 +287,9 @@ func (b *Book) forget(ctx context.Context, now int64) error {
 	}
 	if err == nil {
 		err = b.store.Update(ctx, []byte(partition), func(tx engine.Tx) error {
-			tx.Set(engine.SpaceAccount, []byte(latestKey), append([]byte{version}, today...))
-			return nil
+			value, err := encode(mark{today})
+			tx.Set(engine.SpaceAccount, []byte(latestKey), value)
+			return err
 		})
 	}
 	if err != nil {
