@@ -125,7 +125,11 @@ func (c *operated) print(w io.Writer, r *operator.Reply) error {
 	if len(r.Accounts) > 0 {
 		row("ACCOUNT", "SUBSCRIPTION", "GROUP", "KIND", "CREATED", "")
 		for _, a := range r.Accounts {
-			row(a.Name, a.Subscription, a.Group, a.Kind, a.Created, off(a.Disabled))
+			state := off(a.Disabled)
+			if a.Deleted != "" {
+				state = "deleted " + a.Deleted + ", kept until " + a.Until
+			}
+			row(a.Name, a.Subscription, a.Group, a.Kind, a.Created, state)
 		}
 	}
 	if len(r.Usage) > 0 {
@@ -365,6 +369,9 @@ type accountCommand struct {
 	Disable simple        `cmd:"" help:"Refuse all requests to an account, at once."`
 	Enable  simple        `cmd:"" help:"Serve an account again."`
 	Delete  simple        `cmd:"" help:"Delete an account with all that is in it."`
+	Deleted listing       `cmd:"" help:"List the deleted accounts that can be had back."`
+	Restore simple        `cmd:"" help:"Have a deleted account back, as it was but for the roles at it."`
+	Purge   simple        `cmd:"" help:"Give a deleted account up: its name and room are free."`
 }
 
 type accountLimit struct {

@@ -26,15 +26,18 @@ import (
 
 // managerSettings are those of the resource manager, which is off unless it has an address.
 type managerSettings struct {
-	ArmAddr        string `name:"arm-addr" help:"Serve the resource manager on this address, over HTTPS: accounts the Azure way, with users, subscriptions and roles. \"blobd init\" makes the first user." placeholder:"HOST:PORT" group:"Resource manager"`
-	ArmURL         string `name:"arm-url" help:"Where clients reach it; default: https://management.DOMAIN of the first --domain, else the address." placeholder:"URL" group:"Resource manager"`
-	ArmLocation    string `name:"arm-location" help:"Name of the one region (default: ${default})." default:"local" placeholder:"NAME" group:"Resource manager"`
-	ArmEntra       bool   `name:"arm-entra" help:"Describe the cloud to clients in the form of Entra, and not of AD FS, wherever its description has both." group:"Resource manager"`
-	OperatorSocket string `help:"Socket of the commands backup, init, account, subscription, user and role; default: operator.sock in the first data directory." placeholder:"FILE" group:"Resource manager"`
+	ArmAddr          string `name:"arm-addr" help:"Serve the resource manager on this address, over HTTPS: accounts the Azure way, with users, subscriptions and roles. \"blobd init\" makes the first user." placeholder:"HOST:PORT" group:"Resource manager"`
+	ArmURL           string `name:"arm-url" help:"Where clients reach it; default: https://management.DOMAIN of the first --domain, else the address." placeholder:"URL" group:"Resource manager"`
+	ArmLocation      string `name:"arm-location" help:"Name of the one region (default: ${default})." default:"local" placeholder:"NAME" group:"Resource manager"`
+	ArmEntra         bool   `name:"arm-entra" help:"Describe the cloud to clients in the form of Entra, and not of AD FS, wherever its description has both." group:"Resource manager"`
+	AccountRetention int    `help:"For how many days \"blobd account restore\" has a deleted account back; 0 frees its room at once." default:"0" placeholder:"DAYS" group:"Resource manager"`
+	OperatorSocket   string `help:"Socket of the commands backup, init, account, subscription, user and role; default: operator.sock in the first data directory." placeholder:"FILE" group:"Resource manager"`
 }
 
 func (c *serveCommand) checkManager() error {
 	switch {
+	case c.AccountRetention < 0 || c.AccountRetention > 365:
+		return errors.New("--account-retention is 0 to 365 days")
 	case c.ArmAddr == "":
 		return nil
 	case c.TLSCert == "" && !c.TLSSelfSigned:

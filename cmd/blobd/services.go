@@ -64,6 +64,7 @@ func (c *serveCommand) services(ctx context.Context, store engine.Store, configu
 	authorizer := gate.New(options)
 	blobs.Authorize(authorizer)
 	tables.Authorize(authorizer)
+	accounts.Retain(time.Duration(c.AccountRetention) * 24 * time.Hour)
 	eraser := accounts.Erase(log, blobs.DeleteAccount, tables.DeleteAccount)
 	var operators *operators
 	stop = func() error {

@@ -17,14 +17,14 @@ func TestRecordFormat(t *testing.T) {
 	a.Configured, a.RequireHTTPS = true, true
 	a.Blob = &Properties{DefaultServiceVersion: "2020-10-02"}
 	s := &Store{}
-	got, err := s.encode(a)
+	got, err := s.encode(a, time.Time{})
 	require.NoError(t, err)
 	require.Equal(t, string(golden), string(got))
-	back, current, err := s.decode(golden)
+	back, _, current, err := s.decode(golden)
 	require.NoError(t, err)
 	require.True(t, current)
 	require.Equal(t, a.Blob, back.Blob)
 	require.Equal(t, DevKey, back.Keys[0].Base64())
-	_, _, err = s.decode(append([]byte{2}, golden[1:]...))
+	_, _, _, err = s.decode(append([]byte{2}, golden[1:]...))
 	require.ErrorContains(t, err, "a format that this version does not know")
 }

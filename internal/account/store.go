@@ -36,6 +36,8 @@ type Store struct {
 	owned   map[string]map[string]*Account // those of saved that have a subscription, by it and by name
 	deleted map[string]*deletion           // whose content is not yet gone
 	begun   chan string                    // deletions for the Eraser to begin, nil without one
+	// retention is for how long a deleted account of the resource provider can be had back.
+	retention time.Duration
 }
 
 // Errors of Open.
@@ -85,8 +87,10 @@ type record struct {
 	usage.Limits
 	Network  *Network  `json:"network,omitempty"`
 	Resource *Resource `json:"resource,omitempty"`
-	// Deleted tells that the account is gone and its content is not yet; nothing but the name goes with it.
-	Deleted bool `json:"deleted,omitempty"`
+	// Deleted tells that the account is gone and its content is not yet. Nothing but the name goes with it, unless it can be had back: then
+	// all is there, and DeletedAt.
+	Deleted   bool      `json:"deleted,omitempty"`
+	DeletedAt time.Time `json:"deletedAt,omitzero"`
 
 	Blob  *Properties `json:"blob,omitempty"`
 	Table *Properties `json:"table,omitempty"`
@@ -115,7 +119,11 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 	if s.usage, err = usage.Open(ctx, e); err != nil {
 		return nil, err
 	}
-	var reseal []*Account
+	type stale struct {
+		*Account
+		deleted time.Time
+	}
+	var reseal []stale
 	scope := []byte("account/")
 	err = e.View(ctx, scope, func(r engine.Reader) error {
 		it := r.Scan(engine.SpaceAccount, scope, []byte("account0"))
@@ -124,17 +132,21 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
-			a, current, err := s.decode(value)
+			a, at, current, err := s.decode(value)
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
-			if !a.Delegation.Valid() { // the mark of a deleted one
-				s.deleted[a.Name] = newDeletion(nil)
-				continue
-			}
-			s.save(a)
 			if !current {
-				reseal = append(reseal, a)
+				reseal = append(reseal, stale{a, at})
+			}
+			switch {
+			case !a.Delegation.Valid(): // the mark of a deleted one
+				s.deleted[a.Name] = newDeletion(nil)
+			case !at.IsZero():
+				s.keep(a, at, nil)
+				s.meter(a)
+			default:
+				s.save(a)
 			}
 		}
 		return it.Close()
@@ -143,7 +155,7 @@ func OpenStore(ctx context.Context, e engine.Store, registry *Registry, masters 
 		return nil, fmt.Errorf("read accounts: %w", err)
 	}
 	for _, a := range reseal {
-		if err := s.write(ctx, a); err != nil {
+		if err := s.write(ctx, a.Account, a.deleted); err != nil {
 			return nil, err
 		}
 	}
@@ -164,8 +176,8 @@ func (s *Store) Configure(ctx context.Context, a *Account) error {
 	defer s.mu.Unlock()
 	c := *a
 	c.Configured = true
-	if s.deleted[a.Name] != nil {
-		return ErrDeleting
+	if d := s.deleted[a.Name]; d != nil {
+		return d.refusal()
 	}
 	if old := s.saved[a.Name]; old != nil {
 		if old.Resource != nil {
@@ -201,7 +213,7 @@ func (s *Store) Create(ctx context.Context, a *Account, most int) error {
 	case s.saved[a.Name] != nil:
 		return ErrExists
 	case s.deleted[a.Name] != nil:
-		return ErrDeleting
+		return s.deleted[a.Name].refusal()
 	case most > 0 && a.Resource != nil && len(s.owned[a.Resource.Subscription]) >= most:
 		return ErrTooMany
 	}
@@ -278,7 +290,7 @@ func (s *Store) SetProperties(ctx context.Context, name string, service byte, up
 
 // put writes and then shows an account. The lock is held.
 func (s *Store) put(ctx context.Context, a *Account) error {
-	if err := s.write(ctx, a); err != nil {
+	if err := s.write(ctx, a, time.Time{}); err != nil {
 		return err
 	}
 	s.save(a)
@@ -289,12 +301,7 @@ func (s *Store) put(ctx context.Context, a *Account) error {
 // save notes an account as stored. The lock is held, and nobody else has it yet.
 func (s *Store) save(a *Account) {
 	s.saved[a.Name] = a
-	subscription := ""
-	if a.Resource != nil {
-		subscription = a.Resource.Subscription
-	}
-	a.Meter = s.usage.Assign(a.Name, subscription)
-	a.Meter.Limit(a.Limits)
+	s.meter(a)
 	if a.Resource == nil {
 		return
 	}
@@ -306,8 +313,19 @@ func (s *Store) save(a *Account) {
 	in[a.Name] = a
 }
 
-func (s *Store) write(ctx context.Context, a *Account) error {
-	value, err := s.encode(a)
+// meter gives an account its meter.
+func (s *Store) meter(a *Account) {
+	subscription := ""
+	if a.Resource != nil {
+		subscription = a.Resource.Subscription
+	}
+	a.Meter = s.usage.Assign(a.Name, subscription)
+	a.Meter.Limit(a.Limits)
+}
+
+// write writes an account, with a time as a deleted one that can be had back.
+func (s *Store) write(ctx context.Context, a *Account, deleted time.Time) error {
+	value, err := s.encode(a, deleted)
 	if err != nil {
 		return err
 	}
@@ -323,8 +341,9 @@ func (s *Store) write(ctx context.Context, a *Account) error {
 
 func partition(name string) []byte { return []byte("account/" + name + "/") }
 
-func (s *Store) encode(a *Account) ([]byte, error) {
+func (s *Store) encode(a *Account, deleted time.Time) ([]byte, error) {
 	r := record{
+		Deleted: !deleted.IsZero(), DeletedAt: deleted,
 		Name: a.Name, Configured: a.Configured, Kind: a.Kind, SKU: a.SKU, Created: a.Created.UTC(),
 		Switches: a.Switches, Disabled: a.Disabled, Limits: a.Limits, Network: a.Network, Resource: a.Resource, Blob: a.Blob, Table: a.Table,
 	}
@@ -349,26 +368,26 @@ func (s *Store) encode(a *Account) ([]byte, error) {
 	return append([]byte{recordVersion}, body...), nil
 }
 
-// decode reads a record; current is false if it is not sealed as it would be now.
-func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
+// decode reads a record; current is false if it is not sealed as it would be now. deleted is since when it is that, if it can be had back.
+func (s *Store) decode(value []byte) (a *Account, deleted time.Time, current bool, err error) {
 	if len(value) == 0 || value[0] != recordVersion {
-		return nil, false, errors.New("an account record has a format that this version does not know")
+		return nil, deleted, false, errors.New("an account record has a format that this version does not know")
 	}
 	var r record
 	if err := json.Unmarshal(value[1:], &r); err != nil {
-		return nil, false, fmt.Errorf("an account record is malformed: %w", err)
+		return nil, deleted, false, fmt.Errorf("an account record is malformed: %w", err)
 	}
-	if r.Deleted {
-		return &Account{Name: r.Name}, true, nil
+	if r.Deleted && r.DeletedAt.IsZero() {
+		return &Account{Name: r.Name}, deleted, true, nil
 	}
 	current = len(s.masters) == 0
 	if r.Sealed != "" {
 		if r.Secrets, current, err = s.open(&r); err != nil {
-			return nil, false, fmt.Errorf("account %s: %w", r.Name, err)
+			return nil, deleted, false, fmt.Errorf("account %s: %w", r.Name, err)
 		}
 	}
 	if r.Secrets == nil {
-		return nil, false, fmt.Errorf("account %s: its record has no keys", r.Name)
+		return nil, deleted, false, fmt.Errorf("account %s: its record has no keys", r.Name)
 	}
 	a = &Account{
 		Name: r.Name, Configured: r.Configured, Kind: r.Kind, SKU: r.SKU, Created: r.Created,
@@ -377,14 +396,14 @@ func (s *Store) decode(value []byte) (a *Account, current bool, err error) {
 	for _, text := range r.Secrets.Keys {
 		k, err := ParseKey(text)
 		if err != nil {
-			return nil, false, fmt.Errorf("account %s: a stored key: %w", r.Name, err)
+			return nil, deleted, false, fmt.Errorf("account %s: a stored key: %w", r.Name, err)
 		}
 		a.Keys = append(a.Keys, k)
 	}
 	if a.Delegation, err = ParseKey(r.Secrets.Delegation); err != nil {
-		return nil, false, fmt.Errorf("account %s: its delegation secret: %w", r.Name, err)
+		return nil, deleted, false, fmt.Errorf("account %s: its delegation secret: %w", r.Name, err)
 	}
-	return a, current, nil
+	return a, r.DeletedAt, current, nil
 }
 
 // open opens sealed secrets; first tells that the first master key has sealed them.

@@ -81,9 +81,16 @@ func (c *call) putAccount() error {
 	if err := c.apply(&d, a); err != nil {
 		return err
 	}
+	// Whoever makes an account again gives the deleted one up, if that was the subscription's own.
+	if err := c.Accounts.Purge(c.ctx, name, c.sub.ID); err != nil && !errors.Is(err, account.ErrMissing) {
+		return err
+	}
 	wait, cancel := context.WithTimeout(c.ctx, eraseWait)
 	defer cancel()
-	if c.Accounts.Erased(wait, name) != nil {
+	switch err := c.Accounts.Erased(wait, name); {
+	case errors.Is(err, account.ErrKept):
+		return errorf(http.StatusConflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name)
+	case err != nil:
 		return operationUnderWay
 	}
 	c.groups.RLock()
@@ -251,8 +258,19 @@ func (c *call) getOperation() error {
 	return errorf(http.StatusNotFound, "OperationIdNotFound", "The operation id '%s' could not be found.", c.param["operation"])
 }
 
-// listDeleted: a deleted account cannot be had back.
-func (c *call) listDeleted() error { return c.reply(http.StatusOK, list[object](nil)) }
+// listDeleted lists the accounts that the operator can have back.
+func (c *call) listDeleted() error {
+	all := []object{}
+	for _, k := range c.Accounts.Kept(c.sub.ID) {
+		all = append(all, object{
+			"id":   "/subscriptions/" + c.sub.ID + "/providers/" + storage + "/locations/" + k.Resource.Location + "/deletedAccounts/" + k.Name,
+			"name": k.Name, "type": storage + "/deletedAccounts", "properties": object{
+				"storageAccountResourceId": accountID(k.Account), "location": k.Resource.Location, "creationTime": timeText(k.Created), "deletionTime": timeText(k.Deleted),
+			},
+		})
+	}
+	return c.reply(http.StatusOK, list(all))
+}
 
 func (c *call) noManagementPolicy() error {
 	return errorf(http.StatusNotFound, "ManagementPolicyNotFound", "No ManagementPolicy found for account %s", c.account.Name)

@@ -111,6 +111,8 @@ type Account struct {
 	Created      string   `json:"created"`
 	Disabled     bool     `json:"disabled,omitempty"`
 	Keys         []string `json:"keys,omitempty"`
+	Deleted      string   `json:"deleted,omitempty"` // of one that can be had back until Until
+	Until        string   `json:"until,omitempty"`
 }
 
 var commands = map[string]func(*Operator, context.Context, *Request, *Reply) error{
@@ -148,7 +150,10 @@ var commands = map[string]func(*Operator, context.Context, *Request, *Reply) err
 	"account/enable": func(o *Operator, ctx context.Context, q *Request, _ *Reply) error {
 		return o.disableAccount(ctx, q, false)
 	},
-	"account/delete": (*Operator).deleteAccount,
+	"account/delete":  (*Operator).deleteAccount,
+	"account/deleted": (*Operator).listDeleted,
+	"account/restore": (*Operator).restoreAccount,
+	"account/purge":   (*Operator).purgeAccount,
 }
 
 // refusal is a mistake of whoever gave the command.
@@ -607,4 +612,47 @@ func (o *Operator) deleteAccount(ctx context.Context, q *Request, _ *Reply) erro
 		return err
 	}
 	return o.Accounts.DeleteOwned(ctx, a)
+}
+
+func (o *Operator) listDeleted(_ context.Context, _ *Request, r *Reply) error {
+	for _, k := range o.Accounts.Kept("") {
+		b := o.account(k.Account)
+		b.Deleted, b.Until = k.Deleted.Format(time.RFC3339), k.Until.Format(time.RFC3339)
+		r.Accounts = append(r.Accounts, b)
+	}
+	return nil
+}
+
+var errNotKept = refuse("there is no deleted account of that name that can be had back; \"blobd account deleted\" lists them")
+
+// restoreAccount has a deleted account back, in its subscription and group.
+func (o *Operator) restoreAccount(ctx context.Context, q *Request, _ *Reply) error {
+	for _, k := range o.Accounts.Kept("") {
+		if k.Name != q.Name {
+			continue
+		}
+		s := o.Directory.Subscription(k.Resource.Subscription)
+		if s == nil {
+			return refuse("the subscription of the account %s is not there any more", k.Name)
+		}
+		if o.Directory.Group(s.ID, k.Resource.Group) == nil {
+			if _, _, err := o.Directory.PutGroup(ctx, &directory.Group{Subscription: s.ID, Name: k.Resource.Group, Location: k.Resource.Location}); err != nil {
+				return err
+			}
+		}
+		err := o.Accounts.Restore(ctx, k.Name, s.MaxAccounts)
+		if errors.Is(err, account.ErrMissing) {
+			return errNotKept
+		}
+		return err
+	}
+	return errNotKept
+}
+
+func (o *Operator) purgeAccount(ctx context.Context, q *Request, _ *Reply) error {
+	err := o.Accounts.Purge(ctx, q.Name, "")
+	if errors.Is(err, account.ErrMissing) {
+		return errNotKept
+	}
+	return err
 }

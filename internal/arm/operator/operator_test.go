@@ -117,8 +117,21 @@ func TestCommands(t *testing.T) {
 	require.Empty(t, do(200, "usage", `{"to":"2020-01-01"}`).Days)
 	require.Contains(t, do(409, "usage", `{"from":"monday"}`).Error, "YYYY-MM-DD")
 	require.Contains(t, do(409, "usage", `{"subscription":"nothing"}`).Error, "no subscription")
+	accounts.Retain(time.Hour)
 	do(200, "account/delete", `{"name":"made"}`)
 	require.Nil(t, accounts.Lookup("made"))
+	kept := do(200, "account/deleted", `{}`).Accounts
+	require.Equal(t, []any{"made", sub, true}, []any{kept[0].Name, kept[0].Subscription, kept[0].Until > kept[0].Deleted})
+	require.NoError(t, d.RemoveGroup(ctx, sub, "default"))
+	do(200, "account/restore", `{"name":"made"}`)
+	require.NotNil(t, accounts.Lookup("made"))
+	require.NotNil(t, d.Group(sub, "default"))
+	for _, command := range []string{"account/restore", "account/purge"} {
+		require.Contains(t, do(409, command, `{"name":"made"}`).Error, "account deleted")
+	}
+	do(200, "account/delete", `{"name":"made"}`)
+	do(200, "account/purge", `{"name":"made"}`)
+	require.Empty(t, do(200, "account/deleted", `{}`).Accounts)
 	do(200, "subscription/disable", `{"name":"main"}`)
 	require.True(t, do(200, "subscription/list", `{}`).Subscriptions[0].Disabled)
 	do(200, "user/secret", `{"name":"admin@blobd","secret":"a secret of my own"}`)
