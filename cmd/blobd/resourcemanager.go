@@ -36,8 +36,6 @@ type managerSettings struct {
 
 func (c *serveCommand) checkManager() error {
 	switch {
-	case c.AccountRetention < 0 || c.AccountRetention > 365:
-		return errors.New("--account-retention is 0 to 365 days")
 	case c.ArmAddr == "":
 		return nil
 	case c.TLSCert == "" && !c.TLSSelfSigned:

@@ -225,6 +225,8 @@ func (c *serveCommand) check() error {
 		{"--answer-memory", c.AnswerMemory >= 16<<20, "16777216 bytes or more: one answer may take as much"},
 		{"--stream-memory", c.StreamMemory >= 16<<20, "16777216 bytes or more: each reader takes 262144 and more"},
 		{"--min-progress", c.MinProgress >= 1, "1 byte or more"},
+		{"--metrics-accounts", c.MetricsAccounts >= 0, "0 (none) or more"},
+		{"--account-retention", c.AccountRetention >= 0 && c.AccountRetention <= 365, "0 to 365 days"},
 		{"--access-log-sample", c.AccessLogSample >= 1, "1 (every request) or more"},
 		{"--idle-timeout", c.IdleTimeout > 0, "more than no time, as in 30s or 2m"},
 		{"--header-timeout", c.HeaderTimeout > 0, "more than no time, as in 30s or 2m"},
