@@ -179,6 +179,9 @@ func (s *Service) getPageRanges(r *rest.Request) error {
 		b = strconv.AppendInt(b, to-1, 10)
 		b = append(append(append(b, "</End></"...), element...), '>')
 	})
+	if err == protocol.ErrNotModified { // whose answer, alone of the reads', has the type of the body that it has not, as recorded
+		return protocol.ErrNotModified.WithHeader("Content-Type", "application/xml")
+	}
 	if err = cmp.Or(err, refused); err != nil {
 		return err
 	}
