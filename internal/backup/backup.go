@@ -28,6 +28,7 @@ import (
 
 	"github.com/blobd/blobd/internal/engine"
 	"github.com/blobd/blobd/internal/engine/crc64"
+	"github.com/blobd/blobd/internal/engine/local/diskio"
 )
 
 // Store is a store that can be backed up.
@@ -195,14 +196,6 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	return b, errors.Join(err, f.Close())
 }
 
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // tidy removes the files that no backup in the list names.
 func tidy(fs vfs.FS, dir string, list []*Manifest) error {
 	keep := make(map[string]bool)
@@ -231,7 +224,7 @@ func tidy(fs vfs.FS, dir string, list []*Manifest) error {
 			removed = true
 		}
 		if manifests && removed {
-			if err := syncDir(fs, dir); err != nil {
+			if err := diskio.SyncDir(fs, dir); err != nil {
 				return err
 			}
 		}
@@ -249,7 +242,7 @@ func (r *run) copy() error {
 	if err := r.content(); err != nil {
 		return err
 	}
-	if err := syncDir(r.FS, r.Dir); err != nil {
+	if err := diskio.SyncDir(r.FS, r.Dir); err != nil {
 		return err
 	}
 	if err := r.readBack(); err != nil {
@@ -553,22 +546,10 @@ func (r *run) publish() error {
 	if err != nil {
 		return err
 	}
-	file := r.FS.PathJoin(r.Dir, name(r.m.Number, manifestEnd))
-	f, err := r.FS.Create(file+tmpEnd, vfs.WriteCategoryUnspecified)
-	if err != nil {
+	if err := diskio.WriteFile(r.FS, r.Dir, name(r.m.Number, manifestEnd), b); err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := r.FS.Rename(file+tmpEnd, file); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(r.FS, r.Dir), syncDir(r.FS, r.FS.PathDir(r.Dir)))
+	return diskio.SyncDir(r.FS, r.FS.PathDir(r.Dir))
 }
 
 // pace keeps to a rate.
