@@ -70,46 +70,40 @@ func (f *format) promisedBy(run uint64) uint64 { return f.promised - (f.promised
 // stranger tells whether another record has the epoch of a process that its history does not know. What is older than all that is kept may
 // be of any.
 func (f *format) stranger(other *format) bool {
-	known := slices.DeleteFunc(slices.Clone(f.runs[:]), func(run uint64) bool { return run == 0 })
-	if other.run == 0 || len(known) == 0 || other.epoch < f.promisedBy(known[len(known)-1]) {
+	runs := known(f.runs)
+	if other.run == 0 || len(runs) == 0 || other.epoch < f.promisedBy(runs[len(runs)-1]) {
 		return false
 	}
-	return !slices.ContainsFunc(append(known, f.run), func(run uint64) bool { return run<<16 == other.run<<16 })
+	return !slices.ContainsFunc(append(runs, f.run), func(run uint64) bool { return run<<16 == other.run<<16 })
 }
 
 // learnRuns adds to the processes that the newest record knows those that only the other disks have heard of, and this one.
 func (set *Set) learnRuns() {
-	known := &format{promised: set.promised, runs: set.runs}
-	add := func(run uint64) {
-		if run != 0 && !slices.Contains(known.runs[:], run) {
-			all := append(known.runs[:], run)
-			slices.SortFunc(all, func(a, b uint64) int {
-				if a == 0 || b == 0 {
-					return cmp.Compare(b, a)
+	at := (&format{promised: set.promised}).promisedBy
+	all := known(set.runs)
+	if len(all) > 0 {
+		oldest := at(all[len(all)-1])
+		for _, d := range set.Disks {
+			f := d.format.Load()
+			if f == nil || !d.onDisk {
+				continue
+			}
+			for _, run := range known(f.runs) {
+				if at(run) > oldest {
+					all = append(all, run)
 				}
-				return cmp.Compare(known.promisedBy(b), known.promisedBy(a))
-			})
-			copy(known.runs[:], all)
-		}
-	}
-	var oldest uint64
-	for _, run := range known.runs {
-		if run != 0 {
-			oldest = known.promisedBy(run)
-		}
-	}
-	for _, d := range set.Disks {
-		if d.format.Load() == nil || !d.onDisk || oldest == 0 {
-			continue
-		}
-		for _, run := range d.format.Load().runs {
-			if run != 0 && known.promisedBy(run) > oldest {
-				add(run)
 			}
 		}
 	}
-	add(runOf(set.promised, set.run))
-	set.runs = known.runs
+	all = append(all, runOf(set.promised, set.run))
+	slices.SortFunc(all, func(a, b uint64) int { return cmp.Or(cmp.Compare(at(b), at(a)), cmp.Compare(a, b)) })
+	set.runs = [maxRuns]uint64{}
+	copy(set.runs[:], slices.Compact(all))
+}
+
+// known are the processes of a list.
+func known(runs [maxRuns]uint64) []uint64 {
+	return slices.DeleteFunc(runs[:], func(run uint64) bool { return run == 0 })
 }
 
 // leave takes the operator's word for the disks that are missing for good. What else it may name, a log or an extent, is held against what is
@@ -190,6 +184,11 @@ func (set *Set) record(i int) *format {
 	return &format{version: formatVersion, store: set.Store, disk: set.IDs[i], index: uint8(i), k: uint8(set.K), m: uint8(set.M), epoch: set.epoch,
 		members: set.members.Load(), disks: set.IDs, started: set.Started, promised: set.promised, left: set.left,
 		leftEpoch: set.leftEpoch, words: set.words, run: set.run, runs: set.runs, secret: set.Since.Secret, extent: set.Since.Extent, log: set.Since.Log}
+}
+
+// unwritten is the record of a disk that has seen no start. Epoch 0 would be that of a store that is being made.
+func (set *Set) unwritten(i int) *format {
+	return &format{version: formatVersion, store: set.Store, disk: set.IDs[i], index: uint8(i), k: uint8(set.K), m: uint8(set.M), epoch: 1, disks: set.IDs}
 }
 
 // promise takes the number of the epoch that this start will write.

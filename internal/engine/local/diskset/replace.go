@@ -35,8 +35,7 @@ func (set *Set) replace(strays []*Disk, words []string) ([]*Disk, error) {
 		d := strays[j]
 		strays = slices.Delete(strays, j, j+1)
 		set.log.Warn("an empty directory takes the place of a disk; what was on that is rebuilt", zap.String("disk", word), zap.String("dir", d.Dir))
-		// Epoch 0 would be that of a store that is being made.
-		d.format.Store(&format{version: formatVersion, store: set.Store, disk: set.IDs[i], index: uint8(i), k: uint8(set.K), m: uint8(set.M), epoch: 1, disks: set.IDs})
+		d.format.Store(set.unwritten(i))
 		d.repair = true
 		set.Disks[i] = d
 	}

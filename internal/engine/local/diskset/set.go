@@ -482,8 +482,7 @@ func (set *Set) identify(d *Disk) bool {
 		if set.IDs[i] == id && have.Dir == "" {
 			set.log.Warn("a disk is recognised by its columns; its "+FormatName+" is written again", zap.String("dir", d.Dir),
 				zap.String("cause", d.Detail))
-			// Epoch 0 would be that of a store that is being made.
-			d.format.Store(&format{version: formatVersion, store: set.Store, disk: id, index: uint8(i), k: uint8(set.K), m: uint8(set.M), epoch: 1, disks: set.IDs})
+			d.format.Store(set.unwritten(i))
 			d.repair, d.Detail = true, ""
 			set.Disks[i] = d
 			return true
