@@ -2,7 +2,6 @@ package arm
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -94,20 +93,6 @@ var asked = []struct {
 		require.NoError(c.t, err)
 		require.NoError(c.t, c.Directory.Unassign(ctx, id))
 	}},
-}
-
-// allocated is the least that f takes of memory, in bytes, of some tries.
-func allocated(f func()) (least uint64) {
-	for i := range 5 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; i == 0 || took < least {
-			least = took
-		}
-	}
-	return least
 }
 
 // BenchmarkManyAccounts is what is asked of a server with 100 accounts in 10 subscriptions, and of one with 10 000 in 1000; and its start.

@@ -3,6 +3,7 @@
 package arm
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,4 +32,18 @@ func TestNeighboursCostNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// allocated is the least that f takes of memory, in bytes, of some tries.
+func allocated(f func()) (least uint64) {
+	for i := range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; i == 0 || took < least {
+			least = took
+		}
+	}
+	return least
 }
