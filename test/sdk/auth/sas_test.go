@@ -22,6 +22,7 @@ import (
 	"github.com/blobd/blobd/internal/auth"
 	"github.com/blobd/blobd/internal/auth/authtest"
 	"github.com/blobd/blobd/internal/auth/sas"
+	"github.com/blobd/blobd/internal/protocol"
 )
 
 // What the Go SDK signs is accepted, for blobs of odd names too.
@@ -91,7 +92,7 @@ func TestGoSDK(t *testing.T) {
 			v := values
 			v.SignedRequestHeaders = map[string]string{"x-ms-foo": "bar"}
 			v.SignedRequestQueryParameters = map[string]string{"foo": "b r"}
-			v.AuthorizedObjectID, v.CorrelationID = "33333333-3333-3333-3333-333333333333", "44444444-4444-4444-4444-444444444444"
+			v.CorrelationID = "44444444-4444-4444-4444-444444444444"
 			return v
 		}(),
 	} {
@@ -104,6 +105,13 @@ func TestGoSDK(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, auth.UserDelegationSAS, grant.Scheme)
 	}
+	values.AuthorizedObjectID = "33333333-3333-3333-3333-333333333333" // for accounts with a hierarchical namespace
+	q, err = values.SignWithUserDelegation(udc)
+	require.NoError(t, err)
+	req, err = http.NewRequest("GET", base+"/c/"+url.PathEscape(name)+"?"+q.Encode(), nil)
+	require.NoError(t, err)
+	_, err = authorize(authtest.FromHTTP(auth.Blob, req, now), &auth.Needs{SAS: "r"}, nil)
+	require.ErrorIs(t, err, protocol.ErrAuthorizationFailure)
 }
 
 func TestGoTablesSDK(t *testing.T) {
