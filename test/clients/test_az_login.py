@@ -47,7 +47,7 @@ def by_secret(s):
 
 def by_device_code(s):
     with subprocess.Popen([os.environ["AZ"], *AS, "--use-device-code", "-o", "json"], env=s.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
-        asked = (re.search(r"open (\S+) in a browser and enter the code (\w+)", line) for line in p.stderr)
+        asked = (re.search(r"open the page (\S+) and enter the code (\w+)", line) for line in p.stderr)
         page, code = next(filter(None, asked)).groups()
         with urllib.request.urlopen(page, urllib.parse.urlencode({"user_code": code}).encode(), context=s.trust, timeout=30) as answer:
             assert "Done" in answer.read().decode()
