@@ -30,6 +30,22 @@ func scrubbed(name string) bool {
 	return kind != "loglist" && kind != "log" && path.Base(name) != "LOCK" && kind != "tmp"
 }
 
+// openWhole opens a copy of an image for the length of a test. Nothing is left to collect, and a scrub finds nothing.
+func openWhole(t *testing.T, img image) (local.Options, *local.Store) {
+	t.Helper()
+	o := img.clone()
+	s, err := local.Open(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s.Collected()
+	s.Idle()
+	found, err := s.ScrubPass(background)
+	require.NoError(t, err)
+	require.Zero(t, found.Found, "%+v", found)
+	require.Positive(t, found.Bytes)
+	return o, s
+}
+
 // TestScrubFindsAndHeals flips a bit on each of m disks of a store that is open, in a file of any kind, and has the scrub pass by. No
 // reader comes near it. Everything is as it was; so it is with a file that is removed.
 func TestScrubFindsAndHeals(t *testing.T) {
@@ -40,16 +56,7 @@ func TestScrubFindsAndHeals(t *testing.T) {
 			t.Logf("seed %d", seed)
 			rng := rand.New(rand.NewPCG(seed, uint64(disks)))
 			img := makeImage(t, disks, true)
-			o := img.clone()
-			s, err := local.Open(o)
-			require.NoError(t, err)
-			defer func() { require.NoError(t, s.Close()) }()
-			s.Collected()
-			s.Idle()
-			found, err := s.ScrubPass(background)
-			require.NoError(t, err)
-			require.Zero(t, found.Found, "%+v", found)
-			require.Positive(t, found.Bytes)
+			o, s := openWhole(t, img)
 			kinds := map[string]int{}
 			for i := range *scrubFlips {
 				all := contents(t, o.FS)
@@ -114,15 +121,7 @@ func TestScrubWritesTheLogListAnew(t *testing.T) {
 		t.Run(fmt.Sprint(disks), func(t *testing.T) {
 			t.Parallel()
 			img := makeImage(t, disks, true)
-			o := img.clone()
-			s, err := local.Open(o)
-			require.NoError(t, err)
-			defer func() { require.NoError(t, s.Close()) }()
-			s.Collected()
-			s.Idle()
-			found, err := s.ScrubPass(background)
-			require.NoError(t, err)
-			require.Zero(t, found.Found, "%+v", found)
+			o, s := openWhole(t, img)
 			name := o.Dirs[0] + "/meta/LOGS"
 			if disks > 1 {
 				name = o.Dirs[1] + "/meta/LOGS"
